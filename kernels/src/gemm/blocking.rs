@@ -1,0 +1,65 @@
+//! Cache blocking: KC, MC and NC, given or derived from cache sizes.
+
+/// Data cache sizes of one core, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caches {
+    /// First level, data.
+    pub l1: usize,
+    /// Second level.
+    pub l2: usize,
+    /// This core's share of the last level; 0 when there is none.
+    pub l3: usize,
+}
+
+/// Block sizes in elements. Values that do not fit a tile are rounded when used, so any will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Blocking {
+    /// Depth of packed blocks.
+    pub kc: usize,
+    /// Rows of the packed block of A.
+    pub mc: usize,
+    /// Columns of the packed block of B.
+    pub nc: usize,
+}
+
+impl Blocking {
+    /// The analytical model of Low et al., "Analytical modeling is enough for high-performance
+    /// BLIS" (ACM TOMS 43, 2016), simplified to associativity-free fractions: a KC × NR panel of B
+    /// takes half of L1, an MC × KC block of A half of L2, a KC × NC block of B half of the L3 share.
+    pub fn analytical(mr: usize, nr: usize, caches: Caches) -> Blocking {
+        const F32: usize = size_of::<f32>();
+        let kc = (caches.l1 / 2 / (nr * F32)).clamp(64, 512) / 8 * 8;
+        let mc = (caches.l2 / 2 / (kc * F32) / mr).max(1) * mr;
+        let last = if caches.l3 > 0 { caches.l3 } else { 4 * caches.l2 };
+        let nc = (last / 2 / (kc * F32) / nr).clamp(1, 8192 / nr.min(8192)) * nr;
+        Blocking { kc, mc, nc }
+    }
+
+    pub(super) fn kc(&self) -> usize {
+        self.kc.max(1)
+    }
+
+    pub(super) fn mc(&self, mr: usize) -> usize {
+        self.mc.max(1).next_multiple_of(mr)
+    }
+
+    pub(super) fn nc(&self, nr: usize) -> usize {
+        self.nc.max(1).next_multiple_of(nr)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_fit_the_caches_they_are_meant_for() {
+        let caches = Caches { l1: 32 << 10, l2: 512 << 10, l3: 16 << 20 };
+        for (mr, nr) in [(6, 16), (12, 32), (8, 12), (4, 4), (8, 192)] {
+            let b = Blocking::analytical(mr, nr, caches);
+            assert!(b.kc * nr * 4 <= caches.l1 / 2 || b.kc == 64, "{b:?}");
+            assert!(b.mc * b.kc * 4 <= caches.l2 / 2 || b.mc == mr, "{b:?}");
+            assert!(b.nc * b.kc * 4 <= caches.l3 / 2 && b.nc % nr == 0 && b.mc % mr == 0, "{b:?}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Packing: operands are rearranged into strips that a micro-kernel reads front to back.
+//!
+//! A strip holds `width` rows of a W × K view as `[k][width]`, the last strip padded with zeros. A
+//! is packed with width MR, B (as Bᵀ) with width NR: one routine serves both.
+
+use crate::mat::Mat;
+
+/// Elements of all strips for `rows` rows of depth `k`.
+pub(super) fn strips_len(width: usize, rows: usize, k: usize) -> usize {
+    rows.div_ceil(width) * width * k
+}
+
+/// Packs all rows of `src` (W × K) into strips of `width`.
+///
+/// # Panics
+/// If `out` is shorter than [`strips_len`].
+#[inline(always)]
+pub(super) fn pack_strips(width: usize, src: Mat<'_, f32>, out: &mut [f32]) {
+    let (rows, k) = (src.rows(), src.cols());
+    if rows == 0 || k == 0 {
+        return;
+    }
+    let out = &mut out[..strips_len(width, rows, k)];
+    for (strip, out) in out.chunks_exact_mut(width * k).enumerate() {
+        let first = strip * width;
+        let valid = width.min(rows - first);
+        pack_strip(width, src.block(first, 0, valid, k), out);
+    }
+}
+
+#[inline(always)]
+fn pack_strip(width: usize, src: Mat<'_, f32>, out: &mut [f32]) {
+    let (valid, k) = (src.rows(), src.cols());
+    if valid < width {
+        out.fill(0.0);
+    }
+    let columns = src.transposed();
+    if columns.row(0).is_some() {
+        // Neighbouring rows are adjacent in memory (B in row-major order): copy `valid` at a time.
+        for (p, out) in out.chunks_exact_mut(width).enumerate() {
+            if let Some(line) = columns.row(p) {
+                out[..valid].copy_from_slice(line);
+            }
+        }
+    } else if src.row(0).is_some() {
+        // Each row is adjacent in itself: transpose blocks that stay in L1.
+        const BLOCK: usize = 64;
+        for p0 in (0..k).step_by(BLOCK) {
+            let depth = BLOCK.min(k - p0);
+            let out = &mut out[p0 * width..][..depth * width];
+            for i in 0..valid {
+                if let Some(row) = src.row(i) {
+                    for (x, out) in row[p0..p0 + depth].iter().zip(out[i..].iter_mut().step_by(width)) {
+                        *out = *x;
+                    }
+                }
+            }
+        }
+    } else {
+        for p in 0..k {
+            for i in 0..valid {
+                out[p * width + i] = src.get(i, p);
+            }
+        }
+    }
+}
+
+/// A right operand (K × N) in panels of NR columns, as [`super::Gemm::pack_b`] lays it out.
+#[derive(Clone, Copy, Debug)]
+pub struct PackedB<'a> {
+    data: &'a [f32],
+    k: usize,
+    n: usize,
+    nr: usize,
+}
+
+impl<'a> PackedB<'a> {
+    /// A view of packed data for K = `k`, N = `n` and panels of `nr` columns.
+    ///
+    /// # Panics
+    /// If `nr` is 0 or `data` is too short.
+    pub fn new(data: &'a [f32], k: usize, n: usize, nr: usize) -> Self {
+        assert!(nr > 0, "a panel has at least one column");
+        PackedB { data: &data[..strips_len(nr, n, k)], k, n, nr }
+    }
+
+    /// Depth.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Columns.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// Columns of a panel.
+    pub fn nr(&self) -> usize {
+        self.nr
+    }
+
+    /// Columns `from..to`, to be given to one of several threads.
+    ///
+    /// # Panics
+    /// Unless `from` is a multiple of NR, `to` one or N, and `from` ≤ `to` ≤ N.
+    pub fn columns(&self, from: usize, to: usize) -> PackedB<'a> {
+        assert!(from <= to && to <= self.n, "columns {from}..{to} of {}", self.n);
+        assert!(
+            from.is_multiple_of(self.nr) && (to.is_multiple_of(self.nr) || to == self.n),
+            "columns {from}..{to} cut a panel of {}",
+            self.nr
+        );
+        PackedB { data: &self.data[from * self.k..to.div_ceil(self.nr) * self.nr * self.k], n: to - from, ..*self }
+    }
+
+    /// Depths `from..from + depth` of panel `index`.
+    #[inline]
+    pub(super) fn panel(&self, index: usize, from: usize, depth: usize) -> &'a [f32] {
+        let start = (index * self.k + from) * self.nr;
+        &self.data[start..start + depth * self.nr]
+    }
+}

@@ -1,0 +1,22 @@
+//! Parameterised compute kernels and the one table that lists them.
+//!
+//! A *family* (a module such as [`gemm`], [`norm`] or [`convert`]) is one generic body over an ISA
+//! token and const parameters, instantiated by the registration lines in that family's `list.rs`.
+//! A *handle* (such as [`gemm::Gemm`]) can only be made by run-time detection, so every public call
+//! is safe. This crate never allocates on its own behalf, spawns no thread and does no I/O: callers
+//! bring buffers and workspaces.
+
+pub mod convert;
+pub mod format;
+pub mod gemm;
+pub mod isa;
+pub mod mat;
+pub mod norm;
+pub mod registry;
+
+#[cfg(feature = "sweep")]
+pub mod conformance;
+#[cfg(feature = "sweep")]
+pub mod reference;
+
+mod fingerprint;

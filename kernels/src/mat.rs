@@ -1,0 +1,202 @@
+//! Checked matrix views: the only way that operands reach a kernel.
+//!
+//! Extents are validated once, when a view is made; after that rows and tiles can be handed out
+//! without further arithmetic on raw lengths. Views never own memory.
+
+use core::marker::PhantomData;
+
+/// A read-only matrix view with arbitrary strides, in elements.
+#[derive(Clone, Copy, Debug)]
+pub struct Mat<'a, T> {
+    data: &'a [T],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl<'a, T: Copy> Mat<'a, T> {
+    /// A row-major view of `rows` × `cols` elements with leading dimension `ld` (≥ `cols`).
+    ///
+    /// # Panics
+    /// If `ld < cols` or `data` is too short for the last row.
+    pub fn new(data: &'a [T], rows: usize, cols: usize, ld: usize) -> Self {
+        assert!(ld >= cols, "leading dimension {ld} is below the {cols} columns");
+        assert!(extent(rows, cols, ld) <= data.len(), "{rows}x{cols} with ld {ld} exceeds {} elements", data.len());
+        Mat { data, rows, cols, row_stride: ld, col_stride: 1 }
+    }
+
+    /// The same elements with rows and columns exchanged; nothing is moved.
+    pub fn transposed(self) -> Self {
+        Mat { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// The view of `rows` × `cols` elements whose first is (`row`, `col`).
+    ///
+    /// # Panics
+    /// If it reaches beyond this view.
+    pub fn block(&self, row: usize, col: usize, rows: usize, cols: usize) -> Self {
+        assert!(row + rows <= self.rows && col + cols <= self.cols, "block outside of the matrix");
+        let start = (row * self.row_stride + col * self.col_stride).min(self.data.len());
+        Mat { data: &self.data[start..], rows, cols, ..*self }
+    }
+
+    /// Element (`row`, `col`).
+    pub fn get(&self, row: usize, col: usize) -> T {
+        self.data[row * self.row_stride + col * self.col_stride]
+    }
+
+    /// Row `row` as a slice, when its elements are adjacent.
+    #[inline]
+    pub fn row(&self, row: usize) -> Option<&'a [T]> {
+        (self.col_stride == 1 || self.cols <= 1).then(|| {
+            let start = row * self.row_stride;
+            &self.data[start..start + self.cols]
+        })
+    }
+}
+
+/// A writable row-major matrix view whose columns are adjacent; it can be split by columns, so
+/// that several threads write one output.
+#[derive(Debug)]
+pub struct MatMut<'a, T> {
+    ptr: *mut T,
+    rows: usize,
+    cols: usize,
+    ld: usize,
+    life: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: a view is the only owner of its elements for 'a (`split_cols` gives disjoint ones), as a
+// `&mut [T]` is, so it may move to another thread when T may.
+unsafe impl<T: Send> Send for MatMut<'_, T> {}
+
+impl<'a, T: Copy> MatMut<'a, T> {
+    /// A view of `rows` × `cols` elements with leading dimension `ld` (≥ `cols`).
+    ///
+    /// # Panics
+    /// If `ld < cols` or `data` is too short for the last row.
+    pub fn new(data: &'a mut [T], rows: usize, cols: usize, ld: usize) -> Self {
+        assert!(ld >= cols, "leading dimension {ld} is below the {cols} columns");
+        assert!(extent(rows, cols, ld) <= data.len(), "{rows}x{cols} with ld {ld} exceeds {} elements", data.len());
+        MatMut { ptr: data.as_mut_ptr(), rows, cols, ld, life: PhantomData }
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// The columns before `at`, and those from `at` on.
+    ///
+    /// # Panics
+    /// If `at` is beyond the last column.
+    pub fn split_cols(self, at: usize) -> (MatMut<'a, T>, MatMut<'a, T>) {
+        assert!(at <= self.cols, "split at column {at} of {}", self.cols);
+        let right = MatMut {
+            // An empty right half keeps the base pointer: `at` may lie past a last, short row.
+            ptr: if at < self.cols && self.rows > 0 {
+                // SAFETY: at < cols and rows > 0, so element (0, at) is inside the data that `new` checked.
+                unsafe { self.ptr.add(at) }
+            } else {
+                self.ptr
+            },
+            cols: self.cols - at,
+            ..self
+        };
+        (MatMut { cols: at, ..self }, right)
+    }
+
+    /// A second handle on the same view, for as long as this one is not used.
+    pub fn reborrow(&mut self) -> MatMut<'_, T> {
+        MatMut { life: PhantomData, ..*self }
+    }
+
+    /// Row `row` as a slice of all columns.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    #[inline]
+    pub fn row_mut(&mut self, row: usize) -> &mut [T] {
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        // SAFETY: row < rows, so these `cols` elements lie inside the data that `new` checked, and
+        // `&mut self` makes this the only live slice of them.
+        unsafe { core::slice::from_raw_parts_mut(self.ptr.add(row * self.ld), self.cols) }
+    }
+
+    /// The view of `rows` × `cols` elements whose first is (`row`, `col`).
+    ///
+    /// # Panics
+    /// If it is empty or reaches beyond this view.
+    #[inline]
+    pub fn block(&mut self, row: usize, col: usize, rows: usize, cols: usize) -> MatMut<'_, T> {
+        assert!(rows > 0 && cols > 0 && row + rows <= self.rows && col + cols <= self.cols, "block outside of the matrix");
+        // SAFETY: the asserts put element (row, col) inside the data that `new` checked.
+        let ptr = unsafe { self.ptr.add(row * self.ld + col) };
+        MatMut { ptr, rows, cols, ld: self.ld, life: PhantomData }
+    }
+
+    /// Pointer to the first element and the leading dimension, for `asm!` families.
+    #[cfg(target_arch = "aarch64")]
+    pub(crate) fn as_raw(&mut self) -> (*mut T, usize) {
+        (self.ptr, self.ld)
+    }
+
+    /// Sets every element.
+    pub fn fill(&mut self, value: T) {
+        for row in 0..self.rows {
+            self.row_mut(row).fill(value);
+        }
+    }
+}
+
+fn extent(rows: usize, cols: usize, ld: usize) -> usize {
+    if rows == 0 || cols == 0 {
+        return 0;
+    }
+    (rows - 1).checked_mul(ld).and_then(|e| e.checked_add(cols)).expect("matrix extent fits the address space")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splitting_gives_disjoint_columns() {
+        let mut data = vec![0; 3 * 5];
+        let (mut left, mut right) = MatMut::new(&mut data, 3, 4, 5).split_cols(1);
+        left.fill(1);
+        right.fill(2);
+        assert_eq!(data, [1, 2, 2, 2, 0, 1, 2, 2, 2, 0, 1, 2, 2, 2, 0]);
+    }
+
+    #[test]
+    fn transposed_views_exchange_indices() {
+        let data: Vec<i32> = (0..6).collect();
+        let m = Mat::new(&data, 2, 3, 3);
+        assert_eq!(m.get(1, 2), m.transposed().get(2, 1));
+        assert_eq!(m.row(1), Some(&data[3..6]));
+        assert_eq!(m.transposed().row(1), None);
+    }
+
+    #[test]
+    #[should_panic(expected = "exceeds")]
+    fn short_data_is_refused() {
+        Mat::new(&[0.0f32; 5], 2, 3, 3);
+    }
+}

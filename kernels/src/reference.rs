@@ -1,0 +1,44 @@
+//! An f64 oracle per operation: what the exact result is, written as plainly as it can be.
+
+use crate::mat::Mat;
+
+/// A product and what bounds its rounding.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Dot {
+    /// Σ aᵢ·bᵢ.
+    pub value: f64,
+    /// Σ |aᵢ·bᵢ|.
+    pub magnitude: f64,
+}
+
+/// Element (`i`, `j`) of A·B.
+pub fn dot(a: Mat<'_, f32>, b: Mat<'_, f32>, i: usize, j: usize) -> Dot {
+    let mut out = Dot { value: 0.0, magnitude: 0.0 };
+    for p in 0..a.cols() {
+        let term = a.get(i, p) as f64 * b.get(p, j) as f64;
+        out.value += term;
+        out.magnitude += term.abs();
+    }
+    out
+}
+
+/// RMS norm of a row.
+pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32) -> Vec<f64> {
+    let mean = x.iter().map(|v| (*v as f64).powi(2)).sum::<f64>() / x.len() as f64;
+    let scale = 1.0 / (mean + eps as f64).sqrt();
+    x.iter().zip(weight).map(|(x, w)| *x as f64 * scale * *w as f64).collect()
+}
+
+/// Mean and 1 / √(variance + ε) of a row.
+pub fn moments(x: &[f32], eps: f32) -> (f64, f64) {
+    let n = x.len() as f64;
+    let mean = x.iter().map(|v| *v as f64).sum::<f64>() / n;
+    let variance = x.iter().map(|v| (*v as f64 - mean).powi(2)).sum::<f64>() / n;
+    (mean, 1.0 / (variance + eps as f64).sqrt())
+}
+
+/// Layer norm of a row.
+pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32) -> Vec<f64> {
+    let (mean, scale) = moments(x, eps);
+    x.iter().zip(weight).zip(bias).map(|((x, w), b)| (*x as f64 - mean) * scale * *w as f64 + *b as f64).collect()
+}
