@@ -11,10 +11,13 @@ pub(crate) const fn fnv1a(mut state: u64, bytes: &[u8]) -> u64 {
     state
 }
 
-/// The start value of [`fnv1a`].
-pub(crate) const SEED: u64 = 0xcbf2_9ce4_8422_2325;
+/// Hash of one source. Make it a `const` of its own where it is used: the compiler then evaluates
+/// it once, not once a kernel.
+pub(crate) const fn of_source(bytes: &[u8]) -> u64 {
+    fnv1a(0xcbf2_9ce4_8422_2325, bytes)
+}
 
-/// Fingerprint of a kernel body: the family's source continued by the ISA's source.
-pub(crate) const fn body(family: &[u8], isa: &[u8]) -> u64 {
-    fnv1a(fnv1a(SEED, family), isa)
+/// Fingerprint of a kernel: the hash of its family's source continued by that of its ISA's.
+pub(crate) const fn of_kernel(family: u64, isa: u64) -> u64 {
+    fnv1a(family, &isa.to_le_bytes())
 }

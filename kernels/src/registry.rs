@@ -133,7 +133,7 @@ macro_rules! meta {
             params: &[$(($p, $v)),*],
             layout: $layout,
             order: $order,
-            fingerprint: $crate::fingerprint::body($source, $crate::isa::IsaId::$isa.source()),
+            fingerprint: $crate::fingerprint::of_kernel($source($crate::isa::IsaId::$isa), $crate::isa::IsaId::$isa.source_hash()),
             rust_type: $type,
         }
     };
@@ -158,7 +158,7 @@ macro_rules! row_kernels {
         }),+),+];
     };
     (@meta $op:ident $format:ident $source:ident $prefix:literal $path:literal $isa:ident $name:literal $u:literal) => {
-        $crate::registry::meta!($op $format $isa, $source(isa::IsaId::$isa),
+        $crate::registry::meta!($op $format $isa, $source,
             concat!($path, stringify!($isa), ", ", $u, ">"),
             concat!($prefix, $name, "_u", $u),
             [("U" $u)],

@@ -1,16 +1,17 @@
 //! The registered unrolls of the conversion families: to add one, add a number to the line of its ISA.
 
 use super::{Narrow, Widen};
+use crate::fingerprint::of_source;
 use crate::isa;
 #[cfg(feature = "sweep")]
 use crate::registry::Entry;
 use crate::registry::{Meta, Registered, row_kernels};
 
-/// What the kernels of an ISA are built from, beside the ISA's own file.
-const fn source(isa: isa::IsaId) -> &'static [u8] {
+/// Hash of what the kernels of an ISA are built from, beside the ISA's own file.
+const fn source(isa: isa::IsaId) -> u64 {
     match isa {
-        isa::IsaId::Sve => include_bytes!("sve.rs"),
-        _ => include_bytes!("body.rs"),
+        isa::IsaId::Sve => const { of_source(include_bytes!("sve.rs")) },
+        _ => const { of_source(include_bytes!("body.rs")) },
     }
 }
 

@@ -59,7 +59,7 @@ mod tests {
             let b = Blocking::analytical(mr, nr, caches);
             assert!(b.kc * nr * 4 <= caches.l1 / 2 || b.kc == 64, "{b:?}");
             assert!(b.mc * b.kc * 4 <= caches.l2 / 2 || b.mc == mr, "{b:?}");
-            assert!(b.nc * b.kc * 4 <= caches.l3 / 2 && b.nc % nr == 0 && b.mc % mr == 0, "{b:?}");
+            assert!(b.nc * b.kc * 4 <= caches.l3 / 2 && b.nc.is_multiple_of(nr) && b.mc.is_multiple_of(mr), "{b:?}");
         }
     }
 }

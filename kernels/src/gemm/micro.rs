@@ -74,25 +74,23 @@ fn tile<I: Simd, const MR: usize, const NV: usize, const KU: usize>(
     c: &mut MatMut<'_, f32>,
     accumulate: bool,
 ) {
-    let nr = NV * I::LANES;
-    let depth = a.len() / MR;
-    let unrolled = depth / KU * KU;
-    let (a_main, a_rest) = a.split_at(unrolled * MR);
-    let (b_main, b_rest) = b.split_at(unrolled * nr);
+    let (a, b) = (a.as_chunks::<MR>().0, I::vectors(b).as_chunks::<NV>().0);
+    let (a_main, a_rest) = a.as_chunks::<KU>();
+    let (b_main, b_rest) = b.as_chunks::<KU>();
     let mut acc = [[isa.splat(0.0); NV]; MR];
-    for (a, b) in a_main.chunks_exact(MR * KU).zip(b_main.chunks_exact(nr * KU)) {
+    for (a, b) in a_main.iter().zip(b_main) {
         // Written out, because the compiler's own unroller gives up on bodies this large.
         macro_rules! steps {
             ($($u:literal)*) => {
                 $(if $u < KU {
-                    isa.rank1(&mut acc, &a[$u * MR..][..MR], &b[$u * nr..][..nr]);
+                    isa.rank1(&mut acc, &a[$u], &b[$u]);
                 })*
             };
         }
         const { assert!(KU <= 8) };
         steps!(0 1 2 3 4 5 6 7);
     }
-    for (a, b) in a_rest.chunks_exact(MR).zip(b_rest.chunks_exact(nr)) {
+    for (a, b) in a_rest.iter().zip(b_rest) {
         isa.rank1(&mut acc, a, b);
     }
     for (i, acc) in acc.iter().enumerate() {

@@ -36,33 +36,49 @@ fn pack_strip(width: usize, src: Mat<'_, f32>, out: &mut [f32]) {
     }
     let columns = src.transposed();
     if columns.row(0).is_some() {
-        // Neighbouring rows are adjacent in memory (B in row-major order): copy `valid` at a time.
+        // Neighbouring rows are adjacent in memory (B in row-major order): copy a line at a time. A
+        // whole line has a length known at compile time, which spares a call of memcpy.
         for (p, out) in out.chunks_exact_mut(width).enumerate() {
-            if let Some(line) = columns.row(p) {
-                out[..valid].copy_from_slice(line);
+            match columns.row(p) {
+                Some(line) if valid == width => out[..width].copy_from_slice(&line[..width]),
+                Some(line) => out[..valid].copy_from_slice(line),
+                None => {}
             }
         }
     } else if src.row(0).is_some() {
-        // Each row is adjacent in itself: transpose blocks that stay in L1.
-        const BLOCK: usize = 64;
-        for p0 in (0..k).step_by(BLOCK) {
-            let depth = BLOCK.min(k - p0);
-            let out = &mut out[p0 * width..][..depth * width];
-            for i in 0..valid {
-                if let Some(row) = src.row(i) {
-                    for (x, out) in row[p0..p0 + depth].iter().zip(out[i..].iter_mut().step_by(width)) {
-                        *out = *x;
-                    }
-                }
-            }
+        // Each row is adjacent in itself: four at a time, then two, then one.
+        let mut first = 0;
+        while first < valid {
+            first += match valid - first {
+                4.. => interleave::<4>(width, src, first, out),
+                2.. => interleave::<2>(width, src, first, out),
+                _ => interleave::<1>(width, src, first, out),
+            };
         }
     } else {
-        for p in 0..k {
-            for i in 0..valid {
-                out[p * width + i] = src.get(i, p);
+        for (p, out) in out.chunks_exact_mut(width).enumerate() {
+            for (i, out) in out[..valid].iter_mut().enumerate() {
+                *out = src.get(i, p);
             }
         }
     }
+}
+
+/// Rows `first..first + G` of `src` into those lanes of each line of a strip; returns `G`.
+#[inline(always)]
+fn interleave<const G: usize>(width: usize, src: Mat<'_, f32>, first: usize, out: &mut [f32]) -> usize {
+    let mut rows: [&[f32]; G] = [&[]; G];
+    for (g, row) in rows.iter_mut().enumerate() {
+        *row = &src.row(first + g).unwrap_or_default()[..src.cols()];
+    }
+    for (p, line) in out.chunks_exact_mut(width).enumerate().take(src.cols()) {
+        let mut lanes = [0.0; G];
+        for g in 0..G {
+            lanes[g] = rows[g][p];
+        }
+        line[first..first + G].copy_from_slice(&lanes);
+    }
+    G
 }
 
 /// A right operand (K × N) in panels of NR columns, as [`super::Gemm::pack_b`] lays it out.

@@ -17,6 +17,7 @@ impl Isa for Avx2 {
 
 impl Simd for Avx2 {
     type F32 = __m256;
+    type Lanes = [f32; Self::LANES];
     const LANES: usize = 8;
     const ACCUMULATORS: usize = 12;
 
@@ -28,6 +29,10 @@ impl Simd for Avx2 {
         }
         // SAFETY: `self` proves that the CPU has these features.
         unsafe { enabled(f) }
+    }
+    #[inline(always)]
+    fn vectors(src: &[f32]) -> &[Self::Lanes] {
+        src.as_chunks().0
     }
     #[inline(always)]
     fn splat(self, x: f32) -> __m256 {

@@ -16,6 +16,7 @@ impl Isa for Avx512 {
 
 impl Simd for Avx512 {
     type F32 = __m512;
+    type Lanes = [f32; Self::LANES];
     const LANES: usize = 16;
     const ACCUMULATORS: usize = 24;
 
@@ -27,6 +28,10 @@ impl Simd for Avx512 {
         }
         // SAFETY: `self` proves that the CPU has this feature.
         unsafe { enabled(f) }
+    }
+    #[inline(always)]
+    fn vectors(src: &[f32]) -> &[Self::Lanes] {
+        src.as_chunks().0
     }
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {

@@ -26,6 +26,8 @@ pub use neon::Neon;
 mod sve;
 #[cfg(target_arch = "aarch64")]
 pub use sve::Sve;
+#[cfg(target_arch = "aarch64")]
+pub(crate) use sve::sve_asm;
 
 pub mod peak;
 
@@ -106,9 +108,11 @@ macro_rules! define_ids {
                 }
             }
 
-            /// The source that kernels of this ISA are built from, for fingerprints.
-            pub(crate) const fn source(self) -> &'static [u8] {
-                match self { $(IsaId::$isa => include_bytes!(concat!("../isa/", $file))),+ }
+            /// Hash of the source that kernels of this ISA are built from, for fingerprints.
+            pub(crate) const fn source_hash(self) -> u64 {
+                match self {
+                    $(IsaId::$isa => const { crate::fingerprint::of_source(include_bytes!(concat!("../isa/", $file))) }),+
+                }
             }
         }
     };
@@ -156,6 +160,8 @@ pub trait Isa: Copy + Send + Sync + 'static {
 pub trait Simd: Isa {
     /// A vector of [`Simd::LANES`] f32.
     type F32: Copy;
+    /// The same elements in memory: `[f32; LANES]`.
+    type Lanes: AsRef<[f32]>;
     /// f32 elements in a vector.
     const LANES: usize;
     /// Independent accumulators that the register file holds beside a few operands.
@@ -199,7 +205,7 @@ pub trait Simd: Isa {
         dst.copy_from_slice(&buf[..dst.len()]);
     }
 
-    /// Sum of all lanes, in lane order.
+    /// Sum of all lanes, always in the same order.
     #[inline(always)]
     fn sum(self, v: Self::F32) -> f32 {
         let mut buf = [0.0; MAX_LANES];
@@ -207,13 +213,16 @@ pub trait Simd: Isa {
         buf[..Self::LANES].iter().sum()
     }
 
+    /// `src` as whole vectors in memory; what does not fill the last one is left out.
+    fn vectors(src: &[f32]) -> &[Self::Lanes];
+
     /// One step of a matrix product: `acc[i][j] += a[i] · b[j]`, with `MR` scalars in `a` and `NV`
-    /// vectors in `b`.
+    /// vectors in `b`. Fixed sizes leave no bounds check, so that the loops unroll into registers.
     #[inline(always)]
-    fn rank1<const MR: usize, const NV: usize>(self, acc: &mut [[Self::F32; NV]; MR], a: &[f32], b: &[f32]) {
+    fn rank1<const MR: usize, const NV: usize>(self, acc: &mut [[Self::F32; NV]; MR], a: &[f32; MR], b: &[Self::Lanes; NV]) {
         let mut bv = [self.splat(0.0); NV];
         for j in 0..NV {
-            bv[j] = self.load(&b[j * Self::LANES..]);
+            bv[j] = self.load(b[j].as_ref());
         }
         for i in 0..MR {
             let x = self.splat(a[i]);

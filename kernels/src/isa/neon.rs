@@ -1,1 +1,118 @@
+//! NEON (Advanced SIMD): 128-bit vectors, 32 registers, multiply-add by element.
 
+use super::{Isa, IsaId, Simd};
+use core::arch::aarch64::*;
+
+/// Proof that this CPU has Advanced SIMD.
+#[derive(Clone, Copy, Debug)]
+pub struct Neon(());
+
+impl Isa for Neon {
+    const ID: IsaId = IsaId::Neon;
+    fn detect() -> Option<Self> {
+        std::arch::is_aarch64_feature_detected!("neon").then_some(Neon(()))
+    }
+}
+
+impl Simd for Neon {
+    type F32 = float32x4_t;
+    type Lanes = [f32; Self::LANES];
+    const LANES: usize = 4;
+    const ACCUMULATORS: usize = 24;
+
+    /// The target itself has NEON, so every function is compiled with it.
+    #[inline(always)]
+    fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
+        f()
+    }
+    #[inline(always)]
+    fn vectors(src: &[f32]) -> &[Self::Lanes] {
+        src.as_chunks().0
+    }
+    #[inline(always)]
+    fn splat(self, x: f32) -> float32x4_t {
+        // SAFETY: `self` proves NEON.
+        unsafe { vdupq_n_f32(x) }
+    }
+    #[inline(always)]
+    fn load(self, src: &[f32]) -> float32x4_t {
+        let src = &src[..Self::LANES];
+        // SAFETY: `self` proves NEON; the slice above holds four elements, and the load needs no more
+        // than the alignment of one.
+        unsafe { vld1q_f32(src.as_ptr()) }
+    }
+    #[inline(always)]
+    fn store(self, v: float32x4_t, dst: &mut [f32]) {
+        let dst = &mut dst[..Self::LANES];
+        // SAFETY: `self` proves NEON; the slice above holds four elements, and the store needs no more
+        // than the alignment of one.
+        unsafe { vst1q_f32(dst.as_mut_ptr(), v) }
+    }
+    #[inline(always)]
+    fn add(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: `self` proves NEON.
+        unsafe { vaddq_f32(a, b) }
+    }
+    #[inline(always)]
+    fn sub(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: `self` proves NEON.
+        unsafe { vsubq_f32(a, b) }
+    }
+    #[inline(always)]
+    fn mul(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: `self` proves NEON.
+        unsafe { vmulq_f32(a, b) }
+    }
+    #[inline(always)]
+    fn fma(self, a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
+        // SAFETY: `self` proves NEON.
+        unsafe { vfmaq_f32(c, a, b) }
+    }
+    #[inline(always)]
+    fn load_f16(self, src: &[u16]) -> float32x4_t {
+        let src = &src[..Self::LANES];
+        // SAFETY: `self` proves NEON; the slice above holds four halves, and the load needs no more
+        // than the alignment of one.
+        unsafe { vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(src.as_ptr()))) }
+    }
+    #[inline(always)]
+    fn store_f16(self, v: float32x4_t, dst: &mut [u16]) {
+        let dst = &mut dst[..Self::LANES];
+        // SAFETY: `self` proves NEON; the slice above holds four halves, and the store needs no more
+        // than the alignment of one.
+        unsafe { vst1_u16(dst.as_mut_ptr(), vreinterpret_u16_f16(vcvt_f16_f32(v))) }
+    }
+    #[inline(always)]
+    fn sum(self, v: float32x4_t) -> f32 {
+        // SAFETY: `self` proves NEON.
+        unsafe { vaddvq_f32(v) }
+    }
+
+    /// Four rows of A come with one load and are multiplied by element; the rows that four do not
+    /// divide are broadcast.
+    #[inline(always)]
+    fn rank1<const MR: usize, const NV: usize>(self, acc: &mut [[float32x4_t; NV]; MR], a: &[f32; MR], b: &[Self::Lanes; NV]) {
+        let mut bv = [self.splat(0.0); NV];
+        for j in 0..NV {
+            bv[j] = self.load(&b[j]);
+        }
+        for i in (0..MR / 4 * 4).step_by(4) {
+            let av = self.load(&a[i..]);
+            for j in 0..NV {
+                // SAFETY: `self` proves NEON.
+                unsafe {
+                    acc[i][j] = vfmaq_laneq_f32::<0>(acc[i][j], bv[j], av);
+                    acc[i + 1][j] = vfmaq_laneq_f32::<1>(acc[i + 1][j], bv[j], av);
+                    acc[i + 2][j] = vfmaq_laneq_f32::<2>(acc[i + 2][j], bv[j], av);
+                    acc[i + 3][j] = vfmaq_laneq_f32::<3>(acc[i + 3][j], bv[j], av);
+                }
+            }
+        }
+        for i in MR / 4 * 4..MR {
+            let x = self.splat(a[i]);
+            for j in 0..NV {
+                acc[i][j] = self.fma(x, bv[j], acc[i][j]);
+            }
+        }
+    }
+}

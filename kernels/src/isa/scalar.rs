@@ -16,12 +16,17 @@ impl Isa for Scalar {
 
 impl Simd for Scalar {
     type F32 = f32;
+    type Lanes = [f32; Self::LANES];
     const LANES: usize = 1;
     const ACCUMULATORS: usize = 8;
 
     #[inline(always)]
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
         f()
+    }
+    #[inline(always)]
+    fn vectors(src: &[f32]) -> &[Self::Lanes] {
+        src.as_chunks().0
     }
     #[inline(always)]
     fn splat(self, x: f32) -> f32 {

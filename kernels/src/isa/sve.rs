@@ -1,1 +1,101 @@
+//! SVE: vectors whose length only the running CPU knows, predicated edges.
+//!
+//! Rust has no stable SVE types, so [`Sve`] is no [`super::Simd`]: its kernels are whole loops in
+//! [`sve_asm!`], beside the generic body of each family. They are written for any vector length.
 
+use super::peak::PeakLoop;
+use super::{Isa, IsaId};
+
+/// Proof that this CPU has SVE.
+#[derive(Clone, Copy, Debug)]
+pub struct Sve(());
+
+impl Isa for Sve {
+    const ID: IsaId = IsaId::Sve;
+    fn detect() -> Option<Self> {
+        std::arch::is_aarch64_feature_detected!("sve").then_some(Sve(()))
+    }
+}
+
+impl Sve {
+    /// f32 elements in a vector: 4 to 64.
+    #[inline]
+    pub fn lanes(self) -> usize {
+        let lanes: usize;
+        // SAFETY: `self` proves SVE; the instruction reads nothing but the vector length.
+        unsafe {
+            core::arch::asm!(".arch_extension sve", "cntw {}", out(reg) lanes, options(pure, nomem, nostack, preserves_flags));
+        }
+        lanes
+    }
+}
+
+/// `asm!` with SVE instructions in one template, in which all vector registers and the predicates
+/// p0 to p3 may be overwritten. What names an operand must not ask for a vector register: scalars
+/// go in and out by general ones.
+macro_rules! sve_asm {
+    ($text:literal, $($operands:tt)*) => {
+        core::arch::asm!(
+            ".arch_extension sve",
+            $text,
+            $($operands)*
+            out("p0") _, out("p1") _, out("p2") _, out("p3") _,
+            out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _, out("v7") _,
+            out("v8") _, out("v9") _, out("v10") _, out("v11") _, out("v12") _, out("v13") _, out("v14") _, out("v15") _,
+            out("v16") _, out("v17") _, out("v18") _, out("v19") _, out("v20") _, out("v21") _, out("v22") _, out("v23") _,
+            out("v24") _, out("v25") _, out("v26") _, out("v27") _, out("v28") _, out("v29") _, out("v30") _, out("v31") _,
+            options(nostack),
+        )
+    };
+}
+pub(crate) use sve_asm;
+
+/// Accumulators of the peak loop: enough for four cycles of latency on six pipes.
+const CHAINS: usize = 24;
+
+impl PeakLoop for Sve {
+    fn peak_loop() -> Option<fn(usize) -> u64> {
+        Sve::detect()?;
+        Some(|n| Sve::detect().map_or(0, |isa| fma_rounds(isa, n)))
+    }
+}
+
+fn fma_rounds(isa: Sve, n: usize) -> u64 {
+    // SAFETY: `isa` proves SVE; the loop touches registers alone.
+    unsafe {
+        sve_asm!(
+            r"
+            .altmacro
+            .macro kiln_start chain
+                mov z\chain\().s, #0
+            .endm
+            .macro kiln_fma chain
+                fmla z\chain\().s, z30.s, z0.s[0]
+            .endm
+                fmov z0.s, #0.5
+                fmov z30.s, #0.125
+                .set .Lkiln_i, 0
+                .rept {chains}
+                    kiln_start %(1 + .Lkiln_i)
+                    .set .Lkiln_i, .Lkiln_i + 1
+                .endr
+                cbz {n}, 3f
+            2:
+                .set .Lkiln_i, 0
+                .rept {chains}
+                    kiln_fma %(1 + .Lkiln_i)
+                    .set .Lkiln_i, .Lkiln_i + 1
+                .endr
+                subs {n}, {n}, #1
+                b.ne 2b
+            3:
+            .purgem kiln_start
+            .purgem kiln_fma
+            .noaltmacro
+            ",
+            n = inout(reg) n => _,
+            chains = const CHAINS,
+        );
+    }
+    (2 * isa.lanes() * CHAINS * n) as u64
+}

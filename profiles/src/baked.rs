@@ -1,0 +1,105 @@
+//! The types that generated code fills: kernels chosen at build time, made at run time.
+
+use crate::cpu;
+use crate::machine::Match;
+pub use kiln_kernels::convert::{F16ToF32, F32ToF16};
+pub use kiln_kernels::gemm::{Blocking, Gemm, PackedB};
+pub use kiln_kernels::mat::{Mat, MatMut};
+pub use kiln_kernels::norm::{LayerNorm, RmsNorm};
+
+/// Kernels for every operation of the engine, all of which this CPU can run.
+#[derive(Clone, Debug)]
+pub struct Ops {
+    /// The profile they come from.
+    pub profile: &'static str,
+    /// Its weakest tier.
+    pub tier: &'static str,
+    /// Matrix products, by rising M; the last serves every M. All share one packed layout.
+    pub gemm: Vec<GemmChoice>,
+    /// Root-mean-square norm.
+    pub rms_norm: RmsNorm,
+    /// Layer norm.
+    pub layer_norm: LayerNorm,
+    /// Halves to f32.
+    pub f16_to_f32: F16ToF32,
+    /// f32 to halves.
+    pub f32_to_f16: F32ToF16,
+    /// Why each was chosen.
+    pub reasons: &'static [Reason],
+}
+
+/// A matrix product kernel for M up to `m_max`.
+#[derive(Clone, Copy, Debug)]
+pub struct GemmChoice {
+    /// The largest M it is for.
+    pub m_max: usize,
+    /// The kernel.
+    pub kernel: Gemm,
+    /// Its cache blocking.
+    pub blocking: Blocking,
+}
+
+/// What is known of a choice.
+#[derive(Clone, Copy, Debug)]
+pub struct Reason {
+    /// Operation.
+    pub op: &'static str,
+    /// Format of the operands.
+    pub format: &'static str,
+    /// Class of shapes.
+    pub class: &'static str,
+    /// Threads it was compared with.
+    pub threads: usize,
+    /// The kernel's name.
+    pub kernel: &'static str,
+    /// The best of the others.
+    pub runner_up: Option<&'static str>,
+    /// Time of the runner-up over time of the winner.
+    pub margin: Option<f64>,
+    /// Its 95 % confidence interval.
+    pub margin_ci: Option<(f64, f64)>,
+    /// Worst time over the best candidate's, on held-out shapes.
+    pub regret: Option<f64>,
+    /// Where the figures come from.
+    pub tier: &'static str,
+    /// The reason in a few words.
+    pub note: &'static str,
+    /// The kernel's sources have changed since it was chosen.
+    pub stale: bool,
+}
+
+/// One set of kernels in the binary.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate {
+    /// The profile's name.
+    pub profile: &'static str,
+    /// The instruction sets it needs, by name.
+    pub isas: &'static [&'static str],
+    /// The CPUs that it was made for: vendor, family, ranges of models.
+    pub cpus: &'static [(&'static str, u32, &'static [[u32; 2]])],
+    /// Makes the kernels; `None` when this CPU cannot run one of them.
+    pub make: fn() -> Option<Ops>,
+}
+
+impl Candidate {
+    fn is_for_this_cpu(&self) -> bool {
+        let Some(cpu) = cpu::here() else { return false };
+        self.cpus
+            .iter()
+            .any(|(vendor, family, models)| Match { vendor: (*vendor).into(), family: *family, models: models.to_vec() }.covers(&cpu))
+    }
+}
+
+impl Ops {
+    /// The kernels made for this very CPU if they are in the binary, else the first that run here.
+    pub fn select(candidates: &[Candidate]) -> Option<Ops> {
+        let own = candidates.iter().filter(|c| c.is_for_this_cpu()).find_map(|c| (c.make)());
+        own.or_else(|| candidates.iter().find_map(|c| (c.make)()))
+    }
+
+    /// The matrix product kernel for `m` rows.
+    pub fn gemm_for(&self, m: usize) -> &GemmChoice {
+        let last = self.gemm.len() - 1;
+        self.gemm.iter().find(|c| m <= c.m_max).unwrap_or(&self.gemm[last])
+    }
+}

@@ -1,0 +1,242 @@
+//! From tuned profiles to Rust: what a build script writes and the engine includes.
+//!
+//! Every kernel is named as a type, so a profile that names a kernel which no longer exists does
+//! not compile; a kernel whose sources have changed compiles and is marked stale.
+
+use crate::error::Error;
+use crate::machine::Machine;
+use crate::schema::{Choice, Class, Tuned, Variant};
+use std::fmt::Write;
+
+/// A profile to bake; the machine is there when the profile is one of the project's own.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The winners.
+    pub tuned: Tuned,
+    /// How their CPU is recognised.
+    pub machine: Option<Machine>,
+}
+
+/// The operations that the engine needs, with their classes.
+const NEEDED: &[(&str, Class)] = &[
+    ("gemm", Class::Decode),
+    ("gemm", Class::Prefill),
+    ("rms_norm", Class::Row),
+    ("layer_norm", Class::Row),
+    ("f16_to_f32", Class::Row),
+    ("f32_to_f16", Class::Row),
+];
+
+/// The fallback's kernels: plain Rust, on every CPU.
+const FALLBACK: &[(&str, &str)] = &[
+    ("gemm_f32_scalar_1x4v_u1", "gemm::F32::<isa::Scalar, 1, 4, 1>"),
+    ("gemm_f32_scalar_4x4v_u1", "gemm::F32::<isa::Scalar, 4, 4, 1>"),
+    ("rms_norm_f32_scalar_u1", "norm::Rms::<isa::Scalar, 1>"),
+    ("layer_norm_f32_scalar_u1", "norm::Layer::<isa::Scalar, 1>"),
+    ("f16_to_f32_scalar_u1", "convert::Widen::<isa::Scalar, 1>"),
+    ("f32_to_f16_scalar_u1", "convert::Narrow::<isa::Scalar, 1>"),
+];
+
+/// Rust source that defines `pub static CANDIDATES: &[kiln_profiles::baked::Candidate]`: the
+/// variants of each profile in the order given, and the fallback.
+///
+/// # Errors
+/// If a profile is for another architecture, lacks an operation, mixes packed layouts, or holds
+/// text that is not a kernel type.
+pub fn generate(sources: &[Source], target_arch: &str) -> Result<String, Error> {
+    let mut functions = String::new();
+    let mut table = String::new();
+    let mut number = 0;
+    for source in sources {
+        let tuned = &source.tuned;
+        let unfit = |message: String| Error::Unfit { profile: tuned.cpu.clone(), message };
+        if tuned.arch != target_arch {
+            return Err(unfit(format!("it is for {}, but the target is {target_arch}", tuned.arch)));
+        }
+        if tuned.variants.is_empty() {
+            return Err(unfit("it has no [[variant]]".into()));
+        }
+        for variant in &tuned.variants {
+            check(variant).map_err(unfit)?;
+            function(&mut functions, number, &tuned.cpu, tuned.tier.name(), &variant.choices);
+            let cpus: Vec<String> = source
+                .machine
+                .iter()
+                .flat_map(|m| &m.matches)
+                .map(|m| format!("({:?}, {}, &{:?})", m.vendor, m.family, m.models))
+                .collect();
+            candidate(&mut table, number, &tuned.cpu, &variant.isas, &cpus.join(", "));
+            number += 1;
+        }
+    }
+    function(&mut functions, number, "fallback", "predicted", &fallback());
+    candidate(&mut table, number, "fallback", &["scalar".into()], "");
+    Ok(format!(
+        "// Written by the build script from tuned profiles; changes are lost.\n\
+         use kiln_profiles::baked::{{Blocking, Candidate, GemmChoice, Ops, Reason}};\n\n\
+         /// The kernels in this binary, best first; the last runs everywhere.\n\
+         pub static CANDIDATES: &[Candidate] = &[\n{table}];\n\n{functions}"
+    ))
+}
+
+fn candidate(table: &mut String, number: usize, profile: &str, isas: &[String], cpus: &str) {
+    let _ = writeln!(table, "    Candidate {{ profile: {profile:?}, isas: &{isas:?}, cpus: &[{cpus}], make: make_{number} }},");
+}
+
+/// One `make_N`: the choices as handles, and their reasons.
+fn function(out: &mut String, number: usize, profile: &str, tier: &str, choices: &[Choice]) {
+    let _ = writeln!(out, "fn make_{number}() -> Option<Ops> {{\n    static REASONS: &[Reason] = &[");
+    for c in choices {
+        let fingerprint = u64::from_str_radix(&c.fingerprint, 16).unwrap_or(0);
+        let known = if fingerprint == 0 {
+            "false".into()
+        } else {
+            format!("<{} as kiln_kernels::registry::Registered>::META.fingerprint != {fingerprint:#x}", plain_type(c))
+        };
+        let _ = writeln!(
+            out,
+            "        Reason {{ op: {:?}, format: {:?}, class: {:?}, threads: {}, kernel: {:?}, runner_up: {:?}, margin: {:?}, margin_ci: {:?}, regret: {:?}, tier: {:?}, note: {:?}, stale: {known} }},",
+            c.op,
+            c.format,
+            c.class.name(),
+            c.threads,
+            c.kernel,
+            c.runner_up,
+            c.margin,
+            c.margin_ci.map(|[l, h]| (l, h)),
+            c.regret,
+            c.tier.name(),
+            c.note
+        );
+    }
+    let _ = writeln!(out, "    ];\n    Some(Ops {{\n        profile: {profile:?},\n        tier: {tier:?},\n        gemm: vec![");
+    for c in choices.iter().filter(|c| c.op == "gemm") {
+        let b = c.blocking.unwrap_or(crate::schema::BlockSizes { kc: 256, mc: 96, nc: 1024 });
+        let m_max = if c.class.m_max() == usize::MAX { "usize::MAX".into() } else { c.class.m_max().to_string() };
+        let _ = writeln!(
+            out,
+            "            GemmChoice {{ m_max: {m_max}, kernel: {}::handle()?, blocking: Blocking {{ kc: {}, mc: {}, nc: {} }} }},",
+            path(c),
+            b.kc,
+            b.mc,
+            b.nc
+        );
+    }
+    let _ = writeln!(out, "        ],");
+    for c in choices.iter().filter(|c| c.op != "gemm") {
+        let _ = writeln!(out, "        {}: {}::handle()?,", c.op, path(c));
+    }
+    let _ = writeln!(out, "        reasons: REASONS,\n    }})\n}}\n");
+}
+
+/// `kiln_kernels::gemm::F32::<kiln_kernels::isa::Avx2, 6, 2, 4>`.
+fn path(c: &Choice) -> String {
+    format!("kiln_kernels::{}", c.rust_type.replace("isa::", "kiln_kernels::isa::"))
+}
+
+fn plain_type(c: &Choice) -> String {
+    path(c).replace("::<", "<")
+}
+
+fn check(variant: &Variant) -> Result<(), String> {
+    for (op, class) in NEEDED {
+        let count = variant.choices.iter().filter(|c| c.op == *op && c.class == *class).count();
+        if count != 1 {
+            return Err(format!("it has {count} choices for {op} ({}), one is needed; sweep and bake that operation", class.name()));
+        }
+    }
+    if let Some(c) = variant.choices.iter().find(|c| !NEEDED.contains(&(c.op.as_str(), c.class))) {
+        return Err(format!("it has a choice for {} ({}), which the engine does not know", c.op, c.class.name()));
+    }
+    let layouts: Vec<&str> = variant.choices.iter().filter(|c| c.op == "gemm").map(|c| c.layout.as_str()).collect();
+    if layouts.windows(2).any(|w| w[0] != w[1]) {
+        return Err(format!("its gemm kernels pack weights differently ({})", layouts.join(", ")));
+    }
+    match variant.choices.iter().find(|c| !is_type(&c.rust_type)) {
+        Some(c) => Err(format!("'{}' is not a kernel type", c.rust_type)),
+        None => Ok(()),
+    }
+}
+
+/// Whether text is a path with plain generic arguments: it is pasted into code.
+fn is_type(text: &str) -> bool {
+    text.contains("::<isa::") && text.ends_with('>') && text.chars().all(|c| c.is_ascii_alphanumeric() || "_:<>, ".contains(c))
+}
+
+fn fallback() -> Vec<Choice> {
+    NEEDED
+        .iter()
+        .zip(FALLBACK)
+        .map(|((op, class), (kernel, rust_type))| Choice {
+            op: (*op).into(),
+            format: if *op == "f16_to_f32" { "f16".into() } else { "f32".into() },
+            class: *class,
+            threads: 1,
+            kernel: (*kernel).into(),
+            rust_type: (*rust_type).into(),
+            fingerprint: String::new(),
+            layout: "b4v".into(),
+            blocking: None,
+            runner_up: None,
+            margin: None,
+            margin_ci: None,
+            regret: None,
+            tier: crate::schema::Tier::Predicted,
+            note: "fallback in plain Rust for a CPU that none of the baked kernels run on".into(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lookup;
+    use kiln_kernels::registry;
+
+    fn shipped() -> Vec<Source> {
+        let root = lookup::default_root();
+        let machines = lookup::machines(root).unwrap();
+        machines.into_iter().map(|m| Source { tuned: lookup::tuned(root, &m.name).unwrap().0, machine: Some(m) }).collect()
+    }
+
+    #[test]
+    fn shipped_profiles_generate_for_their_own_architecture_alone() {
+        for source in shipped() {
+            let arch = source.tuned.arch.clone();
+            let code = generate(std::slice::from_ref(&source), &arch).unwrap();
+            assert!(code.contains(&format!("profile: {:?}", source.tuned.cpu)));
+            let error = generate(&[source], "riscv64").unwrap_err().to_string();
+            assert!(error.contains("riscv64"), "{error}");
+        }
+    }
+
+    #[test]
+    fn shipped_choices_and_the_fallback_name_registered_kernels() {
+        let choices = shipped().into_iter().flat_map(|s| s.tuned.variants).flat_map(|v| v.choices).chain(fallback());
+        for c in choices {
+            let entry = registry::all().find(|e| e.meta.name == c.kernel).unwrap_or_else(|| panic!("{} is not registered", c.kernel));
+            assert_eq!(entry.meta.rust_type, c.rust_type);
+            assert_eq!(entry.meta.layout, if c.op == "gemm" { c.layout.as_str() } else { "row" });
+            assert_eq!(entry.meta.op.name(), c.op);
+            assert_eq!(entry.meta.format.name(), c.format);
+        }
+    }
+
+    #[test]
+    fn unfit_profiles_are_refused() {
+        let mut sources = shipped();
+        let source = &mut sources[0];
+        let arch = source.tuned.arch.clone();
+        let good = source.tuned.clone();
+        let refused = |change: &dyn Fn(&mut Tuned), part: &str| {
+            let mut tuned = good.clone();
+            change(&mut tuned);
+            let error = generate(&[Source { tuned, machine: None }], &arch).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        };
+        refused(&|t| t.variants.clear(), "no [[variant]]");
+        refused(&|t| drop(t.variants[0].choices.remove(0)), "0 choices");
+        refused(&|t| t.variants[0].choices[0].layout = "other".into(), "pack weights differently");
+        refused(&|t| t.variants[0].choices[0].rust_type = "x::<isa::A>::handle(); evil".into(), "not a kernel type");
+    }
+}

@@ -1,0 +1,71 @@
+//! `machine.toml`: what a CPU is called, how it is recognised, and what is known of it without
+//! measuring.
+
+use crate::cpu::CpuId;
+use serde::{Deserialize, Serialize};
+
+/// One CPU, or the generic stand-in of an architecture.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Machine {
+    /// The profile's name, as its folder is called.
+    pub name: String,
+    /// What people call it.
+    pub title: String,
+    /// Rust's name of the architecture.
+    pub arch: String,
+    /// LLVM's name of the core, for predictions.
+    pub llvm_cpu: String,
+    /// Data caches of one core.
+    pub caches: Caches,
+    /// How it is recognised; empty for a generic profile.
+    #[serde(default, rename = "match", skip_serializing_if = "Vec::is_empty")]
+    pub matches: Vec<Match>,
+}
+
+/// Data cache sizes in bytes; the last level as one core's share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Caches {
+    /// First level.
+    pub l1: usize,
+    /// Second level.
+    pub l2: usize,
+    /// Last level, 0 when there is none.
+    pub l3: usize,
+}
+
+impl From<Caches> for kiln_kernels::gemm::Caches {
+    fn from(c: Caches) -> Self {
+        kiln_kernels::gemm::Caches { l1: c.l1, l2: c.l2, l3: c.l3 }
+    }
+}
+
+/// CPUs that a profile is meant for. On Arm, family is the part number and model the variant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Match {
+    /// Vendor string, or implementer in hexadecimal.
+    pub vendor: String,
+    /// Family, or part number.
+    pub family: u32,
+    /// Ranges of models, both ends included; empty means any.
+    #[serde(default)]
+    pub models: Vec<[u32; 2]>,
+}
+
+impl Match {
+    /// Whether it covers a CPU.
+    pub fn covers(&self, cpu: &CpuId) -> bool {
+        self.vendor == cpu.vendor
+            && self.family == cpu.family
+            && (self.models.is_empty() || self.models.iter().any(|[low, high]| (*low..=*high).contains(&cpu.model)))
+    }
+}
+
+impl Machine {
+    /// Whether this is that CPU's profile.
+    pub fn recognises(&self, cpu: &CpuId) -> bool {
+        self.arch == cpu.arch && self.matches.iter().any(|m| m.covers(cpu))
+    }
+}

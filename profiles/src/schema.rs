@@ -1,0 +1,188 @@
+//! `tuned.toml`: the winners of a CPU with the reason for each.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The version of the schema that this crate reads and writes.
+pub const SCHEMA: u32 = 1;
+
+/// Where a figure comes from. Tiers are never mixed in a ranking and always printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    /// Wall clock or hardware counters on the CPU itself.
+    Measured,
+    /// Instructions, under emulation or callgrind.
+    Counted,
+    /// A model's word.
+    Predicted,
+}
+
+impl Tier {
+    /// Its name in files and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Tier::Measured => "measured",
+            Tier::Counted => "counted",
+            Tier::Predicted => "predicted",
+        }
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The shapes that a choice is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Class {
+    /// A matrix product with M = 1.
+    Decode,
+    /// A matrix product with M ≥ 2.
+    Prefill,
+    /// Rows of any length.
+    Row,
+}
+
+impl Class {
+    /// Its name in files and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Class::Decode => "decode",
+            Class::Prefill => "prefill",
+            Class::Row => "row",
+        }
+    }
+
+    /// The class of a matrix product with `m` rows.
+    pub const fn of_rows(m: usize) -> Class {
+        if m <= 1 { Class::Decode } else { Class::Prefill }
+    }
+
+    /// The largest M that a matrix product of this class has.
+    pub const fn m_max(self) -> usize {
+        match self {
+            Class::Decode => 1,
+            Class::Prefill | Class::Row => usize::MAX,
+        }
+    }
+}
+
+/// A tuned profile.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tuned {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The CPU's name.
+    pub cpu: String,
+    /// Rust's name of the architecture.
+    pub arch: String,
+    /// The weakest tier among its choices.
+    pub tier: Tier,
+    /// The key of the machine that it was tuned on; empty when no machine was needed.
+    #[serde(default)]
+    pub machine: String,
+    /// Compiler and flags of the kernels that were compared.
+    #[serde(default)]
+    pub compiler: String,
+    /// When, RFC 3339.
+    #[serde(default)]
+    pub created: String,
+    /// In order of preference: the first whose instruction sets are all there is used. A tuned CPU
+    /// has one, a generic profile one for each level of its architecture.
+    #[serde(rename = "variant")]
+    pub variants: Vec<Variant>,
+}
+
+/// A complete set of choices for CPUs with certain instruction sets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Variant {
+    /// What it needs, by name.
+    pub isas: Vec<String>,
+    /// One for each operation, format and class.
+    #[serde(rename = "choice")]
+    pub choices: Vec<Choice>,
+}
+
+/// A winner and why it won.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Choice {
+    /// Operation, by name.
+    pub op: String,
+    /// Format of the operands, by name.
+    pub format: String,
+    /// The shapes it is for.
+    pub class: Class,
+    /// Threads it was compared with.
+    pub threads: usize,
+    /// The kernel's name.
+    pub kernel: String,
+    /// The type that instantiates it, relative to `kiln_kernels`.
+    #[serde(rename = "type")]
+    pub rust_type: String,
+    /// Fingerprint of the sources that were compared, in hexadecimal.
+    pub fingerprint: String,
+    /// Layout of its packed operands.
+    pub layout: String,
+    /// Cache blocking, for matrix products.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocking: Option<BlockSizes>,
+    /// The best of the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runner_up: Option<String>,
+    /// Time of the runner-up over time of the winner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub margin: Option<f64>,
+    /// 95 % confidence interval of the margin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub margin_ci: Option<[f64; 2]>,
+    /// Worst time over the best candidate's, over held-out shapes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regret: Option<f64>,
+    /// Where the figures come from.
+    pub tier: Tier,
+    /// The reason in a few words.
+    pub note: String,
+}
+
+/// KC, MC and NC in elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlockSizes {
+    /// Depth of packed blocks.
+    pub kc: usize,
+    /// Rows of the packed block of A.
+    pub mc: usize,
+    /// Columns of the packed block of B.
+    pub nc: usize,
+}
+
+impl From<kiln_kernels::gemm::Blocking> for BlockSizes {
+    fn from(b: kiln_kernels::gemm::Blocking) -> Self {
+        BlockSizes { kc: b.kc, mc: b.mc, nc: b.nc }
+    }
+}
+
+impl From<BlockSizes> for kiln_kernels::gemm::Blocking {
+    fn from(b: BlockSizes) -> Self {
+        kiln_kernels::gemm::Blocking { kc: b.kc, mc: b.mc, nc: b.nc }
+    }
+}
+
+impl Variant {
+    /// The choice for an operation and class, by the operation's name.
+    pub fn choice(&self, op: &str, class: Class) -> Option<&Choice> {
+        self.choices.iter().find(|c| c.op == op && c.class == class)
+    }
+
+    /// Whether this CPU has every instruction set that it needs.
+    pub fn runs_here(&self) -> bool {
+        self.isas.iter().all(|i| i.parse::<kiln_kernels::isa::IsaId>().is_ok_and(|i| i.runs_here()))
+    }
+}
