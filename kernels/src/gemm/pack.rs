@@ -30,7 +30,7 @@ pub(super) fn pack_strips(width: usize, src: Mat<'_, f32>, out: &mut [f32]) {
 
 #[inline(always)]
 fn pack_strip(width: usize, src: Mat<'_, f32>, out: &mut [f32]) {
-    let (valid, k) = (src.rows(), src.cols());
+    let valid = src.rows();
     if valid < width {
         out.fill(0.0);
     }

@@ -1,0 +1,60 @@
+//! `kiln check`: verifies every kernel that runs here, and says which instruction sets ran.
+
+use super::{emit, emit_json};
+use crate::check::{self, Status, Verification};
+use crate::filter::Filter;
+
+/// Verifies every kernel that runs here against its oracle.
+///
+/// Shapes around each kernel's own tile, extreme values, outputs full of NaN, operands between guard
+/// pages. Ends with 'N passed, N failed, N skipped'; skipped are kernels of this architecture whose
+/// instructions this CPU lacks. Exit status 1 if one failed.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  kiln check\n  kiln check --op gemm --isa avx2\n  kiln check --json")]
+pub struct Args {
+    #[command(flatten)]
+    filter: Filter,
+    /// One JSON document on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+/// Checks and prints.
+///
+/// # Errors
+/// If no kernel is meant.
+pub fn run(args: &Args) -> anyhow::Result<i32> {
+    let result = check::run(&args.filter.entries()?);
+    if args.json {
+        emit_json(&result)?;
+    } else {
+        emit(&text(&result))?;
+    }
+    Ok(i32::from(result.failed > 0))
+}
+
+fn text(v: &Verification) -> String {
+    let mut lines = Vec::new();
+    for k in &v.kernels {
+        if let Status::Failed { cases, failed, first } = &k.status {
+            lines.push(format!("FAILED {}: {failed} of {cases} cases, first {first}", k.kernel));
+        }
+    }
+    let list = |isas: &[&str]| if isas.is_empty() { "none".to_owned() } else { isas.join(" ") };
+    for isa in v.isas_ran.iter().chain(&v.isas_skipped) {
+        let count = |f: fn(&Status) -> bool| v.kernels.iter().filter(|k| k.isa == *isa && f(&k.status)).count();
+        let passed = count(|s| matches!(s, Status::Passed { .. }));
+        let failed = count(|s| matches!(s, Status::Failed { .. }));
+        let skipped = count(|s| matches!(s, Status::Skipped));
+        lines.push(match skipped {
+            0 => format!("{isa}: {passed} passed, {failed} failed"),
+            n => format!("{isa}: {n} skipped, this CPU does not have it"),
+        });
+    }
+    lines.push(format!("ISAs ran: {}", list(&v.isas_ran)));
+    if !v.isas_skipped.is_empty() {
+        lines.push(format!("ISAs skipped: {}", list(&v.isas_skipped)));
+    }
+    lines.push(format!("{} passed, {} failed, {} skipped", v.passed, v.failed, v.skipped));
+    lines.join("\n")
+}

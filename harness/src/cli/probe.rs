@@ -1,0 +1,190 @@
+//! `kiln probe`: what this machine is, what it can do at most, and what can be counted on it.
+
+use super::{Table, emit, emit_json};
+use crate::counters::{Availability, Capabilities};
+use crate::machine::Machine;
+use crate::machine::bandwidth::{Access, Bandwidth};
+use crate::machine::limits::{self, Limits};
+use crate::machine::peak::Peak;
+use crate::machine::timing::Figure;
+use crate::progress::Progress;
+use std::time::SystemTime;
+
+/// Describe this machine and measure its limits.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  kiln probe\n  kiln probe --json > machine.json\n  kiln probe --no-measure")]
+pub struct Args {
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+
+    /// Measure for a few seconds instead of a dozen or two: rougher figures
+    #[arg(long)]
+    quick: bool,
+
+    /// Do not measure anything
+    #[arg(long, conflicts_with = "quick")]
+    no_measure: bool,
+}
+
+/// Everything the command found.
+#[derive(Debug, serde::Serialize)]
+struct Report {
+    /// Of this document.
+    schema: u32,
+    /// When, in UTC.
+    time: String,
+    machine: Machine,
+    limits: Limits,
+    counters: Capabilities,
+}
+
+/// Runs the command; 0 done.
+///
+/// # Errors
+/// If stdout cannot be written.
+pub fn run(args: &Args) -> anyhow::Result<i32> {
+    let machine = Machine::detect();
+    let report = Report {
+        schema: 1,
+        time: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        counters: Capabilities::detect(),
+        limits: match args.no_measure {
+            true => Limits::NotAvailable { reason: "not measured, as asked".into() },
+            false => measure(&machine, args.quick),
+        },
+        machine,
+    };
+    if args.json { emit_json(&report) } else { emit(&describe(&report)) }
+}
+
+fn measure(machine: &Machine, quick: bool) -> Limits {
+    let progress = Progress::new(limits::steps(machine), "measuring limits");
+    let mut first = true;
+    limits::measure(machine, quick, |what| {
+        if !std::mem::take(&mut first) {
+            progress.advance(1);
+        }
+        progress.at(what);
+    })
+}
+
+/// The report for people.
+fn describe(report: &Report) -> String {
+    let mut parts = vec![machine_table(&report.machine)];
+    match &report.limits {
+        Limits::Measured { peaks, bandwidths } => {
+            parts.push(format!("f32 multiply-adds (tier: measured)\n{}", peak_table(peaks)));
+            parts.push(format!("Memory (tier: measured)\n{}", bandwidth_table(bandwidths)));
+        }
+        Limits::NotAvailable { reason } => parts.push(format!("Limits: not available: {reason}")),
+    }
+    parts.push(format!("Counting and sampling\n{}", capability_table(&report.counters)));
+    parts.join("\n\n")
+}
+
+fn machine_table(machine: &Machine) -> String {
+    let mut table = Table::new(["machine", ""]);
+    for (name, value) in machine.rows() {
+        table.row([name, value.as_deref().unwrap_or("not available")]);
+    }
+    table.to_string()
+}
+
+fn peak_table(peaks: &[Peak]) -> String {
+    let mut table = Table::new(["ISA", "threads", "GFLOP/s", "range", ""]);
+    for peak in peaks {
+        let (median, range) = scaled(&peak.flops);
+        table.row([peak.isa.as_str(), &peak.threads.to_string(), &median, &range, remark(&peak.flops)]);
+    }
+    table.to_string()
+}
+
+fn bandwidth_table(bandwidths: &[Bandwidth]) -> String {
+    let mut table = Table::new(["level", "threads", "buffer", "huge pages", "read GB/s", "write GB/s", "copy GB/s"]);
+    // Three lines in a row (read, write, copy) belong to one level and number of threads.
+    for group in bandwidths.chunk_by(|a, b| a.level == b.level && a.threads == b.threads) {
+        let Some(first) = group.first() else { continue };
+        let cells = Access::ALL.map(|access| match group.iter().find(|b| b.access == access) {
+            Some(found) => {
+                let (median, range) = scaled(&found.bytes_per_second);
+                format!("{median} ({range})")
+            }
+            None => "not available".into(),
+        });
+        let huge = first.huge_share.map_or("not available".into(), |share| format!("{:.0} %", share * 100.0));
+        let buffer = format!("{} KiB", first.bytes_per_thread >> 10);
+        let mut row = vec![first.level.clone(), first.threads.to_string(), buffer, huge];
+        row.extend(cells);
+        table.row(row.iter().map(String::as_str));
+    }
+    table.to_string()
+}
+
+fn capability_table(found: &Capabilities) -> String {
+    let mut table = Table::new(["what", "here"]);
+    let text = |availability: &Availability| match availability {
+        Availability::Available => "available".to_owned(),
+        Availability::NotAvailable { reason } => format!("not available: {reason}"),
+    };
+    // Events that share an answer share a line.
+    let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
+    for (event, availability) in &found.counting {
+        let answer = text(availability);
+        match groups.iter_mut().find(|(known, _)| *known == answer) {
+            Some((_, names)) => names.push(event.name()),
+            None => groups.push((answer, vec![event.name()])),
+        }
+    }
+    for (answer, names) in &groups {
+        for (line, names) in names.chunks(4).enumerate() {
+            let what = format!("{}{}", if line == 0 { "counting " } else { "         " }, names.join(", "));
+            table.row([what.as_str(), if line == 0 { answer } else { "" }]);
+        }
+    }
+    table.row(["sampling by the CPU clock", &text(&found.clock_sampling)]);
+    table.row(["sampling by a hardware counter", &text(&found.hardware_sampling)]);
+    let paranoid = found.paranoid.map_or("not available".into(), |level| level.to_string());
+    table.row(["kernel.perf_event_paranoid", &paranoid]);
+    table.to_string()
+}
+
+/// Median and range of a figure in billions.
+fn scaled(figure: &Figure) -> (String, String) {
+    let number = |value: f64| format!("{:.1}", value / 1e9);
+    (number(figure.median), format!("{} … {}", number(figure.low), number(figure.high)))
+}
+
+/// A warning beside figures that are not steady.
+fn remark(figure: &Figure) -> &'static str {
+    if !figure.settled || figure.spread() > 0.1 { "unsteady: is the machine busy?" } else { "" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counters::Event;
+
+    #[test]
+    fn missing_things_are_said_to_be_missing() {
+        let machine = Machine::detect();
+        let not = Availability::NotAvailable { reason: "no PMU".into() };
+        let report = Report {
+            schema: 1,
+            time: String::new(),
+            machine,
+            limits: Limits::NotAvailable { reason: "a test".into() },
+            counters: Capabilities {
+                counting: [(Event::Cycles, not.clone()), (Event::Instructions, not.clone()), (Event::TaskClock, Availability::Available)]
+                    .into(),
+                clock_sampling: Availability::Available,
+                hardware_sampling: not,
+                paranoid: None,
+            },
+        };
+        let text = describe(&report);
+        assert!(text.contains("Limits: not available: a test"), "{text}");
+        assert!(text.contains("cycles, instructions") && text.contains("not available: no PMU"), "{text}");
+        assert!(!text.contains("null"), "{text}");
+    }
+}

@@ -1,0 +1,12 @@
+//! Measuring: the clock, comparisons in pairs, statistics, and candidates at work on operands.
+//!
+//! Nothing that has not just been verified is timed, and nothing here decides which candidate is
+//! better; that is for [`crate::search`] and for baking.
+
+pub mod clock;
+pub mod noise;
+pub mod operands;
+pub mod pairing;
+pub mod runner;
+mod spot;
+pub mod statistics;

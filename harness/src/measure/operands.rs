@@ -1,0 +1,241 @@
+//! The operands of a problem: random values at random offsets, once if they are to be hot, in
+//! rotation over more than twice the last cache if they are to be cold.
+
+use super::statistics::Random;
+use crate::space::{Problem, Shape, Temperature};
+use bytemuck::Pod;
+use kiln_kernels::mat::Mat;
+use kiln_kernels::registry::Op;
+use std::marker::PhantomData;
+
+/// Anonymous memory for `len` elements, beginning at a random multiple of a cache line within a page;
+/// on huge pages, where the system gives them, if it is large enough to fill one.
+pub struct Buffer<T> {
+    map: memmap2::MmapMut,
+    offset: usize,
+    bytes: usize,
+    elements: PhantomData<T>,
+}
+
+/// From this size on huge pages are asked for.
+const HUGE: usize = 2 << 20;
+const LINE: usize = 64;
+const PAGE: usize = 4096;
+
+impl<T: Pod> Buffer<T> {
+    /// `len` zeros.
+    ///
+    /// # Errors
+    /// If the memory cannot be had.
+    pub fn new(len: usize, random: &mut Random) -> anyhow::Result<Buffer<T>> {
+        let bytes = len * size_of::<T>();
+        let offset = random.below(PAGE / LINE) * LINE;
+        let map = memmap2::MmapMut::map_anon(offset + bytes.max(1))
+            .map_err(|e| anyhow::anyhow!("cannot get {} MiB of memory for operands: {e}", bytes >> 20))?;
+        if bytes >= HUGE {
+            // Where it is refused the operands lie on ordinary pages.
+            let _ = map.advise(memmap2::Advice::HugePage);
+        }
+        Ok(Buffer { map, offset, bytes, elements: PhantomData })
+    }
+
+    /// The elements.
+    pub fn get(&self) -> &[T] {
+        bytemuck::cast_slice(&self.map[self.offset..self.offset + self.bytes])
+    }
+
+    /// The elements, to be written.
+    pub fn get_mut(&mut self) -> &mut [T] {
+        bytemuck::cast_slice_mut(&mut self.map[self.offset..self.offset + self.bytes])
+    }
+}
+
+impl Buffer<f32> {
+    fn random(len: usize, random: &mut Random) -> anyhow::Result<Buffer<f32>> {
+        let mut buffer = Buffer::new(len, random)?;
+        buffer.get_mut().iter_mut().for_each(|x| *x = random.unit());
+        Ok(buffer)
+    }
+}
+
+/// What one call reads, beside what all share.
+pub struct Input {
+    /// The left operand, or the rows to be worked on.
+    a: Buffer<f32>,
+    /// The right operand, where it is not shared.
+    b: Option<Buffer<f32>>,
+    /// Rows of halves.
+    pub halves: Buffer<u16>,
+}
+
+/// What one call writes.
+pub struct Output {
+    /// f32 elements.
+    pub floats: Buffer<f32>,
+    /// Halves.
+    pub halves: Buffer<u16>,
+}
+
+/// What the calls of a problem read.
+pub struct Inputs {
+    /// What they are for.
+    pub problem: Problem,
+    /// In rotation; at least one.
+    pub sets: Vec<Input>,
+    /// Weights that every call shares: the N × K right operand before packing, or a norm's weight.
+    pub weight: Buffer<f32>,
+    /// A norm's bias.
+    pub bias: Buffer<f32>,
+}
+
+/// All operands of one problem.
+pub struct Operands {
+    /// What is read.
+    pub inputs: Inputs,
+    /// What is written, one for each set of inputs.
+    pub outputs: Vec<Output>,
+}
+
+/// What the machine allows.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Bytes of the last cache, 0 if unknown.
+    pub last_cache: usize,
+    /// Bytes that operands may take.
+    pub memory: usize,
+}
+
+/// Elements of the parts of a set, and of weight and bias.
+#[derive(Default)]
+struct Sizes {
+    a: usize,
+    b: usize,
+    halves_in: usize,
+    out: usize,
+    halves_out: usize,
+    weight: usize,
+    bias: usize,
+    /// Elements of a set's packed right operand.
+    panels: usize,
+}
+
+fn sizes(problem: &Problem) -> Sizes {
+    let none = Sizes::default();
+    match (problem.op, problem.shape) {
+        (_, Shape::Product { m, n, k }) if problem.packed => Sizes { a: m * k, out: m * n, weight: n * k, panels: n * k, ..none },
+        (_, Shape::Product { m, n, k }) => Sizes { a: m * k, b: k * n, out: m * n, ..none },
+        (Op::F16ToF32, Shape::Rows { rows, cols }) => Sizes { halves_in: rows * cols, out: rows * cols, ..none },
+        (Op::F32ToF16, Shape::Rows { rows, cols }) => Sizes { a: rows * cols, halves_out: rows * cols, ..none },
+        (_, Shape::Rows { rows, cols }) => Sizes { a: rows * cols, out: rows * cols, weight: cols, bias: cols, ..none },
+    }
+}
+
+/// Sets that a problem's temperature asks for, and the bytes of everything with two packed copies (two
+/// kernels are compared at a time).
+fn plan(problem: &Problem, room: Room) -> (usize, usize) {
+    let s = sizes(problem);
+    let per_set = 4 * (s.a + s.b + s.out + s.panels) + 2 * (s.halves_in + s.halves_out);
+    let sets = match problem.operands {
+        Temperature::Hot => 1,
+        Temperature::Cold => (2 * room.last_cache.max(32 << 20)).div_ceil(per_set.max(1)) + 1,
+    };
+    let sets = sets.min(4096);
+    (sets, sets * (per_set + 4 * s.panels) + 4 * (s.weight + s.bias))
+}
+
+/// Refuses a problem whose operands would not fit.
+///
+/// # Errors
+/// One line with the bytes needed and allowed.
+pub fn fits(problem: &Problem, room: Room) -> anyhow::Result<()> {
+    let (_, bytes) = plan(problem, room);
+    anyhow::ensure!(
+        bytes <= room.memory,
+        "shape {} needs {} MiB for its operands, but {} MiB may be used here: choose a smaller one",
+        problem.shape,
+        bytes.div_ceil(1 << 20),
+        room.memory >> 20
+    );
+    Ok(())
+}
+
+impl Operands {
+    /// Allocates and fills the operands of a problem.
+    ///
+    /// # Errors
+    /// If they do not fit.
+    pub fn new(problem: &Problem, room: Room, seed: u64) -> anyhow::Result<Operands> {
+        fits(problem, room)?;
+        let s = sizes(problem);
+        let random = &mut Random::new(seed);
+        let (mut sets, mut outputs) = (Vec::new(), Vec::new());
+        for _ in 0..plan(problem, room).0 {
+            let mut halves = Buffer::<u16>::new(s.halves_in, random)?;
+            halves.get_mut().iter_mut().for_each(|h| *h = kiln_kernels::format::f16::from_f32(random.unit()));
+            let b = if s.b > 0 { Some(Buffer::random(s.b, random)?) } else { None };
+            sets.push(Input { a: Buffer::random(s.a, random)?, b, halves });
+            outputs.push(Output { floats: Buffer::new(s.out, random)?, halves: Buffer::new(s.halves_out, random)? });
+        }
+        let (weight, bias) = (Buffer::random(s.weight, random)?, Buffer::random(s.bias, random)?);
+        Ok(Operands { inputs: Inputs { problem: *problem, sets, weight, bias }, outputs })
+    }
+}
+
+impl Inputs {
+    /// The left operand of a set, or its rows.
+    pub fn left(&self, set: usize) -> Mat<'_, f32> {
+        let (rows, cols) = match self.problem.shape {
+            Shape::Product { m, k, .. } => (m, k),
+            Shape::Rows { rows, cols } => (rows, cols),
+        };
+        Mat::new(self.sets[set].a.get(), rows, cols, cols)
+    }
+
+    /// The right operand of a set, K × N. Rows have none.
+    pub fn right(&self, set: usize) -> Mat<'_, f32> {
+        let Shape::Product { n, k, .. } = self.problem.shape else { return Mat::new(&[], 0, 0, 0) };
+        match &self.sets[set].b {
+            Some(b) => Mat::new(b.get(), k, n, n),
+            None => Mat::new(self.weight.get(), n, k, k).transposed(),
+        }
+    }
+
+    /// All rows of a set, one after another.
+    pub fn rows(&self, set: usize) -> &[f32] {
+        self.sets[set].a.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOM: Room = Room { last_cache: 1 << 20, memory: 1 << 30 };
+
+    fn problem(shape: &str, packed: bool, operands: Temperature) -> Problem {
+        Problem { op: Op::Gemm, shape: shape.parse().expect("a shape"), packed, threads: 1, operands }
+    }
+
+    #[test]
+    fn cold_operands_exceed_twice_the_last_cache() {
+        let (sets, _) = plan(&problem("1x256x256", true, Temperature::Cold), ROOM);
+        assert!(sets * 256 * 256 * 4 > 2 * ROOM.last_cache);
+        assert_eq!(plan(&problem("1x256x256", true, Temperature::Hot), ROOM).0, 1);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_in_one_line() {
+        let error = fits(&problem("65536x65536x65536", false, Temperature::Hot), ROOM).expect_err("too large").to_string();
+        assert!(error.contains("65536x65536x65536") && !error.contains('\n'), "{error}");
+    }
+
+    #[test]
+    fn buffers_begin_at_a_cache_line_and_hold_their_length() {
+        let mut random = Random::new(1);
+        for len in [0, 1, 1000, 600_000] {
+            let b = Buffer::<f32>::new(len, &mut random).expect("memory");
+            assert_eq!(b.get().len(), len);
+            assert_eq!(b.get().as_ptr() as usize % LINE, 0);
+        }
+    }
+}

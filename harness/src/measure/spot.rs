@@ -1,0 +1,105 @@
+//! The last check before a clock is read: the very call that is to be timed, with its shape, blocking
+//! and threads, compared with the oracle at scattered elements.
+
+use super::operands::{Inputs, Output};
+use super::runner::EPS;
+use super::statistics::Random;
+use crate::space::Shape;
+use kiln_kernels::format::f16;
+use kiln_kernels::reference;
+use kiln_kernels::registry::Op;
+
+/// Elements of a product that are compared.
+const ELEMENTS: usize = 24;
+/// Rows of a row operation that are compared.
+const ROWS: usize = 4;
+
+/// Compares elements of the first set's output: the worst error as a fraction of its tolerance.
+///
+/// # Errors
+/// What is wrong, if an element is off.
+pub fn check(inputs: &Inputs, output: &Output) -> Result<f64, String> {
+    let random = &mut Random::new(99);
+    match inputs.problem.shape {
+        Shape::Product { m, n, k } => {
+            let (a, b) = (inputs.left(0), inputs.right(0));
+            let mut worst = 0.0f64;
+            for turn in 0..ELEMENTS {
+                // The corners first: that is where edges go wrong.
+                let i = if turn < 4 { (turn & 1) * (m - 1) } else { random.below(m) };
+                let j = if turn < 4 { (turn >> 1) * (n - 1) } else { random.below(n) };
+                let want = reference::dot(a, b, i, j);
+                // γ(k+2) of the sum of magnitudes (Higham 2002, section 3.1).
+                let tolerance = (k + 2) as f64 * f64::from(f32::EPSILON) * want.magnitude;
+                worst = worst.max(off(output.floats.get()[i * n + j], want.value, tolerance, (i, j))?);
+            }
+            Ok(worst)
+        }
+        Shape::Rows { rows, cols } => {
+            let mut worst = 0.0f64;
+            for turn in 0..ROWS {
+                let row = if turn == 0 { rows - 1 } else { random.below(rows) };
+                worst = worst.max(check_row(inputs, output, row, row * cols..(row + 1) * cols)?);
+            }
+            Ok(worst)
+        }
+    }
+}
+
+fn check_row(inputs: &Inputs, output: &Output, row: usize, at: std::ops::Range<usize>) -> Result<f64, String> {
+    let (weight, bias) = (inputs.weight.get(), inputs.bias.get());
+    let n = at.len() as f64;
+    let eps = f64::from(f32::EPSILON);
+    match inputs.problem.op {
+        Op::RmsNorm => {
+            let want = reference::rms_norm(&inputs.rows(0)[at.clone()], weight, EPS);
+            worst(&output.floats.get()[at], &want, row, |i| (n / 2.0 + 6.0) * eps * want[i].abs())
+        }
+        Op::LayerNorm => {
+            let x = &inputs.rows(0)[at.clone()];
+            let want = reference::layer_norm(x, weight, bias, EPS);
+            let (_, scale) = reference::moments(x, EPS);
+            let magnitude = x.iter().map(|v| f64::from(v.abs())).sum::<f64>() / n;
+            let size = |i: usize| (f64::from(x[i].abs()) + magnitude) * scale * f64::from(weight[i].abs()) + f64::from(bias[i].abs());
+            worst(&output.floats.get()[at], &want, row, |i| (n + 8.0) * eps * size(i))
+        }
+        Op::F16ToF32 => {
+            let want: Vec<f64> = inputs.sets[0].halves.get()[at.clone()].iter().map(|h| f64::from(f16::to_f32(*h))).collect();
+            worst(&output.floats.get()[at], &want, row, |_| 0.0)
+        }
+        Op::F32ToF16 => {
+            let want: Vec<f64> = inputs.rows(0)[at.clone()].iter().map(|x| f64::from(f16::to_f32(f16::from_f32(*x)))).collect();
+            let got: Vec<f32> = output.halves.get()[at].iter().map(|h| f16::to_f32(*h)).collect();
+            worst(&got, &want, row, |_| 0.0)
+        }
+        Op::Gemm => Ok(0.0),
+    }
+}
+
+fn worst(got: &[f32], want: &[f64], row: usize, tolerance: impl Fn(usize) -> f64) -> Result<f64, String> {
+    let mut each = got.iter().zip(want).enumerate().map(|(i, (got, want))| off(*got, *want, tolerance(i), (row, i)));
+    each.try_fold(0.0f64, |worst, error| Ok(worst.max(error?)))
+}
+
+fn off(got: f32, want: f64, tolerance: f64, (i, j): (usize, usize)) -> Result<f64, String> {
+    let error = (f64::from(got) - want).abs();
+    if error == 0.0 {
+        return Ok(0.0);
+    }
+    let tolerance = tolerance + f64::from(f32::MIN_POSITIVE);
+    // Written so that a NaN fails.
+    if error <= tolerance { Ok(error / tolerance) } else { Err(format!("element ({i}, {j}) is {got:e} instead of {want:e}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nan_or_a_large_error_fails() {
+        assert!(off(f32::NAN, 1.0, 0.1, (0, 0)).is_err());
+        assert!(off(1.2, 1.0, 0.1, (0, 0)).is_err());
+        assert_eq!(off(1.0, 1.0, 0.0, (0, 0)), Ok(0.0));
+        assert!(off(1.05, 1.0, 0.1, (0, 0)).is_ok_and(|e| e > 0.0 && e < 1.0));
+    }
+}

@@ -1,0 +1,213 @@
+//! Robust statistics of small samples: medians, and percentile bootstrap intervals of them.
+//!
+//! All of it is deterministic: the bootstrap draws from a generator with a fixed seed, so the same
+//! samples always give the same interval. Nothing here reads a clock.
+
+/// Resamples of a bootstrap.
+const RESAMPLES: usize = 1000;
+/// The seed of every bootstrap.
+const SEED: u64 = 0x6b69_6c6e;
+
+/// A small generator of uniform 64-bit numbers (splitmix64, Steele, Lea and Flood 2014).
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// A generator; the same seed gives the same numbers.
+    pub fn new(seed: u64) -> Random {
+        Random(seed)
+    }
+
+    /// The next 64 bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `n`, or 0 when `n` is 0.
+    pub fn below(&mut self, n: usize) -> usize {
+        ((u128::from(self.bits()) * n as u128) >> 64) as usize
+    }
+
+    /// Uniform in −1..1.
+    pub fn unit(&mut self) -> f32 {
+        (self.bits() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    }
+}
+
+/// The middle value, or the mean of the two middle ones. `None` of nothing.
+pub fn median(samples: &[f64]) -> Option<f64> {
+    let mut sorted = samples.to_vec();
+    median_in_place(&mut sorted)
+}
+
+fn median_in_place(samples: &mut [f64]) -> Option<f64> {
+    let n = samples.len();
+    if n == 0 {
+        return None;
+    }
+    let (below, upper, _) = samples.select_nth_unstable_by(n / 2, f64::total_cmp);
+    let upper = *upper;
+    if n % 2 == 1 {
+        return Some(upper);
+    }
+    below.iter().copied().max_by(f64::total_cmp).map(|lower| lower + (upper - lower) / 2.0)
+}
+
+/// The median absolute deviation from the median, unscaled. `None` of nothing.
+pub fn mad(samples: &[f64]) -> Option<f64> {
+    let centre = median(samples)?;
+    let deviations: Vec<f64> = samples.iter().map(|x| (x - centre).abs()).collect();
+    median(&deviations)
+}
+
+/// The 95 % percentile bootstrap interval of the median. `None` of nothing.
+pub fn median_ci(samples: &[f64]) -> Option<(f64, f64)> {
+    bootstrap(samples.len(), |draw| {
+        let mut chosen: Vec<f64> = draw.iter().map(|i| samples[*i]).collect();
+        median_in_place(&mut chosen)
+    })
+}
+
+/// A ratio with its 95 % interval.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ratio {
+    /// The ratio.
+    pub value: f64,
+    /// Its interval, low end first.
+    pub ci: (f64, f64),
+}
+
+impl Ratio {
+    /// Whether it cannot be told from 1: the interval holds 1, or the ratio is within `band` of it.
+    pub fn is_tie(&self, band: f64) -> bool {
+        (self.ci.0 <= 1.0 && 1.0 <= self.ci.1) || (self.value - 1.0).abs() <= band
+    }
+
+    /// 1 over it.
+    pub fn inverse(&self) -> Ratio {
+        Ratio { value: 1.0 / self.value, ci: (1.0 / self.ci.1, 1.0 / self.ci.0) }
+    }
+}
+
+/// The median of a/b over pairs, with the bootstrap interval over pairs. `None` of nothing.
+pub fn paired_ratio(pairs: &[(f64, f64)]) -> Option<Ratio> {
+    let ratios: Vec<f64> = pairs.iter().map(|(a, b)| a / b).collect();
+    let value = median(&ratios)?;
+    median_ci(&ratios).map(|ci| Ratio { value, ci })
+}
+
+/// The ratio of the medians of two unpaired samples, geometrically averaged over several places where
+/// both were measured; the interval resamples each side of each place. `None` of nothing.
+pub fn unpaired_ratio(places: &[(&[f64], &[f64])]) -> Option<Ratio> {
+    let mean = |median_of: &mut dyn FnMut(&[f64]) -> Option<f64>| {
+        let mut sum = 0.0;
+        for (a, b) in places {
+            sum += (median_of(a)? / median_of(b)?).ln();
+        }
+        (!places.is_empty()).then(|| (sum / places.len() as f64).exp())
+    };
+    let value = mean(&mut |s| median(s))?;
+    let mut random = Random::new(SEED);
+    let mut means: Vec<f64> = (0..RESAMPLES)
+        .filter_map(|_| {
+            mean(&mut |s| {
+                let mut chosen: Vec<f64> = (0..s.len()).map(|_| s[random.below(s.len())]).collect();
+                median_in_place(&mut chosen)
+            })
+        })
+        .collect();
+    percentiles(&mut means).map(|ci| Ratio { value, ci: (ci.0.min(value), ci.1.max(value)) })
+}
+
+/// The 2.5 % and 97.5 % percentiles of a statistic over resamples of `n` indices.
+fn bootstrap(n: usize, statistic: impl Fn(&[usize]) -> Option<f64>) -> Option<(f64, f64)> {
+    if n == 0 {
+        return None;
+    }
+    let mut random = Random::new(SEED);
+    let mut draw = vec![0; n];
+    let mut values = Vec::with_capacity(RESAMPLES);
+    for _ in 0..RESAMPLES {
+        draw.iter_mut().for_each(|i| *i = random.below(n));
+        values.extend(statistic(&draw));
+    }
+    let whole: Vec<usize> = (0..n).collect();
+    let centre = statistic(&whole)?;
+    // Few samples can leave the percentiles on one side of the statistic itself.
+    percentiles(&mut values).map(|(low, high)| (low.min(centre), high.max(centre)))
+}
+
+fn percentiles(values: &mut [f64]) -> Option<(f64, f64)> {
+    values.sort_by(f64::total_cmp);
+    let at = |share: f64| values.get(((values.len().checked_sub(1)?) as f64 * share).round() as usize).copied();
+    Some((at(0.025)?, at(0.975)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn samples() -> impl Strategy<Value = Vec<f64>> {
+        proptest::collection::vec(1.0f64..1e9, 1..40)
+    }
+
+    proptest! {
+        #[test]
+        fn the_median_lies_within_its_interval_and_the_samples(s in samples()) {
+            let m = median(&s).expect("a median");
+            let (low, high) = median_ci(&s).expect("an interval");
+            let min = s.iter().copied().fold(f64::MAX, f64::min);
+            let max = s.iter().copied().fold(f64::MIN, f64::max);
+            prop_assert!(min <= low && low <= m && m <= high && high <= max);
+        }
+
+        #[test]
+        fn order_does_not_matter_and_scale_carries_through(mut s in samples(), factor in 0.01f64..100.0) {
+            let (m, spread) = (median(&s), mad(&s));
+            s.reverse();
+            prop_assert_eq!((median(&s), mad(&s)), (m, spread));
+            let scaled: Vec<f64> = s.iter().map(|x| x * factor).collect();
+            let (got, want) = (median(&scaled).expect("a median"), m.expect("a median") * factor);
+            prop_assert!((got - want).abs() <= 1e-9 * want);
+        }
+
+        #[test]
+        fn half_of_the_samples_are_on_each_side(s in samples()) {
+            let m = median(&s).expect("a median");
+            prop_assert!(s.iter().filter(|x| **x <= m).count() * 2 >= s.len());
+            prop_assert!(s.iter().filter(|x| **x >= m).count() * 2 >= s.len());
+        }
+
+        #[test]
+        fn a_thing_against_itself_is_a_tie(s in samples()) {
+            let pairs: Vec<_> = s.iter().map(|x| (*x, *x)).collect();
+            prop_assert_eq!(paired_ratio(&pairs), Some(Ratio { value: 1.0, ci: (1.0, 1.0) }));
+            let r = unpaired_ratio(&[(&s, &s)]).expect("a ratio");
+            prop_assert!(r.value == 1.0 && r.is_tie(0.0));
+        }
+
+        #[test]
+        fn a_steady_factor_is_found_whatever_the_drift(s in samples(), factor in 1.1f64..3.0) {
+            let pairs: Vec<_> = s.iter().map(|x| (*x * factor, *x)).collect();
+            let r = paired_ratio(&pairs).expect("a ratio");
+            prop_assert!((r.value - factor).abs() < 1e-9 && !r.is_tie(0.02));
+            prop_assert!((r.inverse().value * factor - 1.0).abs() < 1e-9);
+        }
+
+        #[test]
+        fn the_same_samples_give_the_same_interval(s in samples()) {
+            prop_assert_eq!(median_ci(&s), median_ci(&s));
+        }
+    }
+
+    #[test]
+    fn nothing_has_no_median() {
+        assert_eq!((median(&[]), mad(&[]), median_ci(&[]), paired_ratio(&[]), unpaired_ratio(&[])), (None, None, None, None, None));
+        assert_eq!(median(&[3.0, 1.0, 2.0, 10.0]), Some(2.5));
+    }
+}

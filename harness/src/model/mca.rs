@@ -1,0 +1,88 @@
+//! Asking llvm-mca: cycles of a loop in the long run, and what limits them.
+
+use super::Tools;
+use anyhow::{Context, bail};
+use kiln_kernels::isa::IsaId;
+use kiln_profiles::machine::Machine;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+/// Iterations that are simulated; the start-up is a small part of them.
+const ITERATIONS: usize = 300;
+
+/// What llvm-mca says of a loop.
+pub(super) struct Run {
+    /// Cycles of one iteration.
+    pub cycles: f64,
+    /// The resource with the highest pressure, or the front end when none is near its limit.
+    pub limit: String,
+}
+
+/// Simulates `text` as the body of a loop.
+pub(super) fn run(tools: &Tools, machine: &Machine, text: &str) -> anyhow::Result<Run> {
+    let mut child = Command::new(&tools.mca)
+        .arg(format!("-mtriple={}-unknown-linux-gnu", machine.arch))
+        .arg(format!("-mcpu={}", machine.llvm_cpu))
+        .arg(format!("-iterations={ITERATIONS}"))
+        .args(["-instruction-info=false", "-resource-pressure=true"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run {}", tools.mca.display()))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // Without a processor that has them all, extensions would be refused in Arm text.
+        let extensions = if machine.arch == "aarch64" { ".arch_extension sve\n" } else { "" };
+        stdin.write_all(format!("{extensions}{text}\n").as_bytes())?;
+    }
+    let out = child.wait_with_output()?;
+    let report = String::from_utf8_lossy(&out.stdout);
+    if !out.status.success() {
+        bail!("llvm-mca failed: {}", String::from_utf8_lossy(&out.stderr).lines().next().unwrap_or("no message"));
+    }
+    let total = summary(&report, "Total Cycles:").context("llvm-mca printed no total")?;
+    let cycles = total / ITERATIONS as f64;
+    Ok(Run { cycles, limit: limit(&report, cycles) })
+}
+
+/// FMAs per cycle that the CPU can issue when nothing else is in the way: independent ones alone.
+pub(super) fn peak_fma_rate(tools: &Tools, machine: &Machine, isa: IsaId) -> anyhow::Result<f64> {
+    const COUNT: usize = 24;
+    let text: Vec<String> = (0..COUNT)
+        .map(|i| match isa {
+            IsaId::Scalar | IsaId::Avx2 => format!("vfmadd231ps %ymm14, %ymm15, %ymm{}", i % 14),
+            IsaId::Avx512 => format!("vfmadd231ps %zmm30, %zmm31, %zmm{i}"),
+            IsaId::Neon => format!("fmla v{i}.4s, v30.4s, v31.4s"),
+            IsaId::Sve => format!("fmla z{i}.s, p0/m, z30.s, z31.s"),
+        })
+        .collect();
+    Ok(COUNT as f64 / run(tools, machine, &text.join("\n"))?.cycles)
+}
+
+fn summary(report: &str, key: &str) -> Option<f64> {
+    report.lines().find_map(|l| l.strip_prefix(key)).and_then(|v| v.trim().parse().ok())
+}
+
+/// The busiest resource of the table 'Resource pressure per iteration', by name.
+fn limit(report: &str, cycles: f64) -> String {
+    let names: Vec<(&str, &str)> = report
+        .lines()
+        .filter_map(|l| l.strip_prefix('[')?.split_once("]"))
+        .filter_map(|(index, rest)| rest.split_once("- ").map(|(_, name)| (index, name.trim())))
+        .collect();
+    let mut lines = report.lines().skip_while(|l| !l.starts_with("Resource pressure per iteration"));
+    let header = lines.nth(1).unwrap_or("");
+    let values = lines.next().unwrap_or("");
+    let indices: Vec<&str> = header.split(['[', ']']).map(str::trim).filter(|s| !s.is_empty()).collect();
+    let busiest = indices
+        .iter()
+        .zip(values.split_whitespace())
+        .filter_map(|(index, value)| Some((*index, value.parse::<f64>().ok()?)))
+        .max_by(|a, b| a.1.total_cmp(&b.1));
+    match busiest {
+        Some((index, pressure)) if pressure >= 0.9 * cycles => {
+            names.iter().find(|(i, _)| *i == index).map_or_else(|| format!("resource {index}"), |(_, name)| (*name).to_owned())
+        }
+        _ => "dispatch or latency".into(),
+    }
+}

@@ -1,0 +1,161 @@
+//! Who wins at one problem, from its stored results: pairs decide before medians, and what cannot be
+//! told apart is settled by a fixed rule, so that the winner does not change from run to run.
+
+use crate::measure::statistics::{Ratio, unpaired_ratio};
+use crate::space::Problem;
+use crate::store::{Outcome, Record};
+use kiln_kernels::registry;
+use std::collections::{BTreeMap, HashMap};
+
+/// Differences up to this are ties, whatever their interval says.
+pub const BAND: f64 = 0.02;
+
+/// The state of affairs at one problem.
+#[derive(Clone, Debug)]
+pub struct Standing<'a> {
+    /// The problem.
+    pub problem: Problem,
+    /// Timed candidates, fastest median first; at least one.
+    pub timed: Vec<&'a Record>,
+    /// The winner.
+    pub winner: &'a Record,
+    /// The candidate that an untuned build would run, if it was timed.
+    pub default: Option<&'a Record>,
+    /// Time of the default over time of the winner: above 1 is a gain. `None` without the default or
+    /// when the winner is the default.
+    pub gain: Option<Gain>,
+}
+
+/// A ratio and how it was obtained.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gain {
+    /// Time of the default over time of the winner.
+    pub ratio: Ratio,
+    /// From ABBA pairs; otherwise from separate samples.
+    pub paired: bool,
+}
+
+/// Splits results into those of kernels as they are in this build, and the number of others (sources
+/// that changed since, kernels that are gone).
+pub fn current(records: Vec<Record>) -> (Vec<Record>, usize) {
+    let fingerprints: HashMap<&str, String> = registry::all().map(|e| (e.meta.name, format!("{:016x}", e.meta.fingerprint))).collect();
+    let all = records.len();
+    let kept: Vec<_> =
+        records.into_iter().filter(|r| fingerprints.get(r.config.kernel.as_str()) == Some(&r.config.fingerprint)).collect();
+    let stale = all - kept.len();
+    (kept, stale)
+}
+
+/// The standings of every problem that has a timed result, in the order of problems.
+pub fn standings<'a>(records: impl IntoIterator<Item = &'a Record>) -> Vec<Standing<'a>> {
+    let mut problems: BTreeMap<Problem, Vec<&Record>> = BTreeMap::new();
+    for record in records {
+        if let Some(problem) = record.config.problem() {
+            problems.entry(problem).or_default().push(record);
+        }
+    }
+    problems.into_iter().filter_map(|(problem, records)| standing(problem, &records)).collect()
+}
+
+/// The standing of one problem. `None` without a timed result.
+pub fn standing<'a>(problem: Problem, records: &[&'a Record]) -> Option<Standing<'a>> {
+    let mut timed: Vec<(&Record, f64)> = records.iter().filter_map(|r| r.median_ns().map(|m| (*r, m.0))).collect();
+    timed.sort_by(|a, b| a.1.total_cmp(&b.1).then_with(|| simpler(a.0).cmp(&simpler(b.0))));
+    let timed: Vec<&Record> = timed.into_iter().map(|t| t.0).collect();
+    let best = *timed.first()?;
+    let winner = settle(best, &timed, records);
+    let default = timed.iter().copied().find(|r| r.default);
+    let gain = default.filter(|d| d.config != winner.config).and_then(|d| gain(winner, d, records));
+    Some(Standing { problem, timed, winner, default, gain })
+}
+
+/// The winner among the best by median and those that were compared with it in pairs.
+fn settle<'a>(best: &'a Record, timed: &[&'a Record], records: &[&'a Record]) -> &'a Record {
+    let rivals: Vec<(&Record, Ratio)> =
+        timed.iter().filter_map(|r| against(r, best, "best", records).map(|ratio| (*r, ratio))).collect();
+    // One that is clearly faster in pairs takes the place of the best by median.
+    let faster = rivals.iter().filter(|(_, r)| r.value < 1.0 && !r.is_tie(BAND));
+    if let Some((record, _)) = faster.min_by(|a, b| a.1.value.total_cmp(&b.1.value)) {
+        return record;
+    }
+    let tied = rivals.iter().filter(|(_, r)| r.is_tie(BAND)).map(|(record, _)| *record);
+    tied.chain([best]).min_by_key(|r| simpler(r)).unwrap_or(best)
+}
+
+/// Of candidates that cannot be told apart the one with fewer accumulators wins, then by name.
+pub fn simpler(record: &Record) -> (usize, &str, Option<crate::store::Blocks>) {
+    let (rows, columns) = record.config.tile;
+    (rows * columns, &record.config.kernel, record.config.blocking)
+}
+
+/// Time of `one` over time of `other` from their pairs in that role.
+fn against(one: &Record, other: &Record, in_role: &str, records: &[&Record]) -> Option<Ratio> {
+    let label = other.config.label();
+    records.iter().filter(|r| r.config == one.config).find_map(|r| match &r.outcome {
+        Outcome::Paired { against, role, ratio, ratio_ci, .. } if *against == label && role == in_role => {
+            Some(Ratio { value: *ratio, ci: *ratio_ci })
+        }
+        _ => None,
+    })
+}
+
+fn gain(winner: &Record, default: &Record, records: &[&Record]) -> Option<Gain> {
+    if let Some(ratio) = against(winner, default, "default", records) {
+        return Some(Gain { ratio: ratio.inverse(), paired: true });
+    }
+    unpaired_ratio(&[(default.samples_ns(), winner.samples_ns())]).map(|ratio| Gain { ratio, paired: false })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::record;
+
+    fn paired(mut of: Record, against: &Record, role: &str, pairs: &[(f64, f64)]) -> Record {
+        of.outcome = Outcome::paired(against.config.label(), role, pairs).expect("pairs");
+        of
+    }
+
+    fn winner(records: &[Record]) -> String {
+        standings(records)[0].winner.config.kernel.clone()
+    }
+
+    #[test]
+    fn pairs_overrule_medians() {
+        let (a, b) = (record("a", "8x8x8", &[10.0; 5]), record("b", "8x8x8", &[11.0; 5]));
+        assert_eq!(winner(&[a.clone(), b.clone()]), "a");
+        let pairs = paired(b.clone(), &a, "best", &[(9.0, 10.0); 8]);
+        assert_eq!(winner(&[a, b, pairs]), "b");
+    }
+
+    #[test]
+    fn ties_go_to_the_simpler_tile_and_then_to_the_name() {
+        let (mut a, b) = (record("a", "8x8x8", &[10.0; 5]), record("b", "8x8x8", &[10.1; 5]));
+        let tie = |a: &Record, b: &Record| paired(b.clone(), a, "best", &[(10.1, 10.0); 8]);
+        assert_eq!(winner(&[a.clone(), b.clone(), tie(&a, &b)]), "a");
+        a.config.tile = (12, 16);
+        assert_eq!(winner(&[a.clone(), b.clone(), tie(&a, &b)]), "b");
+    }
+
+    #[test]
+    fn a_gain_over_the_default_prefers_pairs_and_has_an_interval() {
+        let (a, mut d) = (record("a", "8x8x8", &[10.0, 10.1, 9.9]), record("d", "8x8x8", &[20.0, 20.2, 19.8]));
+        d.default = true;
+        let records = [a.clone(), d.clone()];
+        let gain = standings(&records)[0].gain.expect("a gain");
+        assert!(!gain.paired && (gain.ratio.value - 2.0).abs() < 1e-9 && gain.ratio.ci.0 > 1.9);
+        let records = [a.clone(), d.clone(), paired(a, &d, "default", &[(10.0, 15.0); 6])];
+        let gain = standings(&records)[0].gain.expect("a gain");
+        assert!(gain.paired && (gain.ratio.value - 1.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn results_of_changed_sources_are_set_aside() {
+        let entry = registry::all().next().expect("a kernel");
+        let mut fresh = record(entry.meta.name, "8x8x8", &[1.0]);
+        let stale = fresh.clone();
+        fresh.config.fingerprint = format!("{:016x}", entry.meta.fingerprint);
+        let (kept, n) = current(vec![fresh.clone(), stale, record("gone", "8x8x8", &[1.0])]);
+        assert_eq!((kept, n), (vec![fresh], 2));
+    }
+}

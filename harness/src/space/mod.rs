@@ -1,0 +1,233 @@
+//! What a sweep enumerates: kernels × shapes × blocking × threads, less what cannot win.
+//!
+//! Static pruning needs no clock: it drops kernels that a wider instruction set supersedes, tiles
+//! that would mostly multiply padding, and blockings that come to the same thing at a shape. It says
+//! what it dropped and why.
+
+pub mod models;
+pub mod shape;
+
+pub use shape::{Shape, Spec};
+
+use crate::filter::of_this_architecture;
+use crate::machine::Machine;
+use anyhow::Context;
+use kiln_kernels::gemm::{Blocking, Caches, Gemm};
+use kiln_kernels::isa::IsaId;
+use kiln_kernels::registry::{Entry, Kernel, Op};
+use kiln_profiles::schema::{BlockSizes, Choice, Class, Tuned};
+use serde::{Deserialize, Serialize};
+
+/// Whether operands are in the caches when a call begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Temperature {
+    /// The same operands each time.
+    Hot,
+    /// Operands in rotation over more than twice the last cache.
+    Cold,
+}
+
+impl Temperature {
+    /// `hot` or `cold`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Temperature::Hot => "hot",
+            Temperature::Cold => "cold",
+        }
+    }
+}
+
+/// One problem: everything but the kernel and its blocking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Problem {
+    /// The operation.
+    pub op: Op,
+    /// The shape.
+    pub shape: Shape,
+    /// B is packed beforehand.
+    pub packed: bool,
+    /// Threads.
+    pub threads: usize,
+    /// Whether operands are in the caches.
+    pub operands: Temperature,
+}
+
+/// One way to solve a problem.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate {
+    /// The kernel.
+    pub entry: &'static Entry,
+    /// Its handle.
+    pub kernel: Kernel,
+    /// Rows and columns of its tile; 0 for kernels without one.
+    pub tile: (usize, usize),
+    /// Its blocking, for matrix products.
+    pub blocking: Option<Blocking>,
+    /// Whether it is what an untuned build would run.
+    pub default: bool,
+}
+
+/// Which blockings are tried for each tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Blockings {
+    /// The one computed from cache sizes.
+    Analytical,
+    /// That one, and with KC or MC halved or doubled.
+    Near,
+}
+
+/// What was left out of a sweep before any clock was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pruned {
+    /// The kernel's name.
+    pub kernel: &'static str,
+    /// Why.
+    pub reason: String,
+}
+
+/// Data cache sizes of one core, with its share of the last level.
+pub fn caches(machine: &Machine) -> Caches {
+    let size = |level: u32| machine.cache_bytes(level).map(|b| b as usize);
+    let last = machine.caches.iter().find(|c| c.level == 3 && c.holds_data());
+    Caches {
+        l1: size(1).unwrap_or(32 << 10),
+        l2: size(2).unwrap_or(512 << 10),
+        l3: last.map_or(0, |c| c.bytes as usize / c.shared_by.max(1) as usize),
+    }
+}
+
+/// What a build without tuning runs on this CPU: the generic profile's choice.
+///
+/// # Errors
+/// If that profile has none that runs here.
+pub fn default_choice(op: Op, class: Class) -> anyhow::Result<Choice> {
+    let text = match std::env::consts::ARCH {
+        "aarch64" => include_str!("../../../profiles/generic-aarch64/tuned.toml"),
+        _ => include_str!("../../../profiles/generic-x86_64/tuned.toml"),
+    };
+    let tuned: Tuned = toml::from_str(text).context("the generic profile cannot be read")?;
+    let choice = tuned.variants.iter().filter(|v| v.runs_here()).find_map(|v| v.choice(op.name(), class).cloned());
+    choice.with_context(|| format!("the generic profile of {} has no {op} for {}", tuned.arch, class.name()))
+}
+
+/// The blocking that is computed rather than tried.
+pub fn analytical(gemm: &Gemm, caches: Caches) -> Blocking {
+    Blocking::analytical(gemm.mr(), gemm.nr(), caches)
+}
+
+/// What a blocking comes to at a shape: no block is larger than the matrix, rounded to whole tiles.
+pub fn effective(blocking: BlockSizes, shape: Shape, (mr, nr): (usize, usize)) -> BlockSizes {
+    let Shape::Product { m, n, k } = shape else { return blocking };
+    let whole = |size: usize, extent: usize, tile: usize| size.max(1).min(extent).next_multiple_of(tile.max(1));
+    BlockSizes { kc: blocking.kc.clamp(1, k.max(1)), mc: whole(blocking.mc, m, mr), nc: whole(blocking.nc, n, nr) }
+}
+
+/// The candidates for a problem among `entries`, the default first, and what was pruned.
+///
+/// # Errors
+/// If no kernel is left.
+pub fn candidates(
+    problem: &Problem,
+    entries: &[&'static Entry],
+    blockings: Blockings,
+    caches: Caches,
+) -> anyhow::Result<(Vec<Candidate>, Vec<Pruned>)> {
+    let default = default_choice(problem.op, problem.shape.class())?;
+    let runnable: Vec<_> = entries
+        .iter()
+        .filter(|e| e.meta.op == problem.op && of_this_architecture(e.meta.isa))
+        .filter_map(|e| (e.make)().map(|kernel| (*e, kernel)))
+        .collect();
+    let has_vectors = runnable.iter().any(|(e, _)| e.meta.isa != IsaId::Scalar);
+    let least = runnable.iter().map(|(_, k)| padding(k, problem.shape)).fold(f64::INFINITY, f64::min);
+    let (mut kept, mut pruned) = (Vec::new(), Vec::new());
+    for (entry, kernel) in runnable {
+        let is_default = entry.meta.name == default.kernel;
+        let waste = padding(&kernel, problem.shape);
+        let reason = if is_default {
+            None
+        } else if has_vectors && entry.meta.isa == IsaId::Scalar {
+            Some("scalar code where there are vectors".to_owned())
+        } else if waste > 3.0 * least {
+            Some(format!("its tile multiplies {waste:.1} times the elements there are"))
+        } else {
+            None
+        };
+        match reason {
+            Some(reason) => pruned.push(Pruned { kernel: entry.meta.name, reason }),
+            None => kept.extend(with_blockings(entry, kernel, problem.shape, blockings, caches, is_default)),
+        }
+    }
+    kept.sort_by_key(|c| !c.default);
+    anyhow::ensure!(!kept.is_empty(), "no kernel for {} at {} runs on this CPU", problem.op, problem.shape);
+    Ok((kept, pruned))
+}
+
+/// Elements multiplied, padding included, over elements there are.
+fn padding(kernel: &Kernel, shape: Shape) -> f64 {
+    let (Kernel::Gemm(g), Shape::Product { m, n, .. }) = (kernel, shape) else { return 1.0 };
+    (m.next_multiple_of(g.mr()) * n.next_multiple_of(g.nr())) as f64 / (m * n) as f64
+}
+
+fn with_blockings(entry: &'static Entry, kernel: Kernel, shape: Shape, which: Blockings, caches: Caches, default: bool) -> Vec<Candidate> {
+    let Kernel::Gemm(gemm) = kernel else {
+        return vec![Candidate { entry, kernel, tile: (0, 0), blocking: None, default }];
+    };
+    let tile = (gemm.mr(), gemm.nr());
+    let base = analytical(&gemm, caches);
+    let mut all = vec![base];
+    if which == Blockings::Near {
+        for (up, down) in [(2, 1), (1, 2)] {
+            all.push(Blocking { kc: (base.kc * up / down).max(8), ..base });
+            all.push(Blocking { mc: (base.mc * up / down).next_multiple_of(tile.0), ..base });
+        }
+    }
+    let mut seen = Vec::new();
+    let mut out = Vec::new();
+    for blocking in all {
+        let comes_to = effective(blocking.into(), shape, tile);
+        if !seen.contains(&comes_to) {
+            seen.push(comes_to);
+            out.push(Candidate { entry, kernel, tile, blocking: Some(blocking), default: default && blocking == base });
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kiln_kernels::registry;
+
+    const CACHES: Caches = Caches { l1: 32 << 10, l2: 512 << 10, l3: 16 << 20 };
+
+    fn problem(op: Op, shape: &str) -> Problem {
+        Problem { op, shape: shape.parse().expect("a shape"), packed: false, threads: 1, operands: Temperature::Hot }
+    }
+
+    #[test]
+    fn the_default_comes_first_and_is_there_once() {
+        let entries: Vec<_> = registry::all().collect();
+        for (op, shape) in [(Op::Gemm, "512x512x512"), (Op::Gemm, "1x256x768"), (Op::RmsNorm, "128x896"), (Op::F32ToF16, "1x64")] {
+            let (kept, _) = candidates(&problem(op, shape), &entries, Blockings::Near, CACHES).expect("candidates");
+            assert!(kept[0].default, "{op} {shape}");
+            assert_eq!(kept.iter().filter(|c| c.default).count(), 1);
+        }
+    }
+
+    #[test]
+    fn blockings_that_come_to_the_same_are_tried_once() {
+        let entries: Vec<_> = registry::all().collect();
+        let count = |shape| candidates(&problem(Op::Gemm, shape), &entries, Blockings::Near, CACHES).expect("candidates").0.len();
+        assert!(count("48x48x48") < count("2048x2048x2048"));
+    }
+
+    #[test]
+    fn tiles_of_many_rows_are_pruned_for_one_row() {
+        let entries: Vec<_> = registry::all().collect();
+        let (kept, pruned) = candidates(&problem(Op::Gemm, "1x512x512"), &entries, Blockings::Analytical, CACHES).expect("candidates");
+        assert!(kept.iter().all(|c| c.default || c.tile.0 <= 3));
+        assert!(pruned.iter().all(|p| !p.reason.is_empty()) && !pruned.is_empty());
+    }
+}

@@ -1,0 +1,87 @@
+//! The models whose own shapes can be swept: one table.
+
+use super::shape::{Shape, Spec};
+use kiln_kernels::registry::Op;
+
+/// The extents of a Qwen2 model that decide the shapes of its work.
+#[derive(Debug)]
+pub struct Model {
+    /// What it is called after `model:`.
+    pub name: &'static str,
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Layers.
+    pub layers: usize,
+    /// Columns of the queries of all heads.
+    pub q: usize,
+    /// Columns of the keys (or values) of all heads.
+    pub kv: usize,
+    /// Width of the feed-forward network.
+    pub ffn: usize,
+    /// Tokens that the head scores.
+    pub vocab: usize,
+}
+
+/// Every model that is known.
+pub const MODELS: &[Model] = &[
+    Model { name: "embedded", hidden: 256, layers: 4, q: 256, kv: 128, ffn: 768, vocab: 4096 },
+    Model { name: "qwen2.5-0.5b", hidden: 896, layers: 24, q: 896, kv: 128, ffn: 4864, vocab: 151_936 },
+    Model { name: "qwen2.5-1.5b", hidden: 1536, layers: 28, q: 1536, kv: 256, ffn: 8960, vocab: 151_936 },
+];
+
+/// Rows of the products that are swept: a decoded token, a short and a long prompt.
+const TOKENS: [usize; 3] = [1, 16, 128];
+
+impl Model {
+    /// (N, K) of each linear layer, the head last, without repetitions.
+    pub fn linears(&self) -> Vec<(usize, usize)> {
+        let &Model { hidden, q, kv, ffn, vocab, .. } = self;
+        let mut all = Vec::new();
+        for linear in [(q, hidden), (kv, hidden), (hidden, q), (ffn, hidden), (hidden, ffn), (vocab, hidden)] {
+            if !all.contains(&linear) {
+                all.push(linear);
+            }
+        }
+        all
+    }
+}
+
+/// The model of that name.
+pub(super) fn find(name: &str) -> Result<&'static Model, String> {
+    MODELS.iter().find(|m| m.name == name).ok_or_else(|| {
+        let known: Vec<_> = MODELS.iter().map(|m| m.name).collect();
+        format!("unknown model '{name}'; known are {}", known.join(", "))
+    })
+}
+
+/// The shapes that a model gives an operation. Weights come packed. The head is multiplied for the
+/// last position alone, so it has one row.
+pub(super) fn specs(model: &Model, op: Op) -> Vec<Spec> {
+    let rows = |cols: usize| TOKENS.map(|rows| Spec { shape: Shape::Rows { rows, cols }, packed: false });
+    match op {
+        Op::Gemm => {
+            let product = |m, (n, k)| Spec { shape: Shape::Product { m, n, k }, packed: true };
+            let linears = model.linears();
+            let head = linears.last().copied();
+            TOKENS.iter().flat_map(|m| linears.iter().filter(move |l| *m == 1 || Some(**l) != head).map(move |l| product(*m, *l))).collect()
+        }
+        Op::RmsNorm | Op::LayerNorm => rows(model.hidden).to_vec(),
+        Op::F16ToF32 | Op::F32ToF16 => [rows(model.kv), rows(model.hidden)].concat(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedded_model_has_its_six_linears_and_a_head_of_one_row() {
+        let specs = specs(find("embedded").expect("a model"), Op::Gemm);
+        let heads: Vec<_> = specs.iter().filter(|s| matches!(s.shape, Shape::Product { n: 4096, .. })).collect();
+        assert_eq!(heads.len(), 1);
+        assert!(specs.iter().any(|s| s.shape == Shape::Product { m: 128, n: 768, k: 256 }));
+        assert!(specs.iter().any(|s| s.shape == Shape::Product { m: 16, n: 256, k: 768 }));
+        // q and o are both 256 x 256, so five different linears: head at one M, four at three.
+        assert_eq!(specs.len(), 1 + 4 * 3);
+    }
+}

@@ -1,0 +1,246 @@
+//! Results on disk: append-only JSON lines, one result a line.
+//!
+//! A line is written by one call and never changed again. A line that cannot be read (torn by a crash,
+//! or of another schema) stays where it is, is counted and passed over; what is appended after it
+//! starts on a line of its own. One sweep at a time holds the store. Lines reach the disk within a
+//! second, at the latest when the store is closed; a killed process loses none that was written.
+
+mod record;
+
+pub use record::{Blocks, Config, Key, Outcome, Record, SCHEMA};
+
+use anyhow::Context;
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// What a store holds.
+#[derive(Debug, Default)]
+pub struct Contents {
+    /// The results, oldest first.
+    pub records: Vec<Record>,
+    /// Lines that could not be read: their number, from 1, and why.
+    pub unreadable: Vec<(usize, String)>,
+    /// The last line has no end.
+    unfinished: bool,
+}
+
+impl Contents {
+    fn parse(bytes: &[u8]) -> Contents {
+        let mut contents = Contents { unfinished: !bytes.is_empty() && !bytes.ends_with(b"\n"), ..Contents::default() };
+        for (index, line) in bytes.split(|b| *b == b'\n').enumerate() {
+            if line.iter().all(u8::is_ascii_whitespace) {
+                continue;
+            }
+            match serde_json::from_slice::<Record>(line) {
+                Ok(record) if record.schema == SCHEMA => contents.records.push(record),
+                Ok(record) => contents.unreadable.push((index + 1, format!("schema {} instead of {SCHEMA}", record.schema))),
+                Err(error) => contents.unreadable.push((index + 1, error.to_string())),
+            }
+        }
+        contents
+    }
+
+    /// A line about what could not be read; `None` if all could.
+    pub fn complaint(&self, path: &Path) -> Option<String> {
+        let (line, why) = self.unreadable.first()?;
+        let n = self.unreadable.len();
+        Some(format!("{}: {n} line(s) that cannot be read are left aside, first line {line}: {why}", path.display()))
+    }
+}
+
+/// Reads a store without holding it.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn read(path: &Path) -> anyhow::Result<Contents> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read the store {}", path.display()))?;
+    Ok(Contents::parse(&bytes))
+}
+
+/// A store that is held for appending.
+pub struct Store {
+    path: PathBuf,
+    file: File,
+    keys: HashSet<Key>,
+    /// The next line must first end the torn one before it.
+    torn: bool,
+    unsynced: Option<Instant>,
+}
+
+/// Lines may stay with the system alone for this long.
+const SYNC_AFTER: Duration = Duration::from_secs(1);
+
+impl Store {
+    /// Opens a store, makes it if need be, and takes hold of it until it is dropped.
+    ///
+    /// # Errors
+    /// If it cannot be written, or another process holds it.
+    pub fn open(path: &Path) -> anyhow::Result<(Store, Contents)> {
+        let cannot = || format!("cannot write the store {}", path.display());
+        if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).with_context(cannot)?;
+        }
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).with_context(cannot)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                anyhow::bail!("the store {} is in use by another sweep: wait for it, or give another --store", path.display())
+            }
+            Err(TryLockError::Error(error)) => return Err(error).with_context(cannot),
+        }
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).with_context(cannot)?;
+        let contents = Contents::parse(&bytes);
+        let keys = contents.records.iter().map(Record::key).collect();
+        let store = Store { path: path.to_owned(), file, keys, torn: contents.unfinished, unsynced: None };
+        Ok((store, contents))
+    }
+
+    /// Whether a result of that key is there.
+    pub fn has(&self, key: &Key) -> bool {
+        self.keys.contains(key)
+    }
+
+    /// Appends a result, by one write.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn append(&mut self, record: &Record) -> anyhow::Result<()> {
+        let mut line = serde_json::to_vec(record).context("a result cannot be written as JSON")?;
+        if self.torn {
+            line.insert(0, b'\n');
+        }
+        line.push(b'\n');
+        let written = self.file.write(&line).with_context(|| format!("cannot write the store {}", self.path.display()))?;
+        if written < line.len() {
+            // The disk is full: the rest of the line may never fit, so the next one must not join it.
+            self.torn = true;
+            anyhow::bail!("cannot write the store {}: no room for a whole line", self.path.display());
+        }
+        self.torn = false;
+        self.keys.insert(record.key());
+        let since = *self.unsynced.get_or_insert_with(Instant::now);
+        if since.elapsed() >= SYNC_AFTER {
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> anyhow::Result<()> {
+        self.unsynced = None;
+        self.file.sync_data().with_context(|| format!("cannot write the store {}", self.path.display()))
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if self.unsynced.is_some() {
+            let _ = self.sync();
+        }
+    }
+}
+
+/// This moment, RFC 3339 in UTC, to the second.
+pub fn now() -> String {
+    humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::space::Temperature;
+    use kiln_profiles::schema::Tier;
+
+    /// A timed result of `kernel` at `shape`.
+    pub(crate) fn record(kernel: &str, shape: &str, samples: &[f64]) -> Record {
+        let rows = !shape.matches('x').count().eq(&2);
+        Record {
+            schema: SCHEMA,
+            time: now(),
+            machine: "x86_64/AuthenticAMD/25/1/1/l1d32K/avx2".into(),
+            compiler: "rustc".into(),
+            flags: "opt-level=3".into(),
+            tier: Tier::Measured,
+            config: Config {
+                kernel: kernel.into(),
+                fingerprint: "00".into(),
+                op: if rows { "rms_norm" } else { "gemm" }.into(),
+                format: "f32".into(),
+                isa: "avx2".into(),
+                shape: shape.parse().expect("a shape"),
+                threads: 1,
+                tile: if rows { (0, 0) } else { (6, 16) },
+                blocking: (!rows).then_some(Blocks(256, 252, 1024)),
+                packed: !rows,
+                operands: Temperature::Hot,
+            },
+            default: false,
+            page_bytes: 4096,
+            huge_pages: Some("madvise".into()),
+            noise_floor: 0.01,
+            verification_error: Some(0.5),
+            outcome: Outcome::timed(samples, None).expect("samples"),
+        }
+    }
+
+    #[test]
+    fn what_is_appended_is_read_again() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("deep/store.jsonl");
+        let (one, two) = (record("a", "8x8x8", &[1.0, 2.0]), record("b", "4x4", &[3.0]));
+        let (mut store, contents) = Store::open(&path).expect("a store");
+        assert!(contents.records.is_empty());
+        store.append(&one).expect("append");
+        store.append(&two).expect("append");
+        assert!(store.has(&one.key()) && !store.has(&record("c", "4x4", &[3.0]).key()));
+        drop(store);
+        assert_eq!(read(&path).expect("contents").records, [one, two]);
+    }
+
+    #[test]
+    fn a_torn_last_line_is_left_aside_wherever_it_was_torn() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("store.jsonl");
+        let (one, two, three) = (record("a", "8x8x8", &[1.0]), record("b", "8x8x8", &[2.0]), record("c", "8x8x8", &[3.0]));
+        let first = serde_json::to_string(&one).expect("JSON") + "\n";
+        let second = serde_json::to_string(&two).expect("JSON");
+        for cut in [1, second.len() / 2, second.len() - 1, second.len()] {
+            std::fs::write(&path, format!("{first}{}", &second[..cut])).expect("written");
+            let whole = cut == second.len();
+            let (mut store, contents) = Store::open(&path).expect("a store");
+            assert_eq!((contents.records.len(), contents.unreadable.len()), if whole { (2, 0) } else { (1, 1) });
+            assert_eq!(contents.complaint(&path).is_some(), !whole);
+            store.append(&three).expect("append");
+            drop(store);
+            let after = read(&path).expect("contents");
+            assert_eq!(after.records.last(), Some(&three), "cut at {cut}");
+            assert_eq!(after.unreadable.len(), usize::from(!whole));
+        }
+    }
+
+    #[test]
+    fn two_cannot_hold_it_at_once() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("store.jsonl");
+        let held = Store::open(&path).expect("a store");
+        let error = Store::open(&path).err().expect("held").to_string();
+        assert!(error.contains("in use"), "{error}");
+        drop(held);
+        assert!(Store::open(&path).is_ok());
+    }
+
+    #[test]
+    fn other_schemas_and_rubbish_are_counted() {
+        let mut other = record("a", "8x8x8", &[1.0]);
+        other.schema = 99;
+        let text = format!("{}\nrubbish\n\n\u{1F525}\n", serde_json::to_string(&other).expect("JSON"));
+        let contents = Contents::parse(text.as_bytes());
+        assert_eq!((contents.records.len(), contents.unreadable.len()), (0, 3));
+        assert!(contents.unreadable[0].1.contains("schema 99"));
+        let error = contents.complaint(Path::new("s")).expect("a complaint");
+        assert!(error.contains("3 line") && !error.contains('\n'), "{error}");
+    }
+}

@@ -1,0 +1,211 @@
+//! One line of a store: a result with everything that is needed to judge it later.
+
+use crate::measure::statistics::{self, Ratio};
+use crate::space::{Candidate, Problem, Shape, Temperature};
+use kiln_kernels::registry::Op;
+use kiln_profiles::schema::{BlockSizes, Tier};
+use serde::{Deserialize, Serialize};
+
+/// The version of the lines that this build writes and reads.
+pub const SCHEMA: u32 = 1;
+
+/// What was run.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Config {
+    /// The kernel's name.
+    pub kernel: String,
+    /// Fingerprint of its sources, 16 hexadecimal digits.
+    pub fingerprint: String,
+    /// The operation's name.
+    pub op: String,
+    /// The name of its operands' format.
+    pub format: String,
+    /// The instruction set's name.
+    pub isa: String,
+    /// The shape.
+    pub shape: Shape,
+    /// Threads.
+    pub threads: usize,
+    /// Rows and columns of its tile in elements; zeros for kernels without one.
+    pub tile: (usize, usize),
+    /// KC, MC and NC, for matrix products.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub blocking: Option<Blocks>,
+    /// B was packed beforehand.
+    pub packed: bool,
+    /// Hot or cold operands.
+    pub operands: Temperature,
+}
+
+/// KC, MC and NC in elements, as a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Blocks(pub usize, pub usize, pub usize);
+
+impl From<BlockSizes> for Blocks {
+    fn from(b: BlockSizes) -> Blocks {
+        Blocks(b.kc, b.mc, b.nc)
+    }
+}
+
+impl From<Blocks> for BlockSizes {
+    fn from(Blocks(kc, mc, nc): Blocks) -> BlockSizes {
+        BlockSizes { kc, mc, nc }
+    }
+}
+
+impl Config {
+    /// What running a candidate on a problem is.
+    pub fn new(problem: &Problem, candidate: &Candidate) -> Config {
+        let meta = candidate.entry.meta;
+        Config {
+            kernel: meta.name.into(),
+            fingerprint: format!("{:016x}", meta.fingerprint),
+            op: meta.op.name().into(),
+            format: meta.format.name().into(),
+            isa: meta.isa.name().into(),
+            shape: problem.shape,
+            threads: problem.threads,
+            tile: candidate.tile,
+            blocking: candidate.blocking.map(|b| BlockSizes::from(b).into()),
+            packed: problem.packed,
+            operands: problem.operands,
+        }
+    }
+
+    /// The problem that it solves. `None` if this build does not know the operation.
+    pub fn problem(&self) -> Option<Problem> {
+        let op: Op = self.op.parse().ok()?;
+        Some(Problem { op, shape: self.shape, packed: self.packed, threads: self.threads, operands: self.operands })
+    }
+
+    /// The kernel and its blocking in a few words.
+    pub fn label(&self) -> String {
+        match self.blocking {
+            Some(Blocks(kc, mc, nc)) => format!("{} kc {kc} mc {mc} nc {nc}", self.kernel),
+            None => self.kernel.clone(),
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "result", rename_all = "snake_case")]
+pub enum Outcome {
+    /// It was timed.
+    Timed {
+        /// Nanoseconds per call, each the mean over one sample's calls.
+        samples_ns: Vec<f64>,
+        /// Their median.
+        median_ns: f64,
+        /// The median's 95 % interval.
+        ci_ns: (f64, f64),
+        /// Why it was not measured in full, if it was not.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        dropped: Option<String>,
+    },
+    /// It was compared with another one in ABBA pairs.
+    Paired {
+        /// The other one: kernel and blocking.
+        against: String,
+        /// The other one's role: `best` or `default`.
+        role: String,
+        /// Nanoseconds per call: this one, the other one.
+        pairs_ns: Vec<(f64, f64)>,
+        /// Time of this one over time of the other.
+        ratio: f64,
+        /// Its 95 % interval.
+        ratio_ci: (f64, f64),
+    },
+    /// It gave a wrong answer, so it was never timed.
+    Invalid {
+        /// What was wrong.
+        reason: String,
+    },
+}
+
+/// A result with its provenance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// When, RFC 3339 in UTC.
+    pub time: String,
+    /// The machine's key.
+    pub machine: String,
+    /// The compiler's version.
+    pub compiler: String,
+    /// Its flags.
+    pub flags: String,
+    /// Where the figures come from.
+    pub tier: Tier,
+    /// What was run.
+    #[serde(flatten)]
+    pub config: Config,
+    /// It is what an untuned build would run.
+    #[serde(default)]
+    pub default: bool,
+    /// Bytes in a page.
+    pub page_bytes: usize,
+    /// The system's mode of transparent huge pages, which large operands ask for; absent if unknown.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub huge_pages: Option<String>,
+    /// What this session cannot tell from no difference, as a fraction.
+    pub noise_floor: f64,
+    /// The largest error of its verification as a fraction of the tolerance; absent if it failed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub verification_error: Option<f64>,
+    /// What came of it.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// What results are found again by.
+pub type Key = (String, Config, Option<String>);
+
+impl Record {
+    /// Machine, configuration (the kernel's fingerprint with it), and the opponent of a comparison.
+    pub fn key(&self) -> Key {
+        let against = match &self.outcome {
+            Outcome::Paired { against, role, .. } => Some(format!("{role} {against}")),
+            _ => None,
+        };
+        (self.machine.clone(), self.config.clone(), against)
+    }
+
+    /// The median in nanoseconds per call, and its interval, if it was timed.
+    pub fn median_ns(&self) -> Option<(f64, (f64, f64))> {
+        match &self.outcome {
+            Outcome::Timed { median_ns, ci_ns, .. } => Some((*median_ns, *ci_ns)),
+            _ => None,
+        }
+    }
+
+    /// The samples in nanoseconds per call; empty unless it was timed.
+    pub fn samples_ns(&self) -> &[f64] {
+        match &self.outcome {
+            Outcome::Timed { samples_ns, .. } => samples_ns,
+            _ => &[],
+        }
+    }
+}
+
+impl Outcome {
+    /// Of samples in nanoseconds per call. `None` of nothing.
+    pub fn timed(samples: &[f64], dropped: Option<String>) -> Option<Outcome> {
+        let samples_ns: Vec<f64> = samples.iter().map(|s| rounded(*s)).collect();
+        let (median_ns, ci_ns) = (statistics::median(&samples_ns)?, statistics::median_ci(&samples_ns)?);
+        Some(Outcome::Timed { samples_ns, median_ns, ci_ns, dropped })
+    }
+
+    /// Of pairs in nanoseconds per call. `None` of nothing.
+    pub fn paired(against: String, role: &str, pairs: &[(f64, f64)]) -> Option<Outcome> {
+        let Ratio { value, ci } = statistics::paired_ratio(pairs)?;
+        let pairs_ns = pairs.iter().map(|(a, b)| (rounded(*a), rounded(*b))).collect();
+        Some(Outcome::Paired { against, role: role.into(), pairs_ns, ratio: value, ratio_ci: ci })
+    }
+}
+
+/// To hundredths of a nanosecond: less is noise, and digits cost space.
+fn rounded(ns: f64) -> f64 {
+    (ns * 100.0).round() / 100.0
+}

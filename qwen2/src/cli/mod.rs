@@ -1,0 +1,132 @@
+//! The command line: options shared by the commands, dispatch, and how failures are told.
+//! Answers go to stdout, everything else to stderr; with `--json` stdout holds one JSON document and nothing more.
+
+mod bench;
+mod info;
+mod load;
+mod logits;
+mod progress;
+mod run;
+mod tokenize;
+
+use std::io::{ErrorKind, Write};
+use std::process::ExitCode;
+
+use clap::error::ErrorKind as ClapKind;
+use clap::{Parser, Subcommand};
+use qwen2::Error;
+use serde::Serialize;
+
+const EXAMPLES: &str = "\
+Examples:
+  qwen2 run -p 'The borrow checker' -n 64         continue a text with the embedded model
+  qwen2 run -m model.gguf -f prompt.txt --temp 0.7 --seed 1
+  qwen2 bench -m model.gguf -p 512 -n 128         time prompt reading and generation
+  qwen2 bench --size 0.5b --type f16 -o json      the same for random weights of that shape
+  qwen2 info --kernels                            the kernels in this binary and why they were chosen
+  echo -n 'Hello' | qwen2 tokenize --json";
+
+/// Qwen2 on CPU kernels chosen by measurement.
+#[derive(Debug, Parser)]
+#[command(name = "qwen2", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Continue a text.
+    Run(run::Args),
+    /// Time prompt reading and generation, with llama-bench's field names.
+    Bench(bench::Args),
+    /// Print the token ids of the text on stdin, taken as it is.
+    Tokenize(tokenize::Args),
+    /// Print the logits of what follows the given tokens.
+    Logits(logits::Args),
+    /// Describe a model file and the kernels in this binary.
+    Info(info::Args),
+}
+
+/// A failure and the file it concerns.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    about: Option<String>,
+    error: Error,
+}
+
+impl Failure {
+    /// A failure that concerns the file `name`.
+    pub(crate) fn about(name: &str) -> impl FnOnce(Error) -> Self {
+        let name = name.to_owned();
+        move |error| {
+            let named = matches!(error, Error::Io { .. } | Error::NotAFile(_));
+            Self { about: (!named).then_some(name), error }
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { about: None, error }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Error::Output(error).into()
+    }
+}
+
+/// Parses the arguments and runs the command.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let done = match cli.command {
+        Command::Run(args) => run::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Tokenize(args) => tokenize::run(&args),
+        Command::Logits(args) => logits::run(&args),
+        Command::Info(args) => info::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever was reading has seen enough.
+        Err(Failure { error: Error::Output(error), .. }) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(Failure { about, error }) => {
+            let about = about.map_or(String::new(), |name| format!("{name}: "));
+            note(&format!("qwen2: {about}{error}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Help goes out whole; of a usage error the first paragraph, as one line.
+fn usage(error: &clap::Error) -> ExitCode {
+    let asked = matches!(error.kind(), ClapKind::DisplayHelp | ClapKind::DisplayVersion);
+    if asked || error.kind() == ClapKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // A closed pipe is no failure of help.
+        let _ = error.print();
+        return if asked { ExitCode::SUCCESS } else { ExitCode::from(2) };
+    }
+    let text = error.to_string();
+    let first: Vec<&str> = text.lines().take_while(|line| !line.trim().is_empty()).map(str::trim).collect();
+    let first = first.join(" ");
+    note(&format!("qwen2: {}; see 'qwen2 --help'", first.strip_prefix("error: ").unwrap_or(&first)));
+    ExitCode::from(2)
+}
+
+/// Writes a line to stderr, as far as there is one.
+fn note(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Writes one JSON document to stdout.
+fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer(&mut out, value).map_err(std::io::Error::from)?;
+    writeln!(out)?;
+    Ok(out.flush()?)
+}

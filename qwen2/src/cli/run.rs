@@ -1,0 +1,146 @@
+//! `qwen2 run`: continues a text, writing it as it comes.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use qwen2::Error;
+use qwen2::generate::{Generated, generate};
+use qwen2::graph::{DEFAULT_CHUNK, Session};
+use qwen2::sampler::{Sampler, SamplerOptions};
+use qwen2::tokenizer::Utf8Stream;
+use serde_json::json;
+
+use super::load::{ComputeArgs, FileArgs, Loaded};
+use super::tokenize::{read_stdin, utf8};
+use super::{Failure, note, print_json};
+
+const EXAMPLES: &str = "\
+Examples:
+  qwen2 run -p 'The borrow checker' -n 64
+  qwen2 run -m model.gguf -f prompt.txt --temp 0.7 --top-p 0.9 --seed 1
+  echo -n 'A vector is' | qwen2 run --json";
+
+/// Options of `run`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    #[command(flatten)]
+    file: FileArgs,
+    #[command(flatten)]
+    compute: ComputeArgs,
+    /// Text to continue; without -p and -f it is read from stdin
+    #[arg(short, long, value_name = "TEXT", conflicts_with = "prompt_file")]
+    prompt: Option<String>,
+    /// File with the text to continue
+    #[arg(short = 'f', long, value_name = "FILE")]
+    prompt_file: Option<PathBuf>,
+    /// Tokens to make at most
+    #[arg(short, long, value_name = "N", default_value_t = 128)]
+    n_predict: usize,
+    /// Temperature; 0 always takes the likeliest token
+    #[arg(long, value_name = "T", default_value_t = 0.0, allow_negative_numbers = true)]
+    temp: f32,
+    /// Choose among the K likeliest tokens; 0: among all
+    #[arg(long, value_name = "K", default_value_t = 40)]
+    top_k: usize,
+    /// Choose among the likeliest tokens that reach this probability together
+    #[arg(long, value_name = "P", default_value_t = 0.95, allow_negative_numbers = true)]
+    top_p: f32,
+    /// Seed of the random choices
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    seed: u64,
+    /// Print one JSON document: prompt, text, tokens, times
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let prompt = args.read_prompt()?;
+    let options = SamplerOptions { temperature: args.temp, top_k: args.top_k, top_p: args.top_p, seed: args.seed };
+    Sampler::new(options, &[])?; // bad options are told before a long load
+    let loaded = args.file.load(&args.compute)?;
+    let Loaded { tokenizer, model, .. } = &loaded;
+    let mut sampler = Sampler::new(options, tokenizer.padding())?;
+    let ids = tokenizer.encode(&prompt)?;
+    let context = model.config().context;
+    if ids.len() > context {
+        return Err(Error::Context { needed: ids.len(), what: "model's context", limit: context }.into());
+    }
+    let capacity = ids.len().saturating_add(args.n_predict).min(context);
+    let mut session = Session::new(model, capacity, DEFAULT_CHUNK)?;
+
+    let mut stream = Utf8Stream::default();
+    let mut text = String::new();
+    let mut out = std::io::stdout().lock();
+    let mut tell = |piece: String| -> Result<(), Error> {
+        if args.json {
+            text.push_str(&piece);
+        } else if !piece.is_empty() {
+            out.write_all(piece.as_bytes())?;
+            out.flush()?;
+        }
+        Ok(())
+    };
+    let generated =
+        generate(&mut session, &ids, args.n_predict, tokenizer.stops(), &mut sampler, |token| tell(stream.push(tokenizer.piece(token))))?;
+    tell(stream.finish())?;
+    if !args.json {
+        writeln!(out)?;
+        note(&summary(&loaded, ids.len(), &generated));
+        return Ok(());
+    }
+    drop(out);
+    let phase =
+        |count: usize, time: Duration| json!({ "tokens": count, "seconds": time.as_secs_f64(), "tokens_per_second": rate(count, time) });
+    print_json(&json!({
+        "model": loaded.name,
+        "profile": model.ops().profile,
+        "tier": model.ops().tier,
+        "threads": model.pool().current_num_threads(),
+        "prompt": prompt,
+        "prompt_ids": ids,
+        "text": text,
+        "ids": generated.tokens,
+        "stop": generated.stop,
+        "read": phase(ids.len(), generated.prompt_time),
+        "generated": phase(generated.steps, generated.token_time),
+    }))
+}
+
+impl Args {
+    fn read_prompt(&self) -> Result<String, Failure> {
+        match (&self.prompt, &self.prompt_file) {
+            (Some(prompt), _) => Ok(prompt.clone()),
+            (None, Some(path)) => {
+                let bytes = std::fs::read(path).map_err(|source| Error::Io { path: path.clone(), source })?;
+                utf8(bytes, &format!("'{}'", path.display()))
+            }
+            (None, None) if std::io::stdin().is_terminal() => {
+                Err(Error::Usage("no text to continue; give -p TEXT, -f FILE or something on stdin".to_owned()).into())
+            }
+            (None, None) => read_stdin(),
+        }
+    }
+}
+
+/// Tokens per second, where there was something to time.
+fn rate(count: usize, time: Duration) -> Option<f64> {
+    (count > 0 && !time.is_zero()).then(|| count as f64 / time.as_secs_f64())
+}
+
+fn summary(loaded: &Loaded, prompt: usize, generated: &Generated) -> String {
+    let shown = |count, time| rate(count, time).map_or("-".to_owned(), |rate| format!("{rate:.1} tok/s"));
+    let ops = loaded.model.ops();
+    format!(
+        "[read {prompt} tokens: {}; made {} tokens: {}; stopped: {}; {}, {} threads, profile {} ({})]",
+        shown(prompt, generated.prompt_time),
+        generated.tokens.len(),
+        shown(generated.steps, generated.token_time),
+        generated.stop,
+        loaded.name,
+        loaded.model.pool().current_num_threads(),
+        ops.profile,
+        ops.tier,
+    )
+}

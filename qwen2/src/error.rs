@@ -1,0 +1,130 @@
+//! What can go wrong between a file and its tokens, as one type. Every message is one line that says what is
+//! wrong and, where it is not plain, what to do; all of these are bad input, never a bug in the engine.
+
+use std::path::PathBuf;
+
+use crate::gguf::GgufError;
+
+/// An error of the engine.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be read.
+    #[error("cannot read '{}': {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The path names a folder or a device.
+    #[error("'{}' is not a regular file; give a .gguf file", .0.display())]
+    NotAFile(PathBuf),
+    /// The file's container is malformed.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
+    /// The file holds another kind of model.
+    #[error("the model's architecture is '{0}'; only qwen2 is supported")]
+    Architecture(String),
+    /// A hyperparameter is out of range or contradicts another.
+    #[error("metadata key '{key}' is {value}: {why}")]
+    Hyperparameter {
+        /// The key.
+        key: String,
+        /// What the file says.
+        value: String,
+        /// Why that cannot be.
+        why: &'static str,
+    },
+    /// A tensor that the model needs is absent.
+    #[error("tensor '{0}' is missing; the file is incomplete (a vocabulary-only file can be used with 'tokenize' and 'info' alone)")]
+    MissingTensor(String),
+    /// A tensor that no part of a Qwen2 model uses.
+    #[error("tensor '{0}' has no place in a qwen2 model with these hyperparameters")]
+    UnusedTensor(String),
+    /// A tensor contradicts the hyperparameters.
+    #[error("tensor '{name}' is {found}, but the hyperparameters demand {expected}")]
+    Shape {
+        /// The tensor.
+        name: String,
+        /// Its shape, as rows x columns.
+        found: String,
+        /// What it must be.
+        expected: String,
+    },
+    /// A weight or a block's scale is infinite or not a number.
+    #[error("tensor '{0}' holds a value that is not finite; the file is damaged")]
+    NotFinite(String),
+    /// The tokenizer's lists are inconsistent or of another kind.
+    #[error("tokenizer: {0}")]
+    Tokenizer(String),
+    /// A token id does not exist.
+    #[error("token id {id} does not exist: the vocabulary has {vocab} tokens")]
+    TokenId {
+        /// The id.
+        id: u64,
+        /// Size of the vocabulary.
+        vocab: usize,
+    },
+    /// More tokens than the model or the session has room for.
+    #[error("{needed} tokens do not fit the {what} of {limit}; shorten the prompt or ask for fewer tokens")]
+    Context {
+        /// Tokens asked for.
+        needed: usize,
+        /// What they do not fit.
+        what: &'static str,
+        /// How many it holds.
+        limit: usize,
+    },
+    /// Nothing to continue from.
+    #[error("the prompt is empty; give at least one token")]
+    EmptyPrompt,
+    /// The machine has too little memory.
+    #[error("no memory for {what} ({bytes} bytes)")]
+    Memory {
+        /// What it was for.
+        what: &'static str,
+        /// How much was asked for.
+        bytes: u64,
+    },
+    /// Text given to the program is not UTF-8.
+    #[error("{what} is not UTF-8 (byte {at}); convert it first")]
+    NotUtf8 {
+        /// Which text.
+        what: String,
+        /// Offset of the first bad byte.
+        at: usize,
+    },
+    /// The model answered with nothing that can be sampled.
+    #[error("the model's logits are not finite; its weights are unusable")]
+    NoLogits,
+    /// An option's value makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// No baked profile runs here, or not the one asked for.
+    #[error("{0}")]
+    Profile(String),
+    /// The thread pool could not be started.
+    #[error("cannot start {threads} threads: {why}")]
+    Threads {
+        /// How many were asked for.
+        threads: usize,
+        /// Why.
+        why: String,
+    },
+    /// The answer could not be written.
+    #[error("cannot write the output: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+/// A zeroed vector of `len` elements, or an error where there is no memory for it.
+///
+/// # Errors
+/// [`Error::Memory`].
+pub(crate) fn zeroed(len: usize, what: &'static str) -> Result<Vec<f32>, Error> {
+    let mut out = Vec::new();
+    let bytes = (len as u64).saturating_mul(4);
+    out.try_reserve_exact(len).map_err(|_| Error::Memory { what, bytes })?;
+    out.resize(len, 0.0);
+    Ok(out)
+}

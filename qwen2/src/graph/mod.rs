@@ -1,0 +1,197 @@
+//! The forward pass of Qwen2: tokens in, logits out, keys and values kept between calls.
+//!
+//! Linear layers and norms run the baked kernels; softmax, rotation, gate and attention are plain code in this
+//! folder. All arithmetic is in f32. A [`Session`] holds everything that changes; its buffers are made once.
+
+mod attention;
+mod math;
+mod product;
+mod rope;
+
+use rayon::prelude::*;
+
+use crate::error::{Error, zeroed};
+use crate::model::{Config, Model};
+use attention::Cache;
+use product::Product;
+use rope::Rope;
+
+/// Tokens that go through the layers together while a prompt is read, unless told otherwise.
+pub const DEFAULT_CHUNK: usize = 512;
+
+/// One text in the making: its position, its key-value cache and the buffers to compute in.
+#[derive(Debug)]
+pub struct Session<'m> {
+    model: &'m Model,
+    cache: Cache,
+    rope: Rope,
+    position: usize,
+    buffers: Buffers,
+    product: Product,
+}
+
+/// Activations of one chunk, row after row.
+#[derive(Debug)]
+struct Buffers {
+    chunk: usize,
+    /// The residual stream, `hidden` wide.
+    x: Vec<f32>,
+    /// A normed copy of it.
+    normed: Vec<f32>,
+    /// Queries, keys, values.
+    qkv: Vec<f32>,
+    /// Attention's result, `q_dim` wide.
+    attended: Vec<f32>,
+    /// Gate and up, `2 ffn` wide.
+    gate_up: Vec<f32>,
+    /// Their product, `ffn` wide.
+    gated: Vec<f32>,
+    /// Logits of the last token.
+    logits: Vec<f32>,
+}
+
+impl Buffers {
+    fn new(config: &Config, chunk: usize) -> Result<Self, Error> {
+        let rows = |width: usize| zeroed(chunk.saturating_mul(width), "activations");
+        Ok(Self {
+            chunk,
+            x: rows(config.hidden)?,
+            normed: rows(config.hidden)?,
+            qkv: rows(config.q_dim() + 2 * config.kv_dim())?,
+            attended: rows(config.q_dim())?,
+            gate_up: rows(2 * config.ffn)?,
+            gated: rows(config.ffn)?,
+            logits: zeroed(config.vocab, "logits")?,
+        })
+    }
+}
+
+impl<'m> Session<'m> {
+    /// A session with room for `capacity` tokens that reads prompts `chunk` tokens at a time.
+    ///
+    /// # Errors
+    /// `capacity` exceeds the model's context, `chunk` is 0, or memory does not suffice.
+    pub fn new(model: &'m Model, capacity: usize, chunk: usize) -> Result<Self, Error> {
+        let config = model.config();
+        if capacity > config.context {
+            return Err(Error::Context { needed: capacity, what: "model's context", limit: config.context });
+        }
+        if chunk == 0 {
+            return Err(Error::Usage("the batch size must be at least 1".to_owned()));
+        }
+        let chunk = chunk.min(capacity.max(1));
+        Ok(Self {
+            model,
+            cache: Cache::new(config, capacity)?,
+            rope: Rope::new(config.head_dim, config.rope_base, capacity)?,
+            position: 0,
+            buffers: Buffers::new(config, chunk)?,
+            product: Product::new(model, chunk)?,
+        })
+    }
+
+    /// Number of tokens read so far.
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Number of tokens there is room for.
+    pub fn capacity(&self) -> usize {
+        self.cache.capacity()
+    }
+
+    /// Forgets all tokens after the first `position`; those beyond what was read are ignored.
+    pub fn rewind(&mut self, position: usize) {
+        self.position = self.position.min(position);
+    }
+
+    /// Reads `tokens` and returns the logits, one per token of the vocabulary, of what follows the last of them.
+    ///
+    /// # Errors
+    /// No tokens, one that does not exist, or more than there is room for; the session is then as it was.
+    pub fn feed(&mut self, tokens: &[u32]) -> Result<&[f32], Error> {
+        let vocab = self.model.config().vocab;
+        if tokens.is_empty() {
+            return Err(Error::EmptyPrompt);
+        }
+        if let Some(&id) = tokens.iter().find(|&&id| id as usize >= vocab) {
+            return Err(Error::TokenId { id: id.into(), vocab });
+        }
+        let needed = self.position.saturating_add(tokens.len());
+        if needed > self.cache.capacity() {
+            return Err(Error::Context { needed, what: "session", limit: self.cache.capacity() });
+        }
+        let model = self.model;
+        model.pool().install(|| {
+            for chunk in tokens.chunks(self.buffers.chunk) {
+                self.layers(chunk);
+            }
+            self.head(tokens.len().wrapping_sub(1) % self.buffers.chunk);
+        });
+        Ok(&self.buffers.logits)
+    }
+
+    /// Sends one chunk of tokens through all layers.
+    fn layers(&mut self, tokens: &[u32]) {
+        let config = self.model.config();
+        let weights = self.model.weights();
+        let (rows, hidden, ffn) = (tokens.len(), config.hidden, config.ffn);
+        let (q_dim, kv_dim) = (config.q_dim(), config.kv_dim());
+        let qkv_dim = q_dim + 2 * kv_dim;
+        let Buffers { x, normed, qkv, attended, gate_up, gated, .. } = &mut self.buffers;
+        let x = &mut x[..rows * hidden];
+        let normed = &mut normed[..rows * hidden];
+        let qkv = &mut qkv[..rows * qkv_dim];
+        let attended = &mut attended[..rows * q_dim];
+        let gate_up = &mut gate_up[..rows * 2 * ffn];
+        let gated = &mut gated[..rows * ffn];
+
+        for (&id, row) in tokens.iter().zip(x.chunks_exact_mut(hidden)) {
+            weights.embed(id, row);
+        }
+        for (index, layer) in weights.layers.iter().enumerate() {
+            norm(self.model, x, &layer.attn_norm, normed);
+            self.product.linear(self.model, &layer.qkv, normed, qkv, false);
+            let rope = &self.rope;
+            let position = self.position;
+            qkv.par_chunks_exact_mut(qkv_dim).enumerate().for_each(|(row, qkv)| {
+                rope.turn(position + row, &mut qkv[..q_dim + kv_dim]);
+            });
+            for (row, qkv) in qkv.chunks_exact(qkv_dim).enumerate() {
+                let (keys, values) = qkv[q_dim..].split_at(kv_dim);
+                self.cache.store(index, position + row, keys, values);
+            }
+            attention::attend(&self.cache, config, index, position, qkv, qkv_dim, attended);
+            self.product.linear(self.model, &layer.attn_output, attended, x, true);
+
+            norm(self.model, x, &layer.ffn_norm, normed);
+            self.product.linear(self.model, &layer.gate_up, normed, gate_up, false);
+            gated.par_chunks_exact_mut(ffn).zip(gate_up.par_chunks_exact(2 * ffn)).for_each(|(gated, gate_up)| {
+                let (gate, up) = gate_up.split_at(ffn);
+                math::silu_gate(gate, up, gated);
+            });
+            self.product.linear(self.model, &layer.down, gated, x, true);
+        }
+        self.position += rows;
+    }
+
+    /// Computes the logits of row `row` of the last chunk; the head is far too wide to compute it for all.
+    fn head(&mut self, row: usize) {
+        let hidden = self.model.config().hidden;
+        let weights = self.model.weights();
+        let Buffers { x, normed, logits, .. } = &mut self.buffers;
+        let normed = &mut normed[..hidden];
+        norm(self.model, &x[row * hidden..(row + 1) * hidden], &weights.output_norm, normed);
+        self.product.linear(self.model, &weights.head, normed, logits, false);
+    }
+}
+
+/// RMS norm of every row of `x`, each as long as `weight`.
+fn norm(model: &Model, x: &[f32], weight: &[f32], out: &mut [f32]) {
+    let eps = model.config().rms_eps;
+    let kernel = model.ops().rms_norm;
+    let width = weight.len();
+    out.par_chunks_exact_mut(width).zip(x.par_chunks_exact(width)).for_each(|(out, x)| {
+        kernel.run(x, weight, eps, out);
+    });
+}

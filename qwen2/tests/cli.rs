@@ -1,0 +1,184 @@
+//! The program as a user meets it: answers on stdout, one line on stderr for what is wrong, the exit status.
+
+mod common;
+
+use assert_cmd::Command;
+use common::{data, tiny};
+use serde_json::Value;
+
+fn qwen2(args: &[&str]) -> Command {
+    let mut command = Command::cargo_bin("qwen2").unwrap();
+    command.args(args).timeout(std::time::Duration::from_secs(600));
+    command
+}
+
+fn json(command: &mut Command) -> Value {
+    let output = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{errors}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[track_caller]
+fn refused(command: &mut Command, part: &str) {
+    let output = command.output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(errors.contains(part), "'{errors}' does not say '{part}'");
+    assert_eq!(errors.trim_end().lines().count(), 1, "{errors}");
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn run_continues_with_the_embedded_model() {
+    let output = qwen2(&["run", "-p", "The borrow checker", "-n", "12"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(output.stdout.len() > 12 && output.stdout.ends_with(b"\n"));
+    let notes = String::from_utf8(output.stderr).unwrap();
+    assert!(notes.contains("tok/s") && notes.contains("profile"), "{notes}");
+}
+
+#[test]
+fn run_tells_everything_in_json() {
+    let answer = json(&mut qwen2(&["run", "-p", "A vector is", "-n", "6", "--json", "-t", "1"]));
+    assert_eq!(answer["prompt_ids"], serde_json::json!([32, 2394, 316]));
+    assert_eq!(answer["ids"].as_array().unwrap().len(), 6);
+    assert_eq!(answer["stop"], "length");
+    assert_eq!(answer["threads"], 1);
+    assert_eq!(answer["generated"]["tokens"], 5);
+    let again = json(qwen2(&["run", "-n", "6", "--json", "-t", "2"]).write_stdin("A vector is"));
+    assert_eq!(again["text"], answer["text"]);
+}
+
+#[test]
+fn a_seed_gives_one_text() {
+    let text =
+        |seed| json(&mut qwen2(&["run", "-p", "A vector is", "-n", "24", "--temp", "1.0", "--seed", seed, "--json"]))["text"].clone();
+    assert_eq!(text("5"), text("5"));
+    assert_ne!(text("5"), text("6"));
+}
+
+#[test]
+fn a_prompt_from_a_file() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "A vector is").unwrap();
+    let path = file.path().to_str().unwrap();
+    assert_eq!(json(&mut qwen2(&["run", "-f", path, "-n", "1", "--json"]))["prompt"], "A vector is");
+    std::fs::write(file.path(), b"A \xff").unwrap();
+    refused(&mut qwen2(&["run", "-f", path]), "not UTF-8 (byte 2)");
+    refused(&mut qwen2(&["run", "-f", "/no/such/file"]), "cannot read");
+}
+
+#[test]
+fn tokenize_takes_stdin_as_it_is() {
+    let vocab = data("ggml-vocab-qwen2.gguf");
+    let vocab = vocab.to_str().unwrap();
+    let ids = |text: &str| json(qwen2(&["tokenize", "-m", vocab, "--json"]).write_stdin(text))["ids"].clone();
+    assert_eq!(ids("Hello\n"), serde_json::json!([9707, 198]));
+    assert_eq!(ids(""), serde_json::json!([]));
+    qwen2(&["tokenize", "-m", vocab]).write_stdin("Hello world").assert().success().stdout("9707 1879\n");
+    refused(qwen2(&["tokenize", "-m", vocab]).write_stdin(b"ab\xff".to_vec()), "not UTF-8 (byte 2)");
+}
+
+#[test]
+fn a_vocabulary_is_no_model() {
+    let vocab = data("ggml-vocab-qwen2.gguf");
+    let vocab = vocab.to_str().unwrap();
+    refused(&mut qwen2(&["run", "-m", vocab, "-p", "a"]), "is missing");
+    assert_eq!(json(&mut qwen2(&["info", "-m", vocab, "--json"]))["tokenizer"]["tokens"], 151_936);
+}
+
+#[test]
+fn logits_of_the_last_position() {
+    let path = data("rustdoc-f16.gguf");
+    let answer = json(&mut qwen2(&["logits", "-m", path.to_str().unwrap(), "--tokens", "32,2394,316", "--json"]));
+    let logits = answer["logits"].as_array().unwrap();
+    assert_eq!(logits.len(), 4096);
+    assert!((logits[0].as_f64().unwrap() + 4.41989).abs() < 2e-3);
+    refused(&mut qwen2(&["logits", "--tokens", "4096"]), "token id 4096 does not exist");
+    refused(&mut qwen2(&["logits", "--tokens", "1,x"]), "invalid value 'x'");
+    refused(&mut qwen2(&["logits"]), "--tokens <IDS>");
+}
+
+#[test]
+fn bench_speaks_llama_bench() {
+    let tests = json(&mut qwen2(&["bench", "--size", "tiny", "--type", "q8_0", "-p", "9", "-n", "3", "-r", "2", "-o", "json", "-t", "2"]));
+    let tests = tests.as_array().unwrap();
+    assert_eq!(tests.len(), 2);
+    for (test, (prompt, generated)) in tests.iter().zip([(9, 0), (0, 3)]) {
+        assert_eq!((&test["n_prompt"], &test["n_gen"]), (&prompt.into(), &generated.into()));
+        assert_eq!(test["samples_ns"].as_array().unwrap().len(), 2);
+        assert_eq!(test["samples_ts"].as_array().unwrap().len(), 2);
+        assert!(test["avg_ts"].as_f64().unwrap() > 0.0 && test["stddev_ts"].as_f64().unwrap() >= 0.0);
+        assert_eq!(test["n_threads"], 2);
+        assert_eq!(test["model_type"], "qwen2 0.5M Q8_0");
+    }
+    let table = qwen2(&["bench", "-p", "4", "-n", "0", "-r", "1"]).output().unwrap();
+    assert!(String::from_utf8(table.stdout).unwrap().contains("| pp4 |"));
+    refused(&mut qwen2(&["bench", "-r", "0"]), "at least one repetition");
+    refused(&mut qwen2(&["bench", "-p", "0", "-n", "0"]), "nothing to time");
+    refused(&mut qwen2(&["bench", "-p", "99999"]), "model's context of 2048");
+    refused(&mut qwen2(&["bench", "-b", "0", "--size", "tiny"]), "batch size");
+    refused(&mut qwen2(&["bench", "--size", "7t"]), "7t");
+}
+
+#[test]
+fn info_describes_the_model_and_the_kernels() {
+    let info = json(&mut qwen2(&["info", "--json"]));
+    assert_eq!(info["config"]["hidden"], 256);
+    assert_eq!(info["parameters"], 4_198_656);
+    assert!(info["memory"]["layers"].as_u64().unwrap() > 0);
+    let kernels = json(&mut qwen2(&["info", "--kernels", "--json"]));
+    assert!(kernels["gemm"].as_array().is_some_and(|gemm| !gemm.is_empty()));
+    for choice in kernels["choices"].as_array().unwrap() {
+        assert!(choice["stale"].is_boolean() && choice["tier"].is_string() && !choice["note"].as_str().unwrap().is_empty());
+    }
+    let profiles = kernels["profiles"].as_array().unwrap();
+    assert!(profiles.iter().any(|profile| profile["profile"] == "fallback" && profile["runs_here"] == true));
+    let text = String::from_utf8(qwen2(&["info", "--kernels"]).output().unwrap().stdout).unwrap();
+    assert!(text.contains("profiles in this binary") && text.contains("gemm"));
+}
+
+#[test]
+fn the_fallback_computes_the_same() {
+    let text = |profile: &[&str]| json(&mut qwen2(&[&["run", "-p", "A vector is", "-n", "8", "--json"], profile].concat()))["text"].clone();
+    assert_eq!(text(&["--profile", "fallback"]), text(&[]));
+    refused(&mut qwen2(&["run", "-p", "a", "--profile", "zen99"]), "'zen99' is not in this binary");
+}
+
+#[test]
+fn bad_input_is_told_in_one_line() {
+    refused(&mut qwen2(&["run", "-m", "/no/such/model.gguf", "-p", "a"]), "cannot read '/no/such/model.gguf'");
+    refused(&mut qwen2(&["run", "-m", "/", "-p", "a"]), "not a regular file");
+    refused(&mut qwen2(&["run", "-p", ""]), "the prompt is empty");
+    refused(&mut qwen2(&["run", "-p", "a", "--temp", "-1"]), "temperature is -1");
+    refused(&mut qwen2(&["run", "-p", "a", "--top-p", "0"]), "top-p is 0");
+    refused(&mut qwen2(&["run", "-p", "a", "-t", "0"]), "--threads");
+    refused(&mut qwen2(&["run", "-p", &"word ".repeat(3000)]), "model's context of 2048");
+    refused(&mut qwen2(&["nonsense"]), "nonsense");
+    refused(&mut qwen2(&["run", "--nonsense"]), "--nonsense");
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    for (bytes, part) in [
+        (vec![], "not a GGUF file"),
+        (tiny(0).bytes()[..5000].to_vec(), "truncated"),
+        (tiny(0).bytes()[..40_000].to_vec(), "outside the file"),
+    ] {
+        std::fs::write(file.path(), bytes).unwrap();
+        for command in ["run", "bench", "info"] {
+            let args: &[&str] = if command == "run" { &["-p", "a"] } else { &[] };
+            refused(&mut qwen2(&[&[command, "-m", path], args].concat()), part);
+        }
+    }
+}
+
+#[test]
+fn help_has_examples() {
+    for args in [&["--help"][..], &["run", "--help"], &["bench", "--help"]] {
+        let output = qwen2(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        assert!(String::from_utf8(output.stdout).unwrap().contains("Usage: qwen2"));
+    }
+    assert!(String::from_utf8(qwen2(&["--help"]).output().unwrap().stdout).unwrap().contains("Examples:"));
+}

@@ -1,0 +1,144 @@
+//! What must not change the numbers: how weights are stored, how a prompt is cut, how many threads compute.
+
+mod common;
+
+use common::{FFN, HIDDEN, KV, LAYERS, encode, load, numbers, tiny};
+use qwen2::Error;
+use qwen2::generate::{Stop, generate};
+use qwen2::graph::Session;
+use qwen2::model::Model;
+use qwen2::sampler::Sampler;
+
+const PROMPT: [u32; 11] = [104, 256, 7, 0, 261, 33, 33, 90, 12, 257, 5];
+
+fn logits(model: &Model, chunk: usize) -> Vec<f32> {
+    let mut session = Session::new(model, PROMPT.len(), chunk).unwrap();
+    session.feed(&PROMPT).unwrap().to_vec()
+}
+
+fn model(file: &common::File, threads: usize) -> Model {
+    load(file.bytes(), threads).unwrap().1
+}
+
+#[track_caller]
+fn close(a: &[f32], b: &[f32], tolerance: f32) {
+    let worst = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(a.len() == b.len() && worst <= tolerance, "off by {worst:e}");
+}
+
+#[test]
+fn threads_change_nothing() {
+    let one = logits(&model(&tiny(0), 1), 512);
+    for threads in [2, 3, 8] {
+        assert_eq!(logits(&model(&tiny(0), threads), 512), one, "{threads} threads");
+    }
+}
+
+#[test]
+fn cutting_the_prompt_changes_rounding_alone() {
+    let model = model(&tiny(0), 2);
+    let whole = logits(&model, 512);
+    for chunk in [1, 2, 5, 10, 11] {
+        close(&logits(&model, chunk), &whole, 1e-4);
+    }
+    let mut session = Session::new(&model, PROMPT.len(), 512).unwrap();
+    session.feed(&PROMPT[..4]).unwrap();
+    close(session.feed(&PROMPT[4..]).unwrap(), &whole, 1e-4);
+}
+
+#[test]
+fn storage_changes_the_numbers_little() {
+    let exact = logits(&model(&tiny(0), 1), 512);
+    close(&logits(&model(&tiny(1), 1), 512), &exact, 1e-2);
+    close(&logits(&model(&tiny(8), 1), 512), &exact, 1e-1);
+}
+
+#[test]
+fn a_fused_projection_is_the_same_model() {
+    let mut fused = tiny(1);
+    for layer in 0..LAYERS {
+        let mut weight = Vec::new();
+        let mut bias = Vec::new();
+        for part in ["q", "k", "v"] {
+            weight.extend(fused.tensor(&format!("blk.{layer}.attn_{part}.weight")).data.clone());
+            bias.extend(fused.tensor(&format!("blk.{layer}.attn_{part}.bias")).data.clone());
+        }
+        fused.tensors.retain(|t| !["q", "k", "v"].iter().any(|p| t.name.starts_with(&format!("blk.{layer}.attn_{p}."))));
+        fused.add(&format!("blk.{layer}.attn_qkv.weight"), &[HIDDEN, HIDDEN + 2 * KV], 1, weight);
+        fused.add(&format!("blk.{layer}.attn_qkv.bias"), &[HIDDEN + 2 * KV], 0, bias);
+    }
+    assert_eq!(logits(&model(&fused, 1), 512), logits(&model(&tiny(1), 1), 512));
+}
+
+#[test]
+fn an_untied_head_is_used() {
+    let tied = tiny(0);
+    let vocab = tied.tensors[0].dims[1];
+    let mut same = tied.clone();
+    same.add("output.weight", &[HIDDEN, vocab], 0, tied.tensors[0].data.clone());
+    assert_eq!(logits(&model(&same, 1), 512), logits(&model(&tied, 1), 512));
+    let mut other = tied.clone();
+    other.add("output.weight", &[HIDDEN, vocab], 0, encode(0, &numbers(99, HIDDEN * vocab)));
+    assert_ne!(logits(&model(&other, 1), 512), logits(&model(&tied, 1), 512));
+}
+
+#[test]
+fn forgetting_returns_to_the_start() {
+    let model = model(&tiny(0), 1);
+    let mut session = Session::new(&model, PROMPT.len(), 4).unwrap();
+    let first = session.feed(&PROMPT).unwrap().to_vec();
+    session.rewind(0);
+    assert_eq!(session.feed(&PROMPT).unwrap(), first);
+    session.rewind(6);
+    assert_eq!(session.position(), 6);
+    close(session.feed(&PROMPT[6..]).unwrap(), &first, 1e-4);
+}
+
+#[test]
+fn a_session_refuses_what_it_cannot_hold() {
+    let model = model(&tiny(0), 1);
+    assert!(matches!(Session::new(&model, 65, 4), Err(Error::Context { needed: 65, limit: 64, .. })));
+    assert!(matches!(Session::new(&model, 4, 0), Err(Error::Usage(_))));
+    let mut session = Session::new(&model, 4, 4).unwrap();
+    assert!(matches!(session.feed(&[]), Err(Error::EmptyPrompt)));
+    assert!(matches!(session.feed(&[262]), Err(Error::TokenId { id: 262, vocab: 262 })));
+    assert!(matches!(session.feed(&[1; 5]), Err(Error::Context { .. })));
+    assert_eq!(session.position(), 0);
+    session.feed(&[1; 4]).unwrap();
+    assert!(matches!(session.feed(&[1]), Err(Error::Context { .. })));
+}
+
+#[test]
+fn generation_stops_for_each_reason() {
+    let (tokenizer, model) = load(tiny(0).bytes(), 1).unwrap();
+    let greedy = || Sampler::new(Default::default(), tokenizer.padding()).unwrap();
+    let run = |capacity, count, stops: &[u32]| {
+        let mut session = Session::new(&model, capacity, 4).unwrap();
+        let mut told = Vec::new();
+        let text = generate(&mut session, &PROMPT[..3], count, stops, &mut greedy(), |token| {
+            told.push(token);
+            Ok(())
+        });
+        let text = text.unwrap();
+        assert_eq!(told, text.tokens);
+        text
+    };
+    let free = run(30, 8, &[]);
+    assert_eq!((free.tokens.len(), free.stop, free.steps), (8, Stop::Length, 7));
+    let full = run(6, 8, &[]);
+    assert_eq!((full.stop, &full.tokens[..]), (Stop::Context, &free.tokens[..4]));
+    let mark = free.tokens[0];
+    let ended = run(30, 8, &[mark]);
+    assert_eq!((ended.stop, ended.tokens.len()), (Stop::EndMark, 0));
+    assert!(run(30, 0, &[]).tokens.is_empty());
+}
+
+#[test]
+fn the_shape_is_what_the_file_says() {
+    let model = model(&tiny(8), 1);
+    let config = model.config();
+    assert_eq!((config.hidden as u64, config.ffn as u64, config.kv_dim() as u64), (HIDDEN, FFN, KV));
+    let layer = 2 * HIDDEN * HIDDEN + 2 * HIDDEN * KV + 3 * HIDDEN * FFN + HIDDEN + 2 * KV + 2 * HIDDEN;
+    assert_eq!(model.parameters(), 262 * HIDDEN + u64::from(LAYERS) * layer + HIDDEN);
+    assert!(model.memory().layers > 0 && model.memory().embedding == 0);
+}
