@@ -67,6 +67,24 @@ pub struct Verification {
     pub kernels: Vec<Checked>,
 }
 
+impl Verification {
+    /// How many kernels of an instruction set passed, failed and were skipped.
+    pub fn of_isa(&self, isa: &str) -> (usize, usize, usize) {
+        let count = |f: fn(&Status) -> bool| self.kernels.iter().filter(|k| k.isa == isa && f(&k.status)).count();
+        let passed = count(|s| matches!(s, Status::Passed { .. }));
+        let failed = count(|s| matches!(s, Status::Failed { .. }));
+        (passed, failed, count(|s| matches!(s, Status::Skipped)))
+    }
+
+    /// A line for each kernel that failed.
+    pub fn failures(&self) -> impl Iterator<Item = String> {
+        self.kernels.iter().filter_map(|k| match &k.status {
+            Status::Failed { cases, failed, first } => Some(format!("{}: {failed} of {cases} cases, first {first}", k.kernel)),
+            _ => None,
+        })
+    }
+}
+
 /// Checks one kernel.
 pub fn kernel(entry: &'static Entry) -> Status {
     let run = || guard::watch(entry.meta.name, || conformance::run(entry, &Guarded::default()));

@@ -1,6 +1,7 @@
 //! The laboratory: it sweeps kernels, measures them, shows where the time goes and bakes the winners.
 
 pub mod arena;
+pub mod build;
 pub mod check;
 pub mod cli;
 pub mod counters;
@@ -14,3 +15,9 @@ pub mod space;
 pub mod model;
 pub mod provenance;
 pub mod store;
+pub mod ranking;
+pub mod search;
+pub mod sweep;
+pub mod bake;
+pub mod profile;
+pub mod report;

@@ -1,14 +1,15 @@
-//! Who wins at one problem, from its stored results: pairs decide before medians, and what cannot be
-//! told apart is settled by a fixed rule, so that the winner does not change from run to run.
+//! Who wins at one problem, from its stored results: pairs decide before medians, what cannot be told
+//! apart is settled by a fixed rule, and the default stays unless something is shown to be faster. So
+//! the winner does not change from run to run.
 
-use crate::measure::statistics::{Ratio, unpaired_ratio};
+use crate::measure::statistics::{Place, Ratio, pooled_ratio};
 use crate::space::Problem;
 use crate::store::{Outcome, Record};
 use kiln_kernels::registry;
 use std::collections::{BTreeMap, HashMap};
 
 /// Differences up to this are ties, whatever their interval says.
-pub const BAND: f64 = 0.02;
+pub const BAND: f64 = kiln_reports::page::Verdict::TIE_BAND;
 
 /// The state of affairs at one problem.
 #[derive(Clone, Debug)]
@@ -17,22 +18,31 @@ pub struct Standing<'a> {
     pub problem: Problem,
     /// Timed candidates, fastest median first; at least one.
     pub timed: Vec<&'a Record>,
-    /// The winner.
+    /// The best of them, whether or not it is shown to be faster than the default.
+    pub best: &'a Record,
+    /// The winner: the best, or the default if the best is not shown to be faster.
     pub winner: &'a Record,
     /// The candidate that an untuned build would run, if it was timed.
     pub default: Option<&'a Record>,
-    /// Time of the default over time of the winner: above 1 is a gain. `None` without the default or
-    /// when the winner is the default.
+    /// Time of the default over time of the best: above 1 is a gain. `None` without the default or when
+    /// it is the best.
     pub gain: Option<Gain>,
 }
 
 /// A ratio and how it was obtained.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Gain {
-    /// Time of the default over time of the winner.
+    /// Time of the default over time of the other one.
     pub ratio: Ratio,
     /// From ABBA pairs; otherwise from separate samples.
     pub paired: bool,
+}
+
+impl Gain {
+    /// Whether the other one is faster beyond doubt: the no-harm gate against the default.
+    pub fn is_shown(&self) -> bool {
+        self.ratio.value > 1.0 && !self.ratio.is_tie(BAND)
+    }
 }
 
 /// Splits results into those of kernels as they are in this build, and the number of others (sources
@@ -62,11 +72,15 @@ pub fn standing<'a>(problem: Problem, records: &[&'a Record]) -> Option<Standing
     let mut timed: Vec<(&Record, f64)> = records.iter().filter_map(|r| r.median_ns().map(|m| (*r, m.0))).collect();
     timed.sort_by(|a, b| a.1.total_cmp(&b.1).then_with(|| simpler(a.0).cmp(&simpler(b.0))));
     let timed: Vec<&Record> = timed.into_iter().map(|t| t.0).collect();
-    let best = *timed.first()?;
-    let winner = settle(best, &timed, records);
+    let best = settle(*timed.first()?, &timed, records);
     let default = timed.iter().copied().find(|r| r.default);
-    let gain = default.filter(|d| d.config != winner.config).and_then(|d| gain(winner, d, records));
-    Some(Standing { problem, timed, winner, default, gain })
+    let gain = default.filter(|d| d.config != best.config).and_then(|d| gain(best, d, records));
+    let winner = match (default, &gain) {
+        (Some(_), Some(gain)) if gain.is_shown() => best,
+        (Some(default), _) => default,
+        (None, _) => best,
+    };
+    Some(Standing { problem, timed, best, winner, default, gain })
 }
 
 /// The winner among the best by median and those that were compared with it in pairs.
@@ -78,7 +92,8 @@ fn settle<'a>(best: &'a Record, timed: &[&'a Record], records: &[&'a Record]) ->
     if let Some((record, _)) = faster.min_by(|a, b| a.1.value.total_cmp(&b.1.value)) {
         return record;
     }
-    let tied = rivals.iter().filter(|(_, r)| r.is_tie(BAND)).map(|(record, _)| *record);
+    // A wide interval alone does not make a tie here: the choice must not cost more than the band.
+    let tied = rivals.iter().filter(|(_, r)| (r.value - 1.0).abs() <= BAND).map(|(record, _)| *record);
     tied.chain([best]).min_by_key(|r| simpler(r)).unwrap_or(best)
 }
 
@@ -99,11 +114,11 @@ fn against(one: &Record, other: &Record, in_role: &str, records: &[&Record]) -> 
     })
 }
 
-fn gain(winner: &Record, default: &Record, records: &[&Record]) -> Option<Gain> {
-    if let Some(ratio) = against(winner, default, "default", records) {
+fn gain(one: &Record, default: &Record, records: &[&Record]) -> Option<Gain> {
+    if let Some(ratio) = against(one, default, "default", records) {
         return Some(Gain { ratio: ratio.inverse(), paired: true });
     }
-    unpaired_ratio(&[(default.samples_ns(), winner.samples_ns())]).map(|ratio| Gain { ratio, paired: false })
+    pooled_ratio(&[Place::Apart(default.samples_ns(), one.samples_ns())]).map(|ratio| Gain { ratio, paired: false })
 }
 
 #[cfg(test)]
@@ -147,6 +162,16 @@ mod tests {
         let records = [a.clone(), d.clone(), paired(a, &d, "default", &[(10.0, 15.0); 6])];
         let gain = standings(&records)[0].gain.expect("a gain");
         assert!(gain.paired && (gain.ratio.value - 1.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_default_stays_unless_something_is_shown_to_be_faster() {
+        let (a, mut d) = (record("a", "8x8x8", &[10.0, 11.0, 9.0]), record("d", "8x8x8", &[10.5, 10.6, 10.4]));
+        d.default = true;
+        let records = [a.clone(), d.clone()];
+        let standing = &standings(&records)[0];
+        assert_eq!((standing.best.config.kernel.as_str(), standing.winner.config.kernel.as_str()), ("a", "d"));
+        assert_eq!(winner(&[a.clone(), d.clone(), paired(a, &d, "default", &[(9.0, 10.5); 8])]), "a");
     }
 
     #[test]

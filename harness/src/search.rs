@@ -16,13 +16,22 @@ pub enum Strategy {
     Halving,
 }
 
-/// Takes samples of candidates.
+/// Takes samples of candidates, and keeps what is final.
 pub trait Bench {
     /// `count` more samples of `candidate` in nanoseconds per call, or why it is not valid.
     ///
     /// # Errors
     /// What makes going on impossible.
     fn samples(&mut self, candidate: usize, count: usize) -> anyhow::Result<Result<Vec<f64>, String>>;
+
+    /// Takes the verdict on a candidate; each has one.
+    ///
+    /// # Errors
+    /// What makes going on impossible.
+    fn finish(&mut self, candidate: usize, verdict: Verdict) -> anyhow::Result<()>;
+
+    /// Whether time has run out.
+    fn out_of_time(&self) -> bool;
 }
 
 /// What became of a candidate.
@@ -56,24 +65,20 @@ const HOPELESS: f64 = 2.0;
 const SURVIVORS: usize = 4;
 
 /// One search.
-pub struct Search<'a> {
+pub struct Search {
     /// How.
     pub strategy: Strategy,
     /// Samples of a candidate that is measured in full.
     pub samples: usize,
     /// Candidates that need no measuring any more: their median, or `None` if they were not valid.
     pub known: HashMap<usize, Option<f64>>,
-    /// Whether time has run out.
-    pub out_of_time: &'a dyn Fn() -> bool,
-    /// Takes each verdict as soon as it is final.
-    pub sink: &'a mut dyn FnMut(usize, Verdict) -> anyhow::Result<()>,
 }
 
-impl Search<'_> {
+impl Search {
     /// Searches candidates `0..count`; the first, which should be the default, is measured in any case.
     ///
     /// # Errors
-    /// Those of the bench and of the sink.
+    /// Those of the bench.
     pub fn run(mut self, count: usize, bench: &mut dyn Bench) -> anyhow::Result<Order> {
         let new: Vec<usize> = (0..count).filter(|c| !self.known.contains_key(c)).collect();
         let unmeasured = match self.strategy {
@@ -89,24 +94,24 @@ impl Search<'_> {
         self.known.values().flatten().copied().fold(f64::INFINITY, f64::min)
     }
 
-    fn finish(&mut self, candidate: usize, verdict: Verdict) -> anyhow::Result<()> {
+    fn finish(&mut self, bench: &mut dyn Bench, candidate: usize, verdict: Verdict) -> anyhow::Result<()> {
         let middle = match &verdict {
             Verdict::Timed { samples, .. } => median(samples),
             Verdict::Invalid(_) => None,
         };
         self.known.insert(candidate, middle);
-        (self.sink)(candidate, verdict)
+        bench.finish(candidate, verdict)
     }
 
     fn exhaustive(&mut self, new: &[usize], bench: &mut dyn Bench) -> anyhow::Result<usize> {
         for (done, &candidate) in new.iter().enumerate() {
-            if candidate != 0 && (self.out_of_time)() {
+            if candidate != 0 && bench.out_of_time() {
                 return Ok(new.len() - done);
             }
             let mut samples = match bench.samples(candidate, PROBE.min(self.samples))? {
                 Ok(samples) => samples,
                 Err(why) => {
-                    self.finish(candidate, Verdict::Invalid(why))?;
+                    self.finish(bench, candidate, Verdict::Invalid(why))?;
                     continue;
                 }
             };
@@ -118,7 +123,7 @@ impl Search<'_> {
                     Err(why) => dropped = Some(why),
                 }
             }
-            self.finish(candidate, Verdict::Timed { samples, dropped })?;
+            self.finish(bench, candidate, Verdict::Timed { samples, dropped })?;
         }
         Ok(0)
     }
@@ -132,21 +137,21 @@ impl Search<'_> {
             let mut sampled = Vec::new();
             let mut rest = alive.into_iter();
             while let Some((candidate, mut samples)) = rest.next() {
-                if candidate != 0 && (self.out_of_time)() {
-                    return self.give_up(sampled, std::iter::once((candidate, samples)).chain(rest));
+                if candidate != 0 && bench.out_of_time() {
+                    return self.give_up(bench, sampled, std::iter::once((candidate, samples)).chain(rest));
                 }
                 match bench.samples(candidate, target_now.saturating_sub(samples.len()))? {
                     Ok(more) => {
                         samples.extend(more);
                         sampled.push((candidate, samples));
                     }
-                    Err(why) => self.finish(candidate, Verdict::Invalid(why))?,
+                    Err(why) => self.finish(bench, candidate, Verdict::Invalid(why))?,
                 }
             }
             sampled.sort_by(|a, b| median(&a.1).unwrap_or(f64::INFINITY).total_cmp(&median(&b.1).unwrap_or(f64::INFINITY)));
             if last {
                 for (candidate, samples) in sampled {
-                    self.finish(candidate, Verdict::Timed { samples, dropped: None })?;
+                    self.finish(bench, candidate, Verdict::Timed { samples, dropped: None })?;
                 }
                 return Ok(0);
             }
@@ -164,7 +169,7 @@ impl Search<'_> {
                 };
                 match dropped {
                     None => alive.push((candidate, samples)),
-                    dropped => self.finish(candidate, Verdict::Timed { samples, dropped })?,
+                    dropped => self.finish(bench, candidate, Verdict::Timed { samples, dropped })?,
                 }
             }
             target *= 2;
@@ -173,13 +178,18 @@ impl Search<'_> {
     }
 
     /// Time has run out: what was sampled is a result all the same, the rest is counted.
-    fn give_up(&mut self, sampled: Vec<(usize, Vec<f64>)>, rest: impl Iterator<Item = (usize, Vec<f64>)>) -> anyhow::Result<usize> {
+    fn give_up(
+        &mut self,
+        bench: &mut dyn Bench,
+        sampled: Vec<(usize, Vec<f64>)>,
+        rest: impl Iterator<Item = (usize, Vec<f64>)>,
+    ) -> anyhow::Result<usize> {
         let mut unmeasured = 0;
         for (candidate, samples) in sampled.into_iter().chain(rest) {
             if samples.is_empty() {
                 unmeasured += 1;
             } else {
-                self.finish(candidate, Verdict::Timed { samples, dropped: Some("time ran out".into()) })?;
+                self.finish(bench, candidate, Verdict::Timed { samples, dropped: Some("time ran out".into()) })?;
             }
         }
         Ok(unmeasured)
@@ -192,31 +202,37 @@ mod tests {
     use std::cell::Cell;
 
     /// Candidates whose times are given; a negative one is not valid. Counts samples.
-    struct Fake(Vec<f64>, usize);
+    struct Fake {
+        times: Vec<f64>,
+        sampled: usize,
+        verdicts: Vec<(usize, Verdict)>,
+        asked: Cell<usize>,
+        until: usize,
+    }
 
     impl Bench for Fake {
         fn samples(&mut self, candidate: usize, count: usize) -> anyhow::Result<Result<Vec<f64>, String>> {
-            self.1 += count;
-            let time = self.0[candidate];
+            self.sampled += count;
+            let time = self.times[candidate];
             Ok(if time < 0.0 { Err("wrong".into()) } else { Ok(vec![time; count]) })
+        }
+
+        fn finish(&mut self, candidate: usize, verdict: Verdict) -> anyhow::Result<()> {
+            self.verdicts.push((candidate, verdict));
+            Ok(())
+        }
+
+        fn out_of_time(&self) -> bool {
+            self.asked.set(self.asked.get() + 1);
+            self.asked.get() > self.until
         }
     }
 
     fn search(strategy: Strategy, times: &[f64], known: &[(usize, Option<f64>)], until: usize) -> (Order, Vec<(usize, Verdict)>, usize) {
-        let mut fake = Fake(times.to_vec(), 0);
-        let mut verdicts = Vec::new();
-        let asked = Cell::new(0);
-        let out_of_time = || {
-            asked.set(asked.get() + 1);
-            asked.get() > until
-        };
-        let mut sink = |c, v| {
-            verdicts.push((c, v));
-            Ok(())
-        };
-        let search = Search { strategy, samples: 8, known: known.iter().copied().collect(), out_of_time: &out_of_time, sink: &mut sink };
+        let mut fake = Fake { times: times.to_vec(), sampled: 0, verdicts: Vec::new(), asked: Cell::new(0), until };
+        let search = Search { strategy, samples: 8, known: known.iter().copied().collect() };
         let order = search.run(times.len(), &mut fake).expect("an order");
-        (order, verdicts, fake.1)
+        (order, fake.verdicts, fake.sampled)
     }
 
     const BOTH: [Strategy; 2] = [Strategy::Exhaustive, Strategy::Halving];

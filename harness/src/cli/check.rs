@@ -1,7 +1,7 @@
 //! `kiln check`: verifies every kernel that runs here, and says which instruction sets ran.
 
 use super::{emit, emit_json};
-use crate::check::{self, Status, Verification};
+use crate::check::{self, Verification};
 use crate::filter::Filter;
 
 /// Verifies every kernel that runs here against its oracle.
@@ -34,21 +34,12 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
 }
 
 fn text(v: &Verification) -> String {
-    let mut lines = Vec::new();
-    for k in &v.kernels {
-        if let Status::Failed { cases, failed, first } = &k.status {
-            lines.push(format!("FAILED {}: {failed} of {cases} cases, first {first}", k.kernel));
-        }
-    }
+    let mut lines: Vec<String> = v.failures().map(|f| format!("FAILED {f}")).collect();
     let list = |isas: &[&str]| if isas.is_empty() { "none".to_owned() } else { isas.join(" ") };
     for isa in v.isas_ran.iter().chain(&v.isas_skipped) {
-        let count = |f: fn(&Status) -> bool| v.kernels.iter().filter(|k| k.isa == *isa && f(&k.status)).count();
-        let passed = count(|s| matches!(s, Status::Passed { .. }));
-        let failed = count(|s| matches!(s, Status::Failed { .. }));
-        let skipped = count(|s| matches!(s, Status::Skipped));
-        lines.push(match skipped {
-            0 => format!("{isa}: {passed} passed, {failed} failed"),
-            n => format!("{isa}: {n} skipped, this CPU does not have it"),
+        lines.push(match v.of_isa(isa) {
+            (passed, failed, 0) => format!("{isa}: {passed} passed, {failed} failed"),
+            (.., skipped) => format!("{isa}: {skipped} skipped, this CPU does not have it"),
         });
     }
     lines.push(format!("ISAs ran: {}", list(&v.isas_ran)));

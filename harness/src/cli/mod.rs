@@ -3,11 +3,16 @@
 //! Exit status: 0 done, 1 the work found a failure, 2 bad input, with one line on stderr. Results go to
 //! stdout, everything else to stderr; with `--json` stdout is one JSON document.
 
+mod bake;
+mod build;
 mod check;
 mod flame;
 mod list;
 mod model;
 mod probe;
+mod profile;
+mod report;
+mod sweep;
 mod table;
 
 pub(crate) use table::Table;
@@ -15,6 +20,9 @@ pub(crate) use table::Table;
 use clap::Parser;
 use std::io::Write;
 use std::process::ExitCode;
+
+/// The store that commands use when none is given.
+pub(crate) const STORE: &str = "kiln-results.jsonl";
 
 /// A laboratory for CPU kernels: it sweeps them, measures them so that the result can be trusted,
 /// shows where the time goes, and bakes the winners into a Qwen2 inference binary.
@@ -36,6 +44,11 @@ enum Command {
     Flame(flame::Args),
     List(list::Args),
     Check(check::Args),
+    Sweep(sweep::Args),
+    Profile(profile::Args),
+    Bake(bake::Args),
+    Build(build::Args),
+    Report(report::Args),
     Model(model::Args),
 }
 
@@ -50,6 +63,11 @@ pub fn main() -> ExitCode {
         Command::Flame(args) => flame::run(args),
         Command::List(args) => list::run(args),
         Command::Check(args) => check::run(args),
+        Command::Sweep(args) => sweep::run(args),
+        Command::Profile(args) => profile::run(args),
+        Command::Bake(args) => bake::run(args),
+        Command::Report(args) => report::run(args),
+        Command::Build(args) => build::run(args),
         Command::Model(args) => model::run(args),
     };
     match status {

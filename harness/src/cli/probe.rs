@@ -79,7 +79,7 @@ fn describe(report: &Report) -> String {
         }
         Limits::NotAvailable { reason } => parts.push(format!("Limits: not available: {reason}")),
     }
-    parts.push(format!("Counting and sampling\n{}", capability_table(&report.counters)));
+    parts.push(format!("Counting and sampling\n{}", capability_lines(&report.counters)));
     parts.join("\n\n")
 }
 
@@ -121,13 +121,12 @@ fn bandwidth_table(bandwidths: &[Bandwidth]) -> String {
     table.to_string()
 }
 
-fn capability_table(found: &Capabilities) -> String {
-    let mut table = Table::new(["what", "here"]);
+/// Events that share an answer stand together, since a machine without a PMU lacks them all alike.
+fn capability_lines(found: &Capabilities) -> String {
     let text = |availability: &Availability| match availability {
         Availability::Available => "available".to_owned(),
         Availability::NotAvailable { reason } => format!("not available: {reason}"),
     };
-    // Events that share an answer share a line.
     let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
     for (event, availability) in &found.counting {
         let answer = text(availability);
@@ -136,17 +135,16 @@ fn capability_table(found: &Capabilities) -> String {
             None => groups.push((answer, vec![event.name()])),
         }
     }
+    let mut lines = Vec::new();
     for (answer, names) in &groups {
-        for (line, names) in names.chunks(4).enumerate() {
-            let what = format!("{}{}", if line == 0 { "counting " } else { "         " }, names.join(", "));
-            table.row([what.as_str(), if line == 0 { answer } else { "" }]);
-        }
+        lines.push(format!("  counting, {answer}"));
+        lines.extend(names.chunks(6).map(|some| format!("    {}", some.join(", "))));
     }
-    table.row(["sampling by the CPU clock", &text(&found.clock_sampling)]);
-    table.row(["sampling by a hardware counter", &text(&found.hardware_sampling)]);
+    lines.push(format!("  sampling by the CPU clock, {}", text(&found.clock_sampling)));
+    lines.push(format!("  sampling by a hardware counter, {}", text(&found.hardware_sampling)));
     let paranoid = found.paranoid.map_or("not available".into(), |level| level.to_string());
-    table.row(["kernel.perf_event_paranoid", &paranoid]);
-    table.to_string()
+    lines.push(format!("  kernel.perf_event_paranoid: {paranoid}"));
+    lines.join("\n")
 }
 
 /// Median and range of a figure in billions.

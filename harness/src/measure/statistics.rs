@@ -100,26 +100,46 @@ pub fn paired_ratio(pairs: &[(f64, f64)]) -> Option<Ratio> {
     median_ci(&ratios).map(|ci| Ratio { value, ci })
 }
 
-/// The ratio of the medians of two unpaired samples, geometrically averaged over several places where
-/// both were measured; the interval resamples each side of each place. `None` of nothing.
-pub fn unpaired_ratio(places: &[(&[f64], &[f64])]) -> Option<Ratio> {
-    let mean = |median_of: &mut dyn FnMut(&[f64]) -> Option<f64>| {
-        let mut sum = 0.0;
-        for (a, b) in places {
-            sum += (median_of(a)? / median_of(b)?).ln();
+/// One place where two things were measured, such as a shape.
+#[derive(Clone, Copy, Debug)]
+pub enum Place<'a> {
+    /// In pairs.
+    Paired(&'a [(f64, f64)]),
+    /// Each by itself.
+    Apart(&'a [f64], &'a [f64]),
+}
+
+impl Place<'_> {
+    /// The ratio of a resample, or of the samples themselves without a generator.
+    fn ratio(&self, random: Option<&mut Random>) -> Option<f64> {
+        let of = |samples: &[f64], random: &mut Random| {
+            let mut chosen: Vec<f64> = (0..samples.len()).map(|_| samples[random.below(samples.len())]).collect();
+            median_in_place(&mut chosen)
+        };
+        match (self, random) {
+            (Place::Paired(pairs), random) => {
+                let ratios: Vec<f64> = pairs.iter().map(|(a, b)| a / b).collect();
+                random.map_or_else(|| median(&ratios), |random| of(&ratios, random))
+            }
+            (Place::Apart(a, b), None) => Some(median(a)? / median(b)?),
+            (Place::Apart(a, b), Some(random)) => Some(of(a, random)? / of(b, random)?),
         }
-        (!places.is_empty()).then(|| (sum / places.len() as f64).exp())
+    }
+}
+
+/// The ratio a/b, geometrically averaged over places; the interval resamples each place by itself.
+/// `None` of nothing.
+pub fn pooled_ratio(places: &[Place]) -> Option<Ratio> {
+    if places.is_empty() {
+        return None;
+    }
+    let mean = |random: &mut Option<Random>| {
+        let logs = places.iter().map(|p| p.ratio(random.as_mut()).map(f64::ln)).sum::<Option<f64>>()?;
+        Some((logs / places.len() as f64).exp())
     };
-    let value = mean(&mut |s| median(s))?;
-    let mut random = Random::new(SEED);
-    let mut means: Vec<f64> = (0..RESAMPLES)
-        .filter_map(|_| {
-            mean(&mut |s| {
-                let mut chosen: Vec<f64> = (0..s.len()).map(|_| s[random.below(s.len())]).collect();
-                median_in_place(&mut chosen)
-            })
-        })
-        .collect();
+    let value = mean(&mut None)?;
+    let mut random = Some(Random::new(SEED));
+    let mut means: Vec<f64> = (0..RESAMPLES).filter_map(|_| mean(&mut random)).collect();
     percentiles(&mut means).map(|ci| Ratio { value, ci: (ci.0.min(value), ci.1.max(value)) })
 }
 
@@ -187,8 +207,10 @@ mod tests {
         fn a_thing_against_itself_is_a_tie(s in samples()) {
             let pairs: Vec<_> = s.iter().map(|x| (*x, *x)).collect();
             prop_assert_eq!(paired_ratio(&pairs), Some(Ratio { value: 1.0, ci: (1.0, 1.0) }));
-            let r = unpaired_ratio(&[(&s, &s)]).expect("a ratio");
-            prop_assert!(r.value == 1.0 && r.is_tie(0.0));
+            for place in [Place::Apart(&s, &s), Place::Paired(&pairs)] {
+                let r = pooled_ratio(&[place]).expect("a ratio");
+                prop_assert!(r.value == 1.0 && r.is_tie(0.0));
+            }
         }
 
         #[test]
@@ -197,6 +219,8 @@ mod tests {
             let r = paired_ratio(&pairs).expect("a ratio");
             prop_assert!((r.value - factor).abs() < 1e-9 && !r.is_tie(0.02));
             prop_assert!((r.inverse().value * factor - 1.0).abs() < 1e-9);
+            let pooled = pooled_ratio(&[Place::Paired(&pairs), Place::Paired(&pairs)]).expect("a ratio");
+            prop_assert!((pooled.value - factor).abs() < 1e-9);
         }
 
         #[test]
@@ -207,7 +231,7 @@ mod tests {
 
     #[test]
     fn nothing_has_no_median() {
-        assert_eq!((median(&[]), mad(&[]), median_ci(&[]), paired_ratio(&[]), unpaired_ratio(&[])), (None, None, None, None, None));
+        assert_eq!((median(&[]), mad(&[]), median_ci(&[]), paired_ratio(&[]), pooled_ratio(&[])), (None, None, None, None, None));
         assert_eq!(median(&[3.0, 1.0, 2.0, 10.0]), Some(2.5));
     }
 }

@@ -111,24 +111,24 @@ pub enum SamplingError {
         limit: u32,
     },
     /// The program could not be started.
-    #[error("cannot start {program}: {source}")]
+    #[error("cannot start {program}: {why}")]
     Start {
         /// Which one.
         program: String,
         /// Why.
-        source: io::Error,
+        why: io::Error,
     },
     /// There is no such process, or not for this user.
-    #[error("cannot sample process {pid}: {source}")]
+    #[error("cannot sample process {pid}: {why}")]
     Process {
         /// Which one.
         pid: u32,
         /// Why.
-        source: io::Error,
+        why: io::Error,
     },
     /// The kernel failed in another way.
     #[error("sampling failed: {0}")]
-    Io(#[from] io::Error),
+    Failed(io::Error),
 }
 
 fn paranoid_text() -> String {
@@ -162,13 +162,13 @@ pub fn sample_command(command: &mut Command, options: &Options) -> Result<Profil
     let mut collector = Collector::default();
     let outcome = loop {
         rings.fetch(&mut collector);
-        if let Some(status) = child.try_wait()? {
+        if let Some(status) = child.try_wait().map_err(SamplingError::Failed)? {
             break Some(status);
         }
         if over(start, options) {
             // It may have ended just now: then there is nothing to kill, and its status is as good.
             let _ = child.kill();
-            child.wait()?;
+            child.wait().map_err(SamplingError::Failed)?;
             break None;
         }
         std::thread::sleep(FETCH);
@@ -184,7 +184,7 @@ pub fn sample_command(command: &mut Command, options: &Options) -> Result<Profil
 /// When sampling is refused or not available, or there is no such process.
 pub fn sample_process(pid: u32, options: &Options) -> Result<Profile, SamplingError> {
     check_frequency(options.frequency)?;
-    let no_process = |source| SamplingError::Process { pid, source };
+    let no_process = |why| SamplingError::Process { pid, why };
     let folder = Path::new("/proc").join(pid.to_string());
     let maps = std::fs::read_to_string(folder.join("maps")).map_err(no_process)?;
     let name = std::fs::read_to_string(folder.join("comm")).unwrap_or_default();

@@ -8,6 +8,7 @@ use crate::machine::system::online_cpus;
 use perf_event2::data::{Record as Parsed, Sample};
 use perf_event2::events::Software;
 use perf_event2::{Builder, Clock, Counter, Record, SampleFlag, Sampler};
+use rustix::io::Errno;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
@@ -71,7 +72,7 @@ impl Rings {
             match ring {
                 Ok(ring) => rings.rings.push(ring),
                 // A CPU may have gone since the list was read, as long as another is left.
-                Err(error) if error.raw_os_error() == Some(libc_enodev()) => {}
+                Err(error) if error.raw_os_error() == Some(Errno::NODEV.raw_os_error()) => {}
                 Err(error) => return Err(explain(error)),
             }
         }
@@ -98,7 +99,7 @@ impl Rings {
                     Some(self.rings.len() - 1)
                 }
                 // The thread ended before we came to it.
-                Err(error) if error.raw_os_error() == Some(libc_esrch()) => None,
+                Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => None,
                 Err(error) => return Err(explain(error)),
             };
             self.threads.insert(thread, place);
@@ -204,19 +205,10 @@ fn refused(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::PermissionDenied
 }
 
-fn libc_enodev() -> i32 {
-    rustix::io::Errno::NODEV.raw_os_error()
-}
-
-fn libc_esrch() -> i32 {
-    rustix::io::Errno::SRCH.raw_os_error()
-}
-
 fn explain(error: io::Error) -> SamplingError {
-    use rustix::io::Errno;
     match Errno::from_io_error(&error) {
         Some(Errno::ACCESS | Errno::PERM) => SamplingError::Refused,
         Some(Errno::NOSYS | Errno::NOENT | Errno::NODEV | Errno::OPNOTSUPP) => SamplingError::NotAvailable(error.to_string()),
-        _ => SamplingError::Io(error),
+        _ => SamplingError::Failed(error),
     }
 }

@@ -133,35 +133,45 @@ pub fn candidates(
     blockings: Blockings,
     caches: Caches,
 ) -> anyhow::Result<(Vec<Candidate>, Vec<Pruned>)> {
-    let default = default_choice(problem.op, problem.shape.class())?;
-    let runnable: Vec<_> = entries
-        .iter()
-        .filter(|e| e.meta.op == problem.op && of_this_architecture(e.meta.isa))
-        .filter_map(|e| (e.make)().map(|kernel| (*e, kernel)))
-        .collect();
-    let has_vectors = runnable.iter().any(|(e, _)| e.meta.isa != IsaId::Scalar);
-    let least = runnable.iter().map(|(_, k)| padding(k, problem.shape)).fold(f64::INFINITY, f64::min);
+    let all = all_candidates(problem, entries, blockings, caches)?;
+    let has_vectors = all.iter().any(|c| c.entry.meta.isa != IsaId::Scalar);
+    let least = all.iter().map(|c| padding(&c.kernel, problem.shape)).fold(f64::INFINITY, f64::min);
     let (mut kept, mut pruned) = (Vec::new(), Vec::new());
-    for (entry, kernel) in runnable {
-        let is_default = entry.meta.name == default.kernel;
-        let waste = padding(&kernel, problem.shape);
-        let reason = if is_default {
-            None
-        } else if has_vectors && entry.meta.isa == IsaId::Scalar {
-            Some("scalar code where there are vectors".to_owned())
-        } else if waste > 3.0 * least {
-            Some(format!("its tile multiplies {waste:.1} times the elements there are"))
+    for candidate in all {
+        let waste = padding(&candidate.kernel, problem.shape);
+        if !candidate.default && has_vectors && candidate.entry.meta.isa == IsaId::Scalar {
+            pruned.push(Pruned { kernel: candidate.entry.meta.name, reason: "scalar code where there are vectors".into() });
+        } else if !candidate.default && waste > 3.0 * least {
+            let reason = format!("its tile multiplies {waste:.1} times the elements there are");
+            pruned.push(Pruned { kernel: candidate.entry.meta.name, reason });
         } else {
-            None
-        };
-        match reason {
-            Some(reason) => pruned.push(Pruned { kernel: entry.meta.name, reason }),
-            None => kept.extend(with_blockings(entry, kernel, problem.shape, blockings, caches, is_default)),
+            kept.push(candidate);
         }
     }
-    kept.sort_by_key(|c| !c.default);
-    anyhow::ensure!(!kept.is_empty(), "no kernel for {} at {} runs on this CPU", problem.op, problem.shape);
     Ok((kept, pruned))
+}
+
+/// The candidates for a problem among `entries`, the default first; nothing is pruned but blockings
+/// that come to the same.
+///
+/// # Errors
+/// If none of them runs on this CPU.
+pub fn all_candidates(
+    problem: &Problem,
+    entries: &[&'static Entry],
+    blockings: Blockings,
+    caches: Caches,
+) -> anyhow::Result<Vec<Candidate>> {
+    let default = default_choice(problem.op, problem.shape.class())?;
+    let mut all = Vec::new();
+    for entry in entries.iter().filter(|e| e.meta.op == problem.op && of_this_architecture(e.meta.isa)) {
+        if let Some(kernel) = (entry.make)() {
+            all.extend(with_blockings(entry, kernel, problem.shape, blockings, caches, entry.meta.name == default.kernel));
+        }
+    }
+    all.sort_by_key(|c| !c.default);
+    anyhow::ensure!(!all.is_empty(), "no kernel for {} at {} runs on this CPU", problem.op, problem.shape);
+    Ok(all)
 }
 
 /// Elements multiplied, padding included, over elements there are.

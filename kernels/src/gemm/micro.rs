@@ -78,6 +78,9 @@ fn tile<I: Simd, const MR: usize, const NV: usize, const KU: usize>(
     let (a_main, a_rest) = a.as_chunks::<KU>();
     let (b_main, b_rest) = b.as_chunks::<KU>();
     let mut acc = [[isa.splat(0.0); NV]; MR];
+    for i in 0..MR {
+        isa.prefetch(&c.row_mut(i)[..NV * I::LANES]);
+    }
     for (a, b) in a_main.iter().zip(b_main) {
         // Written out, because the compiler's own unroller gives up on bodies this large.
         macro_rules! steps {

@@ -21,46 +21,66 @@ pub(super) fn pack_strips(width: usize, src: Mat<'_, f32>, out: &mut [f32]) {
         return;
     }
     let out = &mut out[..strips_len(width, rows, k)];
+    if rows % width != 0 {
+        let last = out.len() - width * k;
+        out[last..].fill(0.0);
+    }
+    if src.transposed().row(0).is_some() {
+        return copy_lines(width, src, out);
+    }
     for (strip, out) in out.chunks_exact_mut(width * k).enumerate() {
         let first = strip * width;
         let valid = width.min(rows - first);
-        pack_strip(width, src.block(first, 0, valid, k), out);
+        transpose_strip(width, src.block(first, 0, valid, k), out);
     }
 }
 
+/// Neighbouring rows are adjacent in memory (B in row-major order): whole lines are copied. A few
+/// depths are taken across all strips before the next few, so that reading advances along a few
+/// memory rows: strip by strip, every line would come from another page.
 #[inline(always)]
-fn pack_strip(width: usize, src: Mat<'_, f32>, out: &mut [f32]) {
-    let valid = src.rows();
-    if valid < width {
-        out.fill(0.0);
-    }
-    let columns = src.transposed();
-    if columns.row(0).is_some() {
-        // Neighbouring rows are adjacent in memory (B in row-major order): copy a line at a time. A
-        // whole line has a length known at compile time, which spares a call of memcpy.
-        for (p, out) in out.chunks_exact_mut(width).enumerate() {
-            match columns.row(p) {
-                Some(line) if valid == width => out[..width].copy_from_slice(&line[..width]),
-                Some(line) => out[..valid].copy_from_slice(line),
-                None => {}
+fn copy_lines(width: usize, src: Mat<'_, f32>, out: &mut [f32]) {
+    const DEPTHS: usize = 8;
+    let (columns, rows, k) = (src.transposed(), src.rows(), src.cols());
+    for from in (0..k).step_by(DEPTHS) {
+        let to = k.min(from + DEPTHS);
+        for (strip, out) in out.chunks_exact_mut(width * k).enumerate() {
+            let first = strip * width;
+            let valid = width.min(rows - first);
+            for p in from..to {
+                let Some(line) = columns.row(p) else { return };
+                let out = &mut out[p * width..][..width];
+                // A whole line has a length known at compile time, which spares a call of memcpy.
+                if valid == width {
+                    out.copy_from_slice(&line[first..][..width]);
+                } else {
+                    out[..valid].copy_from_slice(&line[first..]);
+                }
             }
         }
-    } else if src.row(0).is_some() {
-        // Each row is adjacent in itself: four at a time, then two, then one.
-        let mut first = 0;
-        while first < valid {
-            first += match valid - first {
-                4.. => interleave::<4>(width, src, first, out),
-                2.. => interleave::<2>(width, src, first, out),
-                _ => interleave::<1>(width, src, first, out),
-            };
-        }
-    } else {
+    }
+}
+
+/// Up to `width` rows, none adjacent to its neighbour, into the lanes of one strip.
+#[inline(always)]
+fn transpose_strip(width: usize, src: Mat<'_, f32>, out: &mut [f32]) {
+    let valid = src.rows();
+    if src.row(0).is_none() {
         for (p, out) in out.chunks_exact_mut(width).enumerate() {
             for (i, out) in out[..valid].iter_mut().enumerate() {
                 *out = src.get(i, p);
             }
         }
+        return;
+    }
+    // Each row is adjacent in itself: four at a time, then two, then one.
+    let mut first = 0;
+    while first < valid {
+        first += match valid - first {
+            4.. => interleave::<4>(width, src, first, out),
+            2.. => interleave::<2>(width, src, first, out),
+            _ => interleave::<1>(width, src, first, out),
+        };
     }
 }
 

@@ -54,6 +54,9 @@ fn tile<const MR: usize, const NV: usize, const KU: usize>(isa: Sve, a: &[f32], 
             .macro kiln_zero acc
                 mov z\acc\().s, #0
             .endm
+            .macro kiln_prefetch_c index
+                prfw pstl1keep, p0, [{row}, #\index, mul vl]
+            .endm
             .macro kiln_load_a group, pred
                 ld1rqw {{z\group\().s}}, \pred\()/z, [{a}, #16 * \group]
             .endm
@@ -98,6 +101,15 @@ fn tile<const MR: usize, const NV: usize, const KU: usize>(isa: Sve, a: &[f32], 
 
                 ptrue p0.s
                 ptrue p1.s, vl{last_group}
+                mov {row}, {c}
+                .rept {mr}
+                    .set .Lkiln_j, 0
+                    .rept {nv}
+                        kiln_prefetch_c %(.Lkiln_j)
+                        .set .Lkiln_j, .Lkiln_j + 1
+                    .endr
+                    add {row}, {row}, {ldc_bytes}
+                .endr
                 .set .Lkiln_i, 0
                 .rept {mr} * {nv}
                     kiln_zero %({groups} + {nv} + .Lkiln_i)
@@ -149,6 +161,7 @@ fn tile<const MR: usize, const NV: usize, const KU: usize>(isa: Sve, a: &[f32], 
                 .endr
 
             .purgem kiln_zero
+            .purgem kiln_prefetch_c
             .purgem kiln_load_a
             .purgem kiln_load_b
             .purgem kiln_fma

@@ -1,6 +1,6 @@
 //! AVX-512F: 512-bit vectors, 32 registers, masked edges.
 
-use super::{Isa, IsaId, Simd};
+use super::{Isa, IsaId, LINE, Simd};
 use core::arch::x86_64::*;
 
 /// Proof that this CPU has AVX-512F.
@@ -69,6 +69,13 @@ impl Simd for Avx512 {
     fn fma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
         // SAFETY: `self` proves AVX-512F.
         unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    fn prefetch(self, row: &[f32]) {
+        for line in row.chunks(LINE) {
+            // SAFETY: a prefetch reads nothing, faults on nothing, and every x86-64 CPU has it.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) }
+        }
     }
     #[inline(always)]
     fn load_f16(self, src: &[u16]) -> __m512 {

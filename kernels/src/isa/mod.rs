@@ -205,6 +205,12 @@ pub trait Simd: Isa {
         dst.copy_from_slice(&buf[..dst.len()]);
     }
 
+    /// Asks for the cache lines of `row`, which will soon be written. A hint: it may do nothing.
+    #[inline(always)]
+    fn prefetch(self, row: &[f32]) {
+        let _ = row;
+    }
+
     /// Sum of all lanes, always in the same order.
     #[inline(always)]
     fn sum(self, v: Self::F32) -> f32 {
@@ -232,6 +238,10 @@ pub trait Simd: Isa {
         }
     }
 }
+
+/// f32 elements of a cache line.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+const LINE: usize = 16;
 
 /// No [`Simd`] vector has more f32 lanes than this.
 pub const MAX_LANES: usize = 16;

@@ -1,6 +1,6 @@
 //! NEON (Advanced SIMD): 128-bit vectors, 32 registers, multiply-add by element.
 
-use super::{Isa, IsaId, Simd};
+use super::{Isa, IsaId, LINE, Simd};
 use core::arch::aarch64::*;
 
 /// Proof that this CPU has Advanced SIMD.
@@ -81,6 +81,15 @@ impl Simd for Neon {
         // SAFETY: `self` proves NEON; the slice above holds four halves, and the store needs no more
         // than the alignment of one.
         unsafe { vst1_u16(dst.as_mut_ptr(), vreinterpret_u16_f16(vcvt_f16_f32(v))) }
+    }
+    #[inline(always)]
+    fn prefetch(self, row: &[f32]) {
+        for line in row.chunks(LINE) {
+            // SAFETY: a prefetch reads nothing, faults on nothing, and every AArch64 CPU has it.
+            unsafe {
+                core::arch::asm!("prfm pstl1keep, [{}]", in(reg) line.as_ptr(), options(nostack, preserves_flags, readonly));
+            }
+        }
     }
     #[inline(always)]
     fn sum(self, v: float32x4_t) -> f32 {

@@ -3,22 +3,21 @@
 //! Everything that can be refused is refused before the first measurement. What the store already
 //! holds for this machine and these sources is not measured again.
 
-use crate::check;
+mod group;
+
 use crate::filter::Filter;
 use crate::machine::Machine;
-use crate::measure::clock::{self, Effort};
-use crate::measure::operands::{self, Operands, Room};
-use crate::measure::pairing::abba;
-use crate::measure::runner::{self, Runner};
+use crate::measure::clock::Effort;
 use crate::measure::noise;
+use crate::measure::operands::{self, Room};
 use crate::progress::Progress;
 use crate::ranking;
-use crate::search::{Bench, Search, Strategy, Verdict};
+use crate::search::Strategy;
 use crate::space::{self, Blockings, Candidate, Problem, Pruned, Spec, Temperature};
-use crate::store::{self, Config, Contents, Outcome, Record, Store};
+use crate::store::{self, Config, Contents, Outcome, Record, SCHEMA, Store};
+use group::GroupRun;
 use kiln_kernels::registry::Op;
 use kiln_profiles::schema::{Class, Tier};
-use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -118,27 +117,19 @@ pub fn run(options: &Options, machine: &Machine) -> anyhow::Result<Summary> {
     if let Some(complaint) = contents.complaint(&options.store) {
         eprintln!("note: {complaint}");
     }
-    let steps: usize = groups.iter().map(|g| g.candidates.len() + options.effort.finalists).sum();
-    let mut session = Session {
-        options,
-        machine,
-        room,
-        store,
-        records: wanted(contents, machine, &groups),
-        verified: HashMap::new(),
-        noise_floor: None,
-        stored: 0,
-        unmeasured: 0,
-        progress: Progress::new(steps as u64, "sweeping"),
-    };
-    let resumed = session.records.len();
+    let steps: usize = groups.iter().map(|g| g.candidates.len()).sum();
+    let records = wanted(contents, machine, &groups);
+    let resumed = records.len();
+    let progress = Progress::new(steps as u64, "sweeping");
     if resumed > 0 {
-        session.progress.note(&format!("resumed: {resumed} results already there"));
+        progress.note(&format!("resumed: {resumed} results already there"));
     }
+    let mut session =
+        Session { options, machine, room, store, records, verified: HashMap::new(), noise_floor: None, stored: 0, unmeasured: 0, progress };
     let began = Instant::now();
     for (index, group) in groups.iter().enumerate() {
         let left = options.budget.map(|b| b.saturating_sub(began.elapsed()) / (groups.len() - index) as u32);
-        session.group(group, left)?;
+        GroupRun::measure_missing(&mut session, group, left)?;
     }
     let invalid = session.records.iter().filter_map(|r| match &r.outcome {
         Outcome::Invalid { reason } => Some((r.config.kernel.clone(), reason.clone())),
@@ -162,6 +153,7 @@ fn wanted(contents: Contents, machine: &Machine, groups: &[Group]) -> Vec<Record
     current.into_iter().filter(mine).collect()
 }
 
+/// What lasts from group to group.
 struct Session<'a> {
     options: &'a Options,
     machine: &'a Machine,
@@ -177,79 +169,7 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// Measures what is missing at one problem; the search gets most of `time`, the finals the rest.
-    fn group(&mut self, group: &Group, time: Option<Duration>) -> anyhow::Result<()> {
-        let began = Instant::now();
-        let configs: Vec<Config> = group.candidates.iter().map(|c| Config::new(&group.problem, c)).collect();
-        let known = self.known(&configs);
-        self.progress.at(format!("{} {}", group.problem.op, group.problem.shape));
-        self.progress.advance(known.len() as u64);
-        let finals_done = known.len() == configs.len() && self.finals_are_stored(group);
-        if finals_done {
-            self.progress.advance(self.options.effort.finalists as u64);
-            return Ok(());
-        }
-        let noise = self.noise(group)?;
-        let operands = Operands::new(&group.problem, self.room, configs.len() as u64 + self.stored as u64)?;
-        let mut bench = GroupBench {
-            pool: runner::pool(group.problem.threads)?,
-            operands,
-            candidates: &group.candidates,
-            effort: self.options.effort,
-            verified: &mut self.verified,
-            errors: HashMap::new(),
-            runner: None,
-        };
-        let out_of_time = || time.is_some_and(|t| began.elapsed() > t.mul_f64(0.7));
-        let (records, store, stored, progress) = (&mut self.records, &mut self.store, &mut self.stored, &self.progress);
-        let errors = RefCell::new(HashMap::new());
-        let provenance = Provenance { machine: self.machine, noise };
-        let mut sink = |candidate: usize, verdict: Verdict| -> anyhow::Result<()> {
-            let outcome = match verdict {
-                Verdict::Timed { samples, dropped } => Outcome::timed(&samples, dropped),
-                Verdict::Invalid(reason) => {
-                    progress.note(&format!("invalid, not timed: {}: {reason}", configs[candidate].label()));
-                    Some(Outcome::Invalid { reason })
-                }
-            };
-            let Some(outcome) = outcome else { return Ok(()) };
-            let error: Option<f64> = errors.borrow().get(&candidate).copied();
-            let record = provenance.record(configs[candidate].clone(), group.candidates[candidate].default, error, outcome);
-            store.append(&record)?;
-            records.push(record);
-            *stored += 1;
-            progress.advance(1);
-            Ok(())
-        };
-        let mut watched = Watched { bench: &mut bench, errors: &errors };
-        let search = Search {
-            strategy: self.options.strategy,
-            samples: self.options.effort.samples,
-            known,
-            out_of_time: &out_of_time,
-            sink: &mut sink,
-        };
-        let order = search.run(group.candidates.len(), &mut watched)?;
-        self.unmeasured += order.unmeasured;
-        let errors = errors.into_inner();
-        let left = time.map(|t| t.saturating_sub(began.elapsed()));
-        self.finals(group, &configs, &order.ranking, &errors, bench, noise, left)
-    }
-
-    /// Candidates whose results are stored: their medians, `None` for those that were not valid.
-    fn known(&self, configs: &[Config]) -> HashMap<usize, Option<f64>> {
-        let mut known = HashMap::new();
-        for record in &self.records {
-            let Some(index) = configs.iter().position(|c| *c == record.config) else { continue };
-            match &record.outcome {
-                Outcome::Timed { median_ns, .. } => known.insert(index, Some(*median_ns)),
-                Outcome::Invalid { .. } => known.insert(index, None),
-                Outcome::Paired { .. } => None,
-            };
-        }
-        known
-    }
-
+    /// The noise floor, measured when first asked for.
     fn noise(&mut self, group: &Group) -> anyhow::Result<f64> {
         if let Some(noise) = self.noise_floor {
             return Ok(noise);
@@ -258,5 +178,32 @@ impl Session<'_> {
         self.progress.note(&format!("noise floor of this session: {:.2} %; smaller differences cannot be told from none", noise * 100.0));
         self.noise_floor = Some(noise);
         Ok(noise)
+    }
+
+    /// Stores a result, unless it is there already.
+    fn keep(&mut self, config: Config, default: bool, verification_error: Option<f64>, outcome: Outcome) -> anyhow::Result<()> {
+        let memory = &self.machine.system.memory;
+        let record = Record {
+            schema: SCHEMA,
+            time: store::now(),
+            machine: self.machine.key().into(),
+            compiler: env!("KILN_COMPILER").into(),
+            flags: env!("KILN_FLAGS").into(),
+            tier: Tier::Measured,
+            config,
+            default,
+            page_bytes: memory.page,
+            huge_pages: memory.transparent_huge_pages.clone(),
+            noise_floor: self.noise_floor.unwrap_or(1.0),
+            verification_error,
+            outcome,
+        };
+        if self.store.has(&record.key()) {
+            return Ok(());
+        }
+        self.store.append(&record)?;
+        self.records.push(record);
+        self.stored += 1;
+        Ok(())
     }
 }

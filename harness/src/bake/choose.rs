@@ -1,0 +1,206 @@
+//! The choice for one operation and class of shapes: the candidate with the lowest time over all of
+//! the class's shapes, each counted relative to the best there.
+
+use crate::measure::statistics::{Place, Ratio, pooled_ratio};
+use crate::ranking::{BAND, simpler};
+use crate::space::{Shape, effective};
+use crate::store::{Blocks, Outcome, Record};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A kernel with its blocking.
+pub(super) type Way = (String, Option<Blocks>);
+
+/// What was chosen and why.
+#[derive(Clone, Debug)]
+pub(super) struct Chosen<'a> {
+    /// The winner's result at the first shape: its configuration.
+    pub winner: &'a Record,
+    /// The winner.
+    pub way: Way,
+    /// The best way of another kernel.
+    pub runner_up: Option<String>,
+    /// Time of the runner-up over time of the winner.
+    pub margin: Option<Ratio>,
+    /// Time of the default over time of the winner, if another kernel or blocking won.
+    pub gain: Option<Ratio>,
+    /// The default stayed, because nothing was shown to be faster.
+    pub default_stays: bool,
+    /// Worst time over the best one's when each shape in turn is held out of the choice.
+    pub regret: Option<f64>,
+    /// The shapes that counted.
+    pub shapes: Vec<Shape>,
+}
+
+/// Results of one class, by shape.
+struct Class<'a> {
+    shapes: BTreeMap<Shape, Vec<&'a Record>>,
+    /// Comparisons in pairs.
+    pairs: Vec<&'a Record>,
+}
+
+/// Chooses among `records`, which are of one operation, class, number of threads and temperature.
+/// `allowed` restricts the kernels. `None` if no candidate is left.
+pub(super) fn choose<'a>(records: &[&'a Record], allowed: &dyn Fn(&str) -> bool) -> Option<Chosen<'a>> {
+    let mut class = Class { shapes: BTreeMap::new(), pairs: Vec::new() };
+    for record in records.iter().copied().filter(|r| allowed(&r.config.kernel)) {
+        match &record.outcome {
+            Outcome::Timed { .. } => class.shapes.entry(record.config.shape).or_default().push(record),
+            Outcome::Paired { .. } => class.pairs.push(record),
+            Outcome::Invalid { .. } => {}
+        }
+    }
+    let ways: BTreeSet<Way> = class.shapes.values().flatten().map(|r| way(r)).collect();
+    // Only candidates that were measured at as many shapes as any can be compared.
+    let coverage = |w: &Way| class.shapes.keys().filter(|s| class.at(**s, w).is_some()).copied().collect::<Vec<_>>();
+    let default = class.shapes.values().flatten().find(|r| r.default).map(|r| way(r));
+    let shapes = default.iter().chain(&ways).map(coverage).max_by_key(Vec::len)?;
+    let ways: Vec<Way> = ways.into_iter().filter(|w| shapes.iter().all(|s| class.at(*s, w).is_some())).collect();
+
+    let best = class.best(&ways, &shapes)?;
+    let default = default.filter(|d| ways.contains(d));
+    let gain = default.as_ref().filter(|d| **d != best).and_then(|d| class.ratio(d, &best, &shapes));
+    let default_stays = default.is_some() && !gain.is_some_and(|g| g.value > 1.0 && !g.is_tie(BAND));
+    let winner = default.filter(|_| default_stays).unwrap_or(best);
+
+    let others: Vec<Way> = ways.iter().filter(|w| w.0 != winner.0).cloned().collect();
+    let runner_up = class.best(&others, &shapes);
+    let margin = runner_up.as_ref().and_then(|r| class.ratio(r, &winner, &shapes));
+    Some(Chosen {
+        winner: class.at(*shapes.first()?, &winner)?,
+        way: winner,
+        runner_up: runner_up.map(|r| r.0),
+        margin,
+        gain: gain.filter(|_| !default_stays),
+        default_stays,
+        regret: class.regret(&ways, &shapes),
+        shapes,
+    })
+}
+
+fn way(record: &Record) -> Way {
+    (record.config.kernel.clone(), record.config.blocking)
+}
+
+impl<'a> Class<'a> {
+    /// The timed result of a way at a shape, also under another blocking that comes to the same there.
+    fn at(&self, shape: Shape, (kernel, blocking): &Way) -> Option<&'a Record> {
+        let same = |r: &&&'a Record| match (r.config.blocking, blocking) {
+            (Some(a), Some(b)) => effective(a.into(), shape, r.config.tile) == effective((*b).into(), shape, r.config.tile),
+            (a, b) => a.is_none() && b.is_none(),
+        };
+        let mine = self.shapes.get(&shape)?.iter().filter(|r| r.config.kernel == *kernel);
+        mine.clone().find(|r| r.config.blocking == *blocking).or_else(|| mine.clone().find(same)).copied()
+    }
+
+    fn time(&self, shape: Shape, way: &Way) -> Option<f64> {
+        self.at(shape, way)?.median_ns().map(|m| m.0)
+    }
+
+    /// Mean of the logarithms of the time over the best one's, over shapes.
+    fn score(&self, way: &Way, ways: &[Way], shapes: &[Shape]) -> Option<f64> {
+        let mut sum = 0.0;
+        for shape in shapes {
+            let least = ways.iter().filter_map(|w| self.time(*shape, w)).fold(f64::INFINITY, f64::min);
+            sum += (self.time(*shape, way)? / least).ln();
+        }
+        Some(sum / shapes.len().max(1) as f64)
+    }
+
+    /// The way with the lowest score; of those within the tie band the simplest.
+    fn best(&self, ways: &[Way], shapes: &[Shape]) -> Option<Way> {
+        let scored: Vec<(&Way, f64)> = ways.iter().filter_map(|w| Some((w, self.score(w, ways, shapes)?))).collect();
+        let least = scored.iter().map(|s| s.1).fold(f64::INFINITY, f64::min);
+        let first = *shapes.first()?;
+        let tied = scored.iter().filter(|s| s.1 - least <= BAND.ln_1p());
+        tied.min_by_key(|s| self.at(first, s.0).map(simpler)).map(|s| s.0.clone())
+    }
+
+    /// Time of `one` over time of `other` over all shapes; from pairs where there are some.
+    fn ratio(&self, one: &Way, other: &Way, shapes: &[Shape]) -> Option<Ratio> {
+        let mut flipped = Vec::new();
+        for shape in shapes {
+            let (a, b) = (self.at(*shape, one)?, self.at(*shape, other)?);
+            flipped.push((self.pairs_of(a, b), a, b));
+        }
+        let places: Vec<Place> = flipped
+            .iter()
+            .map(|(pairs, a, b)| if pairs.is_empty() { Place::Apart(a.samples_ns(), b.samples_ns()) } else { Place::Paired(pairs) })
+            .collect();
+        pooled_ratio(&places)
+    }
+
+    /// Pairs of `a` and `b` at their shape, whichever was compared with the other.
+    fn pairs_of(&self, a: &Record, b: &Record) -> Vec<(f64, f64)> {
+        let find = |one: &Record, other: &Record| {
+            let label = other.config.label();
+            self.pairs.iter().find_map(|r| match &r.outcome {
+                Outcome::Paired { against, pairs_ns, .. } if r.config == one.config && *against == label => Some(pairs_ns.clone()),
+                _ => None,
+            })
+        };
+        let turned = || find(b, a).map(|pairs| pairs.into_iter().map(|(x, y)| (y, x)).collect());
+        find(a, b).or_else(turned).unwrap_or_default()
+    }
+
+    fn regret(&self, ways: &[Way], shapes: &[Shape]) -> Option<f64> {
+        if shapes.len() < 2 {
+            return None;
+        }
+        let held_out = shapes.iter().map(|out| {
+            let rest: Vec<Shape> = shapes.iter().copied().filter(|s| s != out).collect();
+            let chosen = self.best(ways, &rest)?;
+            let least = ways.iter().filter_map(|w| self.time(*out, w)).fold(f64::INFINITY, f64::min);
+            Some(self.time(*out, &chosen)? / least)
+        });
+        held_out.collect::<Option<Vec<f64>>>().map(|all| all.into_iter().fold(1.0, f64::max))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::record;
+
+    fn all(records: &[Record]) -> Chosen<'_> {
+        choose(&records.iter().collect::<Vec<_>>(), &|_| true).expect("a choice")
+    }
+
+    #[test]
+    fn the_best_over_all_shapes_wins_not_the_best_at_one() {
+        let records = [
+            record("a", "8x8x8", &[10.0; 5]),
+            record("a", "9x9x9", &[10.0; 5]),
+            record("b", "8x8x8", &[8.0; 5]),
+            record("b", "9x9x9", &[20.0; 5]),
+        ];
+        let chosen = all(&records);
+        assert_eq!((chosen.way.0.as_str(), chosen.runner_up.as_deref()), ("a", Some("b")));
+        let margin = chosen.margin.expect("a margin");
+        assert!((margin.value - 1.6f64.sqrt()).abs() < 1e-9, "{margin:?}");
+        // Choosing from one shape alone costs a factor of 2 at the other, or of 1.25.
+        assert_eq!(chosen.regret, Some(2.0));
+    }
+
+    #[test]
+    fn the_default_stays_unless_the_gain_is_shown() {
+        let mut default = record("d", "8x8x8", &[10.0, 10.4, 9.6]);
+        default.default = true;
+        let slight = [default.clone(), record("a", "8x8x8", &[9.7, 10.1, 9.3])];
+        assert!(all(&slight).default_stays && all(&slight).way.0 == "d");
+        let clear = [default, record("a", "8x8x8", &[5.0, 5.1, 4.9])];
+        let chosen = all(&clear);
+        assert!(!chosen.default_stays && chosen.way.0 == "a" && chosen.gain.is_some_and(|g| g.value > 1.9));
+    }
+
+    #[test]
+    fn candidates_without_all_shapes_do_not_win() {
+        let records = [record("a", "8x8x8", &[10.0]), record("a", "9x9x9", &[10.0]), record("b", "8x8x8", &[1.0])];
+        assert_eq!(all(&records).way.0, "a");
+    }
+
+    #[test]
+    fn nothing_allowed_gives_nothing() {
+        let records = [record("a", "8x8x8", &[10.0])];
+        assert!(choose(&records.iter().collect::<Vec<_>>(), &|_| false).is_none());
+    }
+}

@@ -1,0 +1,245 @@
+//! From a store to a tuned profile: winners for each operation and class of shapes, with the reason.
+//!
+//! Results of other machines and of changed sources do not count. What was not measured keeps the
+//! generic profile's choice and says so. The raw results go beside the profile as evidence.
+
+mod choose;
+mod evidence;
+
+use crate::filter::by_name;
+use crate::machine::Machine;
+use crate::ranking;
+use crate::space::{self, Temperature};
+use crate::store::{self, Record};
+use anyhow::{Context, bail, ensure};
+use choose::{Chosen, choose};
+use kiln_kernels::registry::Op;
+use kiln_profiles::lookup;
+use kiln_profiles::machine::{Caches, Machine as CpuProfile, Match};
+use kiln_profiles::schema::{Choice, Class, SCHEMA, Tier, Tuned, Variant};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// What to bake.
+#[derive(Clone, Debug)]
+pub struct Options<'a> {
+    /// The profile's name.
+    pub cpu: &'a str,
+    /// The store.
+    pub store: &'a Path,
+    /// The folder of all profiles.
+    pub root: &'a Path,
+    /// Threads whose results count; `None`: the most that were measured.
+    pub threads: Option<usize>,
+}
+
+/// What was baked.
+#[derive(Clone, Debug)]
+pub struct Baked {
+    /// The profile.
+    pub tuned: Tuned,
+    /// Its file.
+    pub path: PathBuf,
+    /// The file with the results it rests on.
+    pub evidence: PathBuf,
+    /// What the reader should know.
+    pub notes: Vec<String>,
+}
+
+/// The operations and classes of a profile, in the order of its file. Prefill is chosen before decode,
+/// since decode must use its packed layout.
+const CHOICES: [(Op, Class); 6] = [
+    (Op::Gemm, Class::Decode),
+    (Op::Gemm, Class::Prefill),
+    (Op::RmsNorm, Class::Row),
+    (Op::LayerNorm, Class::Row),
+    (Op::F16ToF32, Class::Row),
+    (Op::F32ToF16, Class::Row),
+];
+
+/// Chooses winners and writes the profile, its evidence, and its machine's description if that is new.
+///
+/// # Errors
+/// If the store holds nothing that counts, or its machine is not the CPU of that name.
+pub fn bake(options: &Options) -> anyhow::Result<Baked> {
+    let contents = store::read(options.store)?;
+    let mut notes: Vec<String> = contents.complaint(options.store).into_iter().collect();
+    let machine = Machine::detect();
+    let (records, stale) = ranking::current(contents.records);
+    if stale > 0 {
+        notes.push(format!("{stale} results are of kernels that have changed since, and do not count: sweep again"));
+    }
+    let all = records.len();
+    let records: Vec<Record> = records.into_iter().filter(|r| r.machine == machine.key()).collect();
+    if records.len() < all {
+        notes.push(format!("{} results are of other machines, and do not count", all - records.len()));
+    }
+    ensure!(!records.is_empty(), "{} has no result of this machine and these kernels: run kiln sweep first", options.store.display());
+    let profile = cpu_profile(options, &machine)?;
+    let threads = match options.threads {
+        Some(threads) => threads,
+        None => records.iter().map(|r| r.config.threads).max().unwrap_or(1),
+    };
+    let mine: Vec<&Record> = records.iter().filter(|r| r.config.threads == threads).collect();
+    ensure!(!mine.is_empty(), "{} has no result with {threads} threads", options.store.display());
+
+    let choices = choices(&mine, threads, &mut notes)?;
+    let isas: BTreeSet<String> = choices.iter().map(|c| by_name(&c.kernel).map(|e| e.meta.isa.name().to_owned())).collect::<Result<_, _>>()?;
+    let tuned = Tuned {
+        schema: SCHEMA,
+        cpu: options.cpu.to_owned(),
+        arch: profile.arch.clone(),
+        tier: choices.iter().map(|c| c.tier).max().unwrap_or(Tier::Predicted),
+        machine: machine.key().to_owned(),
+        compiler: format!("{}, {}", env!("KILN_COMPILER"), env!("KILN_FLAGS")),
+        created: store::now(),
+        variants: vec![Variant { isas: isas.into_iter().collect(), choices }],
+    };
+    let path = lookup::write_tuned(options.root, &tuned)?;
+    write_profile(options, &profile)?;
+    let evidence = evidence::write(&options.root.join(options.cpu), &mine, &tuned)?;
+    Ok(Baked { tuned, path, evidence, notes })
+}
+
+/// The description of the CPU: the project's, if it has one, which must then be this machine's.
+fn cpu_profile(options: &Options, machine: &Machine) -> anyhow::Result<CpuProfile> {
+    let name_is_plain = options.cpu.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) && !options.cpu.starts_with('.');
+    ensure!(name_is_plain && !options.cpu.is_empty(), "'{}' is no name for a profile: use letters, digits, '-' and '_'", options.cpu);
+    let id = kiln_profiles::cpu::here();
+    let known = if options.root.is_dir() { lookup::machines(options.root)? } else { Vec::new() };
+    if let Some(profile) = known.iter().find(|m| m.name == options.cpu) {
+        let own = id.as_ref().and_then(|id| known.iter().find(|m| m.recognises(id)));
+        let fits = profile.arch == std::env::consts::ARCH && (profile.matches.is_empty() || id.as_ref().is_some_and(|id| profile.recognises(id)));
+        ensure!(
+            fits,
+            "this machine is not {}, so its results cannot be baked under that name: use {}",
+            profile.title,
+            own.map_or("a name of its own", |m| m.name.as_str())
+        );
+        return Ok(profile.clone());
+    }
+    let Some(id) = id else { bail!("this CPU does not say what it is, so a profile of it could not be recognised later") };
+    let caches = space::caches(machine);
+    Ok(CpuProfile {
+        name: options.cpu.into(),
+        title: machine.brand.clone().unwrap_or_else(|| id.to_string()),
+        arch: id.arch.clone(),
+        llvm_cpu: "generic".into(),
+        caches: Caches { l1: caches.l1, l2: caches.l2, l3: caches.l3 },
+        matches: vec![Match { vendor: id.vendor, family: id.family, models: vec![[id.model, id.model]] }],
+    })
+}
+
+/// Writes `machine.toml` where there is none.
+fn write_profile(options: &Options, profile: &CpuProfile) -> anyhow::Result<()> {
+    let path = options.root.join(options.cpu).join(lookup::MACHINE);
+    if path.is_file() {
+        return Ok(());
+    }
+    let text = toml::to_string(profile).context("the machine's description cannot be written as TOML")?;
+    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn choices(records: &[&Record], threads: usize, notes: &mut Vec<String>) -> anyhow::Result<Vec<Choice>> {
+    let prefill = one(records, Op::Gemm, Class::Prefill, threads, None, notes)?;
+    let layout = prefill.layout.clone();
+    let mut all = Vec::new();
+    for (op, class) in CHOICES {
+        let layout = (op == Op::Gemm).then_some(layout.as_str());
+        all.push(match class {
+            Class::Prefill => prefill.clone(),
+            _ => one(records, op, class, threads, layout, notes)?,
+        });
+    }
+    Ok(all)
+}
+
+/// The choice for an operation and class among kernels of a packed layout, if one is given.
+fn one(records: &[&Record], op: Op, class: Class, threads: usize, layout: Option<&str>, notes: &mut Vec<String>) -> anyhow::Result<Choice> {
+    let of_class = |r: &&Record| r.config.op == op.name() && r.config.shape.class() == class;
+    let mut mine: Vec<&Record> = records.iter().copied().filter(of_class).collect();
+    // Weights come packed in the engine, and are cold when a single row meets them.
+    if mine.iter().any(|r| r.config.packed) {
+        mine.retain(|r| r.config.packed);
+    }
+    let usual = if class == Class::Decode { Temperature::Cold } else { Temperature::Hot };
+    if mine.iter().any(|r| r.config.operands == usual) {
+        mine.retain(|r| r.config.operands == usual);
+    }
+    let fits = |kernel: &str| layout.is_none_or(|layout| by_name(kernel).is_ok_and(|e| e.meta.layout == layout));
+    match choose(&mine, &fits) {
+        Some(chosen) => {
+            let mut choice = measured(&chosen, op, class, threads)?;
+            if let Some(cost) = layout.and_then(|_| cost_of_layout(&mine, &chosen)) {
+                choice.note.push_str(&format!("; the best of another packed layout than prefill's would take {cost:.2} of its time"));
+            }
+            Ok(choice)
+        }
+        None => {
+            notes.push(format!("{op} ({}) was not measured: it keeps a choice that nobody measured", class.name()));
+            unmeasured(op, class, threads, layout)
+        }
+    }
+}
+
+/// Time of the best without a restriction over time of the chosen, if it is better beyond the tie band.
+fn cost_of_layout(records: &[&Record], chosen: &Chosen) -> Option<f64> {
+    let free = choose(records, &|_| true)?;
+    if free.way.0 == chosen.way.0 {
+        return None;
+    }
+    let (both, _) = (choose(records, &|k| k == free.way.0 || k == chosen.way.0)?, ());
+    let margin = both.margin.filter(|_| both.way.0 == free.way.0)?;
+    (margin.value > 1.0 + ranking::BAND).then_some(1.0 / margin.value)
+}
+
+fn measured(chosen: &Chosen, op: Op, class: Class, threads: usize) -> anyhow::Result<Choice> {
+    let meta = by_name(&chosen.way.0)?.meta;
+    let over = match chosen.shapes.as_slice() {
+        [one] => one.to_string(),
+        many => format!("{} shapes", many.len()),
+    };
+    let note = match (chosen.default_stays, chosen.gain) {
+        (true, _) => format!("the default stays: nothing was shown to be faster over {over}"),
+        (false, Some(g)) => format!("{:.3} times the speed of the default, 95 % [{:.3}, {:.3}], over {over}", g.value, g.ci.0, g.ci.1),
+        (false, None) => format!("fastest over {over}"),
+    };
+    Ok(Choice {
+        op: op.name().into(),
+        format: meta.format.name().into(),
+        class,
+        threads,
+        kernel: meta.name.into(),
+        rust_type: meta.rust_type.into(),
+        fingerprint: chosen.winner.config.fingerprint.clone(),
+        layout: meta.layout.into(),
+        blocking: chosen.way.1.map(Into::into),
+        runner_up: chosen.runner_up.clone(),
+        margin: chosen.margin.map(|m| rounded(m.value)),
+        margin_ci: chosen.margin.map(|m| [rounded(m.ci.0), rounded(m.ci.1)]),
+        regret: chosen.regret.map(rounded),
+        tier: Tier::Measured,
+        note,
+    })
+}
+
+/// The generic profile's choice, or its nearest relative of a packed layout.
+fn unmeasured(op: Op, class: Class, threads: usize, layout: Option<&str>) -> anyhow::Result<Choice> {
+    let mut choice = space::default_choice(op, class)?;
+    choice.threads = threads;
+    choice.note = format!("not measured; {}", choice.note);
+    let Some(layout) = layout.filter(|l| *l != choice.layout) else { return Ok(choice) };
+    let isa = by_name(&choice.kernel)?.meta.isa;
+    let relatives = kiln_kernels::registry::all().map(|e| e.meta).filter(|m| m.op == op && m.isa == isa && m.layout == layout);
+    let nearest = relatives.min_by_key(|m| (m.param("MR"), m.name)).with_context(|| format!("no {isa} kernel packs weights as {layout}"))?;
+    choice.kernel = nearest.name.into();
+    choice.rust_type = nearest.rust_type.into();
+    choice.layout = layout.into();
+    choice.note = "not measured: the smallest tile of prefill's packed layout".into();
+    Ok(choice)
+}
+
+/// To four digits: what is beyond them is noise.
+fn rounded(x: f64) -> f64 {
+    (x * 1e4).round() / 1e4
+}

@@ -1,0 +1,174 @@
+//! `kiln sweep`: measures kernels at shapes and keeps every result in a store.
+
+use super::{Table, emit, emit_json};
+use crate::filter::{self, Filter};
+use crate::machine::Machine;
+use crate::measure::clock::Effort;
+use crate::measure::statistics::Ratio;
+use crate::ranking::{self, Standing};
+use crate::search::Strategy;
+use crate::space::{Blockings, Problem, Temperature, shape};
+use crate::store::Record;
+use crate::sweep::{self, Options, Summary};
+use kiln_kernels::format::Format;
+use kiln_kernels::isa::IsaId;
+use kiln_kernels::registry::Op;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Measures kernels at shapes; every result goes to a store as soon as it is there.
+///
+/// Candidates are verified before they are timed, searched, and the fastest compared in ABBA pairs with
+/// one another and with what an untuned build would run. An interrupted sweep resumes from its store.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Shapes: 256..2048 (doubling), 512, MxNxK, ROWSxCOLS, model:embedded, model:qwen2.5-0.5b; separated by commas.\n\n\
+Examples:\n  kiln sweep gemm --shapes 256..1024\n  kiln sweep gemm --shapes model:embedded --threads 1,2 --budget 5m\n  \
+kiln sweep rms_norm --shapes 128x896 --store norms.jsonl --quick")]
+pub struct Args {
+    /// The operation: gemm, rms_norm, layer_norm, f16_to_f32, f32_to_f16
+    op: Op,
+    /// Format of the operands [default: the operation's own]
+    #[arg(long, value_parser = filter::format)]
+    format: Option<Format>,
+    /// Instruction sets, separated by commas [default: all that run here]
+    #[arg(long, value_delimiter = ',')]
+    isa: Vec<IsaId>,
+    /// Shapes, separated by commas
+    #[arg(long, default_value = "256..1024")]
+    shapes: String,
+    /// Numbers of threads, separated by commas
+    #[arg(long, value_delimiter = ',', default_value = "1")]
+    threads: Vec<usize>,
+    /// Operands in the caches or not [default: cold for packed weights and one row, else hot]
+    #[arg(long)]
+    operands: Option<Temperature>,
+    /// Which cache blockings are tried
+    #[arg(long, default_value = "near")]
+    blockings: Blockings,
+    /// How to search
+    #[arg(long, default_value = "halving")]
+    strategy: Strategy,
+    /// Time for all of it, such as 30s or 10m [default: as long as it takes]
+    #[arg(long, value_parser = humantime::parse_duration)]
+    budget: Option<Duration>,
+    /// Fewer and shorter samples
+    #[arg(long)]
+    quick: bool,
+    /// Where results are kept, one JSON line each
+    #[arg(long, default_value = super::STORE)]
+    store: PathBuf,
+    /// One JSON document on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+/// Sweeps and prints who won where.
+///
+/// # Errors
+/// Bad input, or a store that cannot be written.
+pub fn run(args: &Args) -> anyhow::Result<i32> {
+    let specs = shape::parse(&args.shapes, args.op).map_err(anyhow::Error::msg)?;
+    let options = Options {
+        op: args.op,
+        filter: Filter { op: vec![args.op], isa: args.isa.clone(), format: args.format.into_iter().collect() },
+        specs,
+        threads: args.threads.clone(),
+        operands: args.operands,
+        blockings: args.blockings,
+        strategy: args.strategy,
+        budget: args.budget,
+        effort: if args.quick { Effort::QUICK } else { Effort::FULL },
+        store: args.store.clone(),
+    };
+    let machine = Machine::detect();
+    let summary = sweep::run(&options, &machine)?;
+    let standings = ranking::standings(&summary.records);
+    if args.json {
+        emit_json(&document(&machine, &summary, &standings))?;
+    } else {
+        emit(&text(&summary, &standings))?;
+    }
+    Ok(i32::from(!summary.invalid.is_empty()))
+}
+
+fn text(summary: &Summary, standings: &[Standing]) -> String {
+    let mut table = Table::new(["operation", "shape", "threads", "operands", "winner", "median", "rate", "default / best", "verdict"]);
+    for s in standings {
+        let p = &s.problem;
+        let operands = if p.packed { format!("{}, packed", p.operands.name()) } else { p.operands.name().into() };
+        let (ns, _) = s.winner.median_ns().unwrap_or_default();
+        let (gain, verdict) = gain(s);
+        let cells = [p.op.name(), &p.shape.to_string(), &p.threads.to_string(), &operands, &s.winner.config.label(), &time(ns)];
+        table.row(cells.into_iter().chain([rate(p, ns).as_str(), &gain, verdict]));
+    }
+    let mut lines = vec![table.to_string()];
+    for (kernel, reason) in &summary.invalid {
+        lines.push(format!("not valid: {kernel}: {reason}"));
+    }
+    let floor = summary.noise_floor.map_or("nothing new was measured".into(), |n| format!("noise floor {:.2} %", n * 100.0));
+    lines.push(format!(
+        "{} results stored, {} were there, {} kernels pruned, {} candidates left for want of time; {floor}; tier measured",
+        summary.stored,
+        summary.resumed,
+        summary.pruned.len(),
+        summary.unmeasured
+    ));
+    lines.join("\n")
+}
+
+/// The best against the default, and what follows from it.
+fn gain(s: &Standing) -> (String, &'static str) {
+    match (&s.gain, s.default) {
+        (Some(g), _) => {
+            let Ratio { value, ci } = g.ratio;
+            let text = format!("{value:.3} [{:.3}, {:.3}]", ci.0, ci.1);
+            (text, if g.is_shown() { "faster" } else { "the default stays" })
+        }
+        (None, Some(_)) => ("1".into(), "the default is best"),
+        (None, None) => ("not available".into(), "no default here"),
+    }
+}
+
+/// Work per second: GFLOP/s of products, GB/s of rows.
+pub(crate) fn rate(problem: &Problem, ns: f64) -> String {
+    match problem.shape.flops() {
+        Some(flops) => format!("{:.1} GFLOP/s", flops / ns),
+        None => format!("{:.1} GB/s", problem.shape.bytes(problem.op) / ns),
+    }
+}
+
+/// Nanoseconds in a unit that keeps them readable.
+pub(crate) fn time(ns: f64) -> String {
+    match ns {
+        ns if ns < 1e3 => format!("{ns:.1} ns"),
+        ns if ns < 1e6 => format!("{:.2} µs", ns / 1e3),
+        ns if ns < 1e9 => format!("{:.2} ms", ns / 1e6),
+        ns => format!("{:.2} s", ns / 1e9),
+    }
+}
+
+fn document(machine: &Machine, summary: &Summary, standings: &[Standing]) -> Value {
+    let side = |r: &Record| {
+        let (median, ci) = r.median_ns().unwrap_or_default();
+        json!({ "kernel": r.config.kernel, "blocking": r.config.blocking, "median_ns": median, "ci_ns": ci })
+    };
+    let rows = standings.iter().map(|s| {
+        let ns = s.winner.median_ns().unwrap_or_default().0;
+        json!({
+            "op": s.problem.op.name(), "shape": s.problem.shape.to_string(), "threads": s.problem.threads,
+            "packed": s.problem.packed, "operands": s.problem.operands,
+            "winner": side(s.winner), "best": side(s.best), "default": s.default.map(side),
+            "gflops_median": s.problem.shape.flops().map(|f| f / ns),
+            "gbytes_per_s_median": s.problem.shape.bytes(s.problem.op) / ns,
+            "default_over_best": s.gain.map(|g| g.ratio.value), "default_over_best_ci": s.gain.map(|g| g.ratio.ci),
+            "paired": s.gain.map(|g| g.paired), "verdict": gain(s).1, "candidates": s.timed.len(),
+        })
+    });
+    json!({
+        "machine": machine.key(), "tier": "measured", "noise_floor": summary.noise_floor, "stored": summary.stored,
+        "resumed": summary.resumed, "unmeasured": summary.unmeasured, "pruned": summary.pruned,
+        "invalid": summary.invalid.iter().map(|(kernel, reason)| json!({ "kernel": kernel, "reason": reason })).collect::<Vec<_>>(),
+        "rows": rows.collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,210 @@
+//! One problem of a sweep: verifies its candidates, times them as the search asks, and compares the
+//! finalists in pairs.
+
+use super::{Group, Session};
+use crate::check::{self, Status};
+use crate::measure::clock;
+use crate::measure::operands::Operands;
+use crate::measure::pairing::abba;
+use crate::measure::runner::{self, Runner};
+use crate::ranking;
+use crate::search::{Bench, Order, Search, Verdict};
+use crate::store::{Config, Outcome, Record};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// A problem that is being measured.
+pub(super) struct GroupRun<'a, 's> {
+    session: &'a mut Session<'s>,
+    group: &'a Group,
+    configs: Vec<Config>,
+    pool: rayon::ThreadPool,
+    operands: Operands,
+    /// The candidate that was timed last, and calls in one of its samples.
+    current: Option<(usize, Runner, usize)>,
+    /// Verification error of each candidate as a fraction of its tolerance.
+    errors: HashMap<usize, f64>,
+    began: Instant,
+    time: Option<Duration>,
+}
+
+/// The share of a problem's time that the search may take; the rest is for the finals.
+const SEARCH: f64 = 0.7;
+/// Fewer pairs than this say nothing.
+const FEWEST_PAIRS: usize = 6;
+
+impl GroupRun<'_, '_> {
+    /// Measures what the store does not hold yet of a problem, within about `time`.
+    pub(super) fn measure_missing(session: &mut Session, group: &Group, time: Option<Duration>) -> anyhow::Result<()> {
+        let began = Instant::now();
+        let configs: Vec<Config> = group.candidates.iter().map(|c| Config::new(&group.problem, c)).collect();
+        let known = known(&session.records, &configs);
+        session.progress.at(format!("{} {}", group.problem.op, group.problem.shape));
+        session.progress.advance(known.len() as u64);
+        if known.len() == configs.len() && finals_are_there(&session.records, &configs) {
+            return Ok(());
+        }
+        session.noise(group)?;
+        let seed = (session.records.len() as u64) << 8 | group.problem.threads as u64;
+        let mut run = GroupRun {
+            operands: Operands::new(&group.problem, session.room, seed)?,
+            pool: runner::pool(group.problem.threads)?,
+            session,
+            group,
+            configs,
+            current: None,
+            errors: HashMap::new(),
+            began,
+            time,
+        };
+        let options = run.session.options;
+        let search = Search { strategy: options.strategy, samples: options.effort.samples, known };
+        let order = search.run(run.configs.len(), &mut run)?;
+        run.session.unmeasured += order.unmeasured;
+        run.session.progress.advance(order.unmeasured as u64);
+        run.finals(&order)
+    }
+
+    /// Compares the fastest with one another, and the best with the default.
+    fn finals(&mut self, order: &Order) -> anyhow::Result<()> {
+        let Some(&(best, _)) = order.ranking.first() else { return Ok(()) };
+        let finalists: Vec<usize> = order.ranking.iter().take(self.session.options.effort.finalists).map(|r| r.0).collect();
+        for &rival in finalists.iter().filter(|f| **f != best) {
+            self.compare(rival, best, "best", finalists.len())?;
+        }
+        let records: Vec<&Record> = self.session.records.iter().filter(|r| r.config.problem() == Some(self.group.problem)).collect();
+        let best = ranking::standing(self.group.problem, &records).and_then(|s| self.configs.iter().position(|c| *c == s.best.config));
+        let default = self.group.candidates.iter().position(|c| c.default);
+        match (best, default) {
+            (Some(best), Some(default)) if best != default => self.compare(best, default, "default", 1),
+            _ => Ok(()),
+        }
+    }
+
+    /// Time of `one` over time of `other`, in pairs; `shares` comparisons share what time is left.
+    fn compare(&mut self, one: usize, other: usize, role: &str, shares: usize) -> anyhow::Result<()> {
+        let against = self.configs[other].label();
+        let stored = |r: &&Record| r.config == self.configs[one] && matches!(&r.outcome, Outcome::Paired { against: a, role: r, .. } if *a == against && r == role);
+        if self.session.records.iter().any(|r| stored(&r)) {
+            return Ok(());
+        }
+        if let Err(reason) = self.prepare(other)? {
+            anyhow::bail!("{} was right before and is wrong now: {reason}", self.configs[other].label());
+        }
+        let Some((_, mut other_runner, other_calls)) = self.current.take() else { return Ok(()) };
+        if let Err(reason) = self.prepare(one)? {
+            anyhow::bail!("{} was right before and is wrong now: {reason}", self.configs[one].label());
+        }
+        let Some((_, mut runner, calls)) = self.current.take() else { return Ok(()) };
+        let effort = self.session.options.effort;
+        // What a quadruple takes at least; a budget may allow for fewer of them.
+        let quadruple = effort.sample * 4;
+        let left = self.time.map(|t| t.saturating_sub(self.began.elapsed()) / shares.max(1) as u32);
+        let affordable = left.map_or(usize::MAX, |left| (left.as_nanos() / quadruple.as_nanos().max(1)) as usize);
+        let count = effort.pairs.min(affordable).max(FEWEST_PAIRS.min(effort.pairs));
+        let operands = &mut self.operands;
+        let pairs = self.pool.install(|| {
+            let operands = RefCell::new(operands);
+            abba(count, calls, other_calls, || runner.call(&mut operands.borrow_mut()), || other_runner.call(&mut operands.borrow_mut()))
+        });
+        let Some(outcome) = Outcome::paired(against, role, &pairs) else { return Ok(()) };
+        let (config, default) = (self.configs[one].clone(), self.group.candidates[one].default);
+        self.session.keep(config, default, self.errors.get(&one).copied(), outcome)
+    }
+
+    /// Makes a candidate ready to be timed, or says why it is not valid: the grid has its say once a
+    /// kernel, then the very call is checked, then it is warmed up.
+    fn prepare(&mut self, candidate: usize) -> anyhow::Result<Result<(), String>> {
+        if self.current.as_ref().is_some_and(|c| c.0 == candidate) {
+            return Ok(Ok(()));
+        }
+        let one = &self.group.candidates[candidate];
+        let grid = self.session.verified.entry(one.entry.meta.name).or_insert_with(|| match check::kernel(one.entry) {
+            Status::Passed { worst, .. } => Ok(worst),
+            Status::Failed { first, .. } => Err(first),
+            Status::Skipped => Err("this CPU cannot run it".into()),
+        });
+        let grid = match grid {
+            Ok(worst) => *worst,
+            Err(reason) => return Ok(Err(reason.clone())),
+        };
+        // The runner before goes first: two of large weights may not fit.
+        self.current = None;
+        let mut runner = Runner::new(one, &self.operands)?;
+        let (operands, effort) = (&mut self.operands, &self.session.options.effort);
+        let ready = self.pool.install(|| {
+            let spot = runner.verify(operands)?;
+            Ok((spot, clock::warm_up(effort.warm_up, effort.sample, || runner.call(operands))))
+        });
+        let (spot, calls) = match ready {
+            Ok(ready) => ready,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        self.errors.insert(candidate, grid.max(spot));
+        self.current = Some((candidate, runner, calls));
+        Ok(Ok(()))
+    }
+}
+
+impl Bench for GroupRun<'_, '_> {
+    fn samples(&mut self, candidate: usize, count: usize) -> anyhow::Result<Result<Vec<f64>, String>> {
+        if count == 0 {
+            return Ok(Ok(Vec::new()));
+        }
+        if let Err(reason) = self.prepare(candidate)? {
+            return Ok(Err(reason));
+        }
+        let Some((_, runner, calls)) = &mut self.current else { return Ok(Ok(Vec::new())) };
+        let operands = &mut self.operands;
+        Ok(Ok(self.pool.install(|| (0..count).map(|_| clock::sample(*calls, || runner.call(operands))).collect())))
+    }
+
+    fn finish(&mut self, candidate: usize, verdict: Verdict) -> anyhow::Result<()> {
+        let config = self.configs[candidate].clone();
+        let outcome = match verdict {
+            Verdict::Timed { samples, dropped } => Outcome::timed(&samples, dropped),
+            Verdict::Invalid(reason) => {
+                self.session.progress.note(&format!("not valid, so not timed: {}: {reason}", config.label()));
+                Some(Outcome::Invalid { reason })
+            }
+        };
+        self.session.progress.advance(1);
+        match outcome {
+            Some(outcome) => {
+                let error = self.errors.get(&candidate).copied();
+                self.session.keep(config, self.group.candidates[candidate].default, error, outcome)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn out_of_time(&self) -> bool {
+        self.time.is_some_and(|t| self.began.elapsed() > t.mul_f64(SEARCH))
+    }
+}
+
+/// Candidates whose results are stored: their medians, `None` for those that were not valid.
+fn known(records: &[Record], configs: &[Config]) -> HashMap<usize, Option<f64>> {
+    let mut known = HashMap::new();
+    for record in records {
+        let Some(index) = configs.iter().position(|c| *c == record.config) else { continue };
+        match &record.outcome {
+            Outcome::Timed { median_ns, .. } => known.insert(index, Some(*median_ns)),
+            Outcome::Invalid { .. } => known.insert(index, None),
+            Outcome::Paired { .. } => None,
+        };
+    }
+    known
+}
+
+/// Whether the comparisons of a fully measured problem are stored as well.
+fn finals_are_there(records: &[Record], configs: &[Config]) -> bool {
+    let Some(problem) = configs.first().and_then(Config::problem) else { return true };
+    let mine: Vec<&Record> = records.iter().filter(|r| r.config.problem() == Some(problem)).collect();
+    let paired = |with: &str| mine.iter().any(|r| matches!(&r.outcome, Outcome::Paired { role, .. } if role == with));
+    match ranking::standing(problem, &mine) {
+        Some(s) => (s.timed.len() < 2 || paired("best")) && s.gain.is_none_or(|g| g.paired),
+        None => true,
+    }
+}
