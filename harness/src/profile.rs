@@ -15,9 +15,9 @@ use crate::measure::runner::{self, Runner};
 use crate::measure::statistics;
 use crate::space::{Candidate, Problem};
 use crate::store::Config;
+use kiln_reports::Tier;
 use kiln_reports::page::Counter;
 use kiln_reports::roofline::KernelPoint;
-use kiln_reports::Tier;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -93,7 +93,14 @@ pub struct Profile {
 ///
 /// # Errors
 /// If it gives a wrong answer, or its operands do not fit.
-pub fn run(problem: &Problem, candidate: &Candidate, machine: &Machine, room: Room, roof: &Roof, effort: &Effort) -> anyhow::Result<Profile> {
+pub fn run(
+    problem: &Problem,
+    candidate: &Candidate,
+    machine: &Machine,
+    room: Room,
+    roof: &Roof,
+    effort: &Effort,
+) -> anyhow::Result<Profile> {
     let config = Config::new(problem, candidate);
     if let Status::Failed { first, .. } = check::kernel(candidate.entry) {
         anyhow::bail!("{} gives wrong answers and is not timed: {first}", config.kernel);
@@ -165,14 +172,18 @@ impl Profile {
 
     /// Where it stands under the roofline; `None` for row operations.
     pub fn point(&self) -> Option<KernelPoint> {
-        Some(KernelPoint { label: format!("{} {}", self.config.kernel, self.config.shape), intensity: self.intensity?, gflops: self.gflops? })
+        Some(KernelPoint {
+            label: format!("{} {}", self.config.kernel, self.config.shape),
+            intensity: self.intensity?,
+            gflops: self.gflops?,
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::space::{Blockings, Temperature, candidates, caches};
+    use crate::space::{Blockings, Temperature, caches, candidates};
     use kiln_kernels::registry::{self, Op};
 
     #[test]

@@ -50,8 +50,7 @@ impl Gain {
 pub fn current(records: Vec<Record>) -> (Vec<Record>, usize) {
     let fingerprints: HashMap<&str, String> = registry::all().map(|e| (e.meta.name, format!("{:016x}", e.meta.fingerprint))).collect();
     let all = records.len();
-    let kept: Vec<_> =
-        records.into_iter().filter(|r| fingerprints.get(r.config.kernel.as_str()) == Some(&r.config.fingerprint)).collect();
+    let kept: Vec<_> = records.into_iter().filter(|r| fingerprints.get(r.config.kernel.as_str()) == Some(&r.config.fingerprint)).collect();
     let stale = all - kept.len();
     (kept, stale)
 }
@@ -85,8 +84,7 @@ pub fn standing<'a>(problem: Problem, records: &[&'a Record]) -> Option<Standing
 
 /// The winner among the best by median and those that were compared with it in pairs.
 fn settle<'a>(best: &'a Record, timed: &[&'a Record], records: &[&'a Record]) -> &'a Record {
-    let rivals: Vec<(&Record, Ratio)> =
-        timed.iter().filter_map(|r| against(r, best, "best", records).map(|ratio| (*r, ratio))).collect();
+    let rivals: Vec<(&Record, Ratio)> = timed.iter().filter_map(|r| against(r, best, "best", records).map(|ratio| (*r, ratio))).collect();
     // One that is clearly faster in pairs takes the place of the best by median.
     let faster = rivals.iter().filter(|(_, r)| r.value < 1.0 && !r.is_tie(BAND));
     if let Some((record, _)) = faster.min_by(|a, b| a.1.value.total_cmp(&b.1.value)) {

@@ -42,7 +42,10 @@ pub fn page(records: &[Record], standings: &[Standing], machine: Option<&Machine
     }
     for (section, why) in [
         (Section::Tokens, "not part of a store; kiln lab compares the engine"),
-        (Section::Verification, "not part of a store, though every result was verified before it was timed; kiln check verifies all kernels"),
+        (
+            Section::Verification,
+            "not part of a store, though every result was verified before it was timed; kiln check verifies all kernels",
+        ),
         (Section::Counters, "not part of a store; kiln profile counts"),
         (Section::Flames, "not part of a store; kiln flame samples"),
         (Section::Generated, "not part of a store; kiln lab lets the engine write"),
@@ -61,7 +64,10 @@ pub fn machine_rows(machine: &Machine, limits: Option<&Limits>) -> Vec<Row> {
     match limits {
         Some(Limits::Measured { peaks, bandwidths }) => {
             for p in peaks {
-                rows.push(Row::new(format!("peak, {} {}, {} thread(s)", p.format, p.isa, p.threads), format!("{:.1} GFLOP/s (measured)", p.gflops())));
+                rows.push(Row::new(
+                    format!("peak, {} {}, {} thread(s)", p.format, p.isa, p.threads),
+                    format!("{:.1} GFLOP/s (measured)", p.gflops()),
+                ));
             }
             for b in bandwidths.iter().filter(|b| b.access == Access::Read) {
                 let rate = b.bytes_per_second.median / 1e9;
@@ -103,9 +109,13 @@ fn gflops(standings: &[Standing], limits: Option<&Limits>) -> Vec<GflopsPlot> {
     let plot = |((threads, packed, operands), group): ((usize, bool, Temperature), Vec<&Standing>)| {
         let series = |label: &str, of: &dyn Fn(&Standing) -> Option<(f64, (f64, f64))>| Series {
             label: label.into(),
-            points: group.iter().filter_map(|s| of(s).map(|(median, ci)| Point { x: s.problem.shape.size(), median, ci: Some(ci) })).collect(),
+            points: group
+                .iter()
+                .filter_map(|s| of(s).map(|(median, ci)| Point { x: s.problem.shape.size(), median, ci: Some(ci) }))
+                .collect(),
         };
-        let peaks = limits.and_then(|l| l.peak_f32(threads)).map(|p| Peak { label: format!("measured peak, {}", p.isa), gflops: p.gflops() });
+        let peaks =
+            limits.and_then(|l| l.peak_f32(threads)).map(|p| Peak { label: format!("measured peak, {}", p.isa), gflops: p.gflops() });
         let title = match packed {
             true => format!("f32 GEMM with packed weights, {} operands, {threads} thread(s)", operands.name()),
             false => format!("f32 GEMM, {threads} thread(s)"),
@@ -113,10 +123,7 @@ fn gflops(standings: &[Standing], limits: Option<&Limits>) -> Vec<GflopsPlot> {
         GflopsPlot {
             title,
             x_label: if packed { "cube root of M·N·K".into() } else { "M = N = K".into() },
-            series: vec![
-                series("default tile", &|s| rates(&s.problem, s.default?)),
-                series("winner", &|s| rates(&s.problem, s.winner)),
-            ],
+            series: vec![series("default tile", &|s| rates(&s.problem, s.default?)), series("winner", &|s| rates(&s.problem, s.winner))],
             peaks: peaks.into_iter().collect(),
             tier: Tier::Measured,
         }

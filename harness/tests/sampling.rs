@@ -178,7 +178,16 @@ fn the_command_line_writes_three_files_and_a_difference() {
     let (code, stdout, stderr) = kiln(&["flame", "--out", out_text, "--diff", folded, folded]);
     assert_eq!(code, 0, "{stderr}");
     assert!(stdout.trim().ends_with("flame-diff.svg"), "{stdout}");
-    let (code, _, stderr) = kiln(&["flame", "--out", out_text, "--folded", "--", "sh", "-c", "exec sh -c 'i=0; while [ $i -lt 90000 ]; do i=$((i+1)); done; exit 7'"]);
+    let (code, _, stderr) = kiln(&[
+        "flame",
+        "--out",
+        out_text,
+        "--folded",
+        "--",
+        "sh",
+        "-c",
+        "exec sh -c 'i=0; while [ $i -lt 90000 ]; do i=$((i+1)); done; exit 7'",
+    ]);
     assert_eq!(code, 1, "{stderr}");
     assert!(stderr.contains("exit status 7"), "{stderr}");
 }

@@ -84,7 +84,8 @@ pub fn bake(options: &Options) -> anyhow::Result<Baked> {
     ensure!(!mine.is_empty(), "{} has no result with {threads} threads", options.store.display());
 
     let choices = choices(&mine, threads, &mut notes)?;
-    let isas: BTreeSet<String> = choices.iter().map(|c| by_name(&c.kernel).map(|e| e.meta.isa.name().to_owned())).collect::<Result<_, _>>()?;
+    let isas: BTreeSet<String> =
+        choices.iter().map(|c| by_name(&c.kernel).map(|e| e.meta.isa.name().to_owned())).collect::<Result<_, _>>()?;
     let tuned = Tuned {
         schema: SCHEMA,
         cpu: options.cpu.to_owned(),
@@ -109,7 +110,8 @@ fn cpu_profile(options: &Options, machine: &Machine) -> anyhow::Result<CpuProfil
     let known = if options.root.is_dir() { lookup::machines(options.root)? } else { Vec::new() };
     if let Some(profile) = known.iter().find(|m| m.name == options.cpu) {
         let own = id.as_ref().and_then(|id| known.iter().find(|m| m.recognises(id)));
-        let fits = profile.arch == std::env::consts::ARCH && (profile.matches.is_empty() || id.as_ref().is_some_and(|id| profile.recognises(id)));
+        let fits =
+            profile.arch == std::env::consts::ARCH && (profile.matches.is_empty() || id.as_ref().is_some_and(|id| profile.recognises(id)));
         ensure!(
             fits,
             "this machine is not {}, so its results cannot be baked under that name: use {}",
@@ -231,7 +233,8 @@ fn unmeasured(op: Op, class: Class, threads: usize, layout: Option<&str>) -> any
     let Some(layout) = layout.filter(|l| *l != choice.layout) else { return Ok(choice) };
     let isa = by_name(&choice.kernel)?.meta.isa;
     let relatives = kiln_kernels::registry::all().map(|e| e.meta).filter(|m| m.op == op && m.isa == isa && m.layout == layout);
-    let nearest = relatives.min_by_key(|m| (m.param("MR"), m.name)).with_context(|| format!("no {isa} kernel packs weights as {layout}"))?;
+    let nearest =
+        relatives.min_by_key(|m| (m.param("MR"), m.name)).with_context(|| format!("no {isa} kernel packs weights as {layout}"))?;
     choice.kernel = nearest.name.into();
     choice.rust_type = nearest.rust_type.into();
     choice.layout = layout.into();

@@ -7,6 +7,7 @@ mod bake;
 mod build;
 mod check;
 mod flame;
+mod lab;
 mod list;
 mod model;
 mod probe;
@@ -50,6 +51,7 @@ enum Command {
     Build(build::Args),
     Report(report::Args),
     Model(model::Args),
+    Lab(lab::Args),
 }
 
 /// Parses the arguments of this process and runs the command.
@@ -69,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => report::run(args),
         Command::Build(args) => build::run(args),
         Command::Model(args) => model::run(args),
+        Command::Lab(args) => lab::run(args),
     };
     match status {
         Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(2)),

@@ -58,13 +58,19 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
     let filter = Filter { op: vec![args.op], isa: args.filter.isa.clone(), format: Vec::new() };
     let total = filter.entries()?.iter().filter(|e| e.meta.isa.arch() == machine.arch).count();
     let progress = Progress::new(total as u64, "predicting");
-    let predictions = model::predict(&tools, &machine, &binary, |m| filter.takes(m), |kernel| {
-        progress.at(kernel);
-        progress.advance(1);
-    })?;
+    let predictions = model::predict(
+        &tools,
+        &machine,
+        &binary,
+        |m| filter.takes(m),
+        |kernel| {
+            progress.at(kernel);
+            progress.advance(1);
+        },
+    )?;
     drop(progress);
     let baked = if args.bake {
-        let tuned = model::predicted_profile(root, &machine, &predictions, crate::provenance::now())?;
+        let tuned = model::predicted_profile(root, &machine, &predictions, crate::store::now())?;
         Some(lookup::write_tuned(root, &tuned)?)
     } else {
         None

@@ -103,7 +103,10 @@ fn text(p: &Profile) -> String {
         ("rate", rate),
         ("share of the measured peak", some(p.fraction_of_peak.map(|f| format!("{:.1} %", f * 100.0)))),
         ("intensity", some(p.intensity.map(|i| format!("{i:.2} FLOP/byte")))),
-        ("roof here", some(p.roof_gflops.map(|r| format!("{r:.1} GFLOP/s, {} bound, {}", p.bound.unwrap_or("?"), p.level.as_deref().unwrap_or("?"))))),
+        (
+            "roof here",
+            some(p.roof_gflops.map(|r| format!("{r:.1} GFLOP/s, {} bound, {}", p.bound.unwrap_or("?"), p.level.as_deref().unwrap_or("?")))),
+        ),
         ("instructions per cycle", some(p.ipc.map(|i| format!("{i:.2}")))),
         ("FLOP per cycle", some(p.flops_per_cycle.map(|f| format!("{f:.2}")))),
     ];
@@ -119,7 +122,11 @@ fn text(p: &Profile) -> String {
 fn counter(event: Event, count: &Count, calls: u64) -> String {
     match count {
         Count::Counted { value, enabled, running, scaled } => {
-            let share = if *scaled { format!(", counted for {:.0} % of the time", *running as f64 / *enabled as f64 * 100.0) } else { String::new() };
+            let share = if *scaled {
+                format!(", counted for {:.0} % of the time", *running as f64 / *enabled as f64 * 100.0)
+            } else {
+                String::new()
+            };
             let unit = if event.unit() == "ns" { " ns" } else { "" };
             format!("{:.1}{unit} per call{share}", *value as f64 / calls as f64)
         }

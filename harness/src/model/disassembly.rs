@@ -89,7 +89,8 @@ fn innermost_loop(listing: &str) -> Option<Loop> {
         let Some(position) = target.and_then(|t| labels.iter().rposition(|(l, _)| l == t)) else { continue };
         let body = &lines[labels[position].1..lines.len() - 1];
         // Jumps out of the body would stop the analyser's decoder; straight-line code is what repeats.
-        let text: Vec<String> = body.iter().filter(|l| !l.contains('<')).map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        let text: Vec<String> =
+            body.iter().filter(|l| !l.contains('<')).map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
         let fma = text.iter().filter(|l| is_fma(l)).count();
         if fma > 0 && best.as_ref().is_none_or(|b| fma > b.fma) {
             best = Some(Loop { text: text.join("\n"), fma });

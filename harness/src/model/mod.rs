@@ -57,7 +57,8 @@ impl Tools {
         let chosen = std::env::var_os("LLVM_BIN").map(PathBuf::from);
         let versions = (15..=30).rev().map(|v| PathBuf::from(format!("/usr/lib/llvm-{v}/bin")));
         let folder = chosen.into_iter().chain(versions).find(|d| d.join("llvm-mca").is_file() && d.join("llvm-objdump").is_file());
-        let folder = folder.context("the model needs llvm-mca and llvm-objdump; install llvm-22, or set LLVM_BIN to the folder that holds them")?;
+        let folder =
+            folder.context("the model needs llvm-mca and llvm-objdump; install llvm-22, or set LLVM_BIN to the folder that holds them")?;
         Ok(Tools { objdump: folder.join("llvm-objdump"), mca: folder.join("llvm-mca") })
     }
 }
@@ -68,11 +69,15 @@ impl Tools {
 ///
 /// # Errors
 /// If a tool is missing or fails, or the binary is not of that architecture or holds no kernels.
-pub fn predict(tools: &Tools, machine: &Machine, binary: &Path, wanted: impl Fn(&Meta) -> bool, note: impl Fn(&str)) -> anyhow::Result<Vec<Prediction>> {
-    let metas: Vec<&'static Meta> = registry::all()
-        .map(|e| e.meta)
-        .filter(|m| m.op == Op::Gemm && m.isa.arch() == machine.arch && wanted(m))
-        .collect();
+pub fn predict(
+    tools: &Tools,
+    machine: &Machine,
+    binary: &Path,
+    wanted: impl Fn(&Meta) -> bool,
+    note: impl Fn(&str),
+) -> anyhow::Result<Vec<Prediction>> {
+    let metas: Vec<&'static Meta> =
+        registry::all().map(|e| e.meta).filter(|m| m.op == Op::Gemm && m.isa.arch() == machine.arch && wanted(m)).collect();
     if metas.is_empty() {
         bail!("no gemm kernel for {} fits that selection; 'kiln list' shows all", machine.arch);
     }

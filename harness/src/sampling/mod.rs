@@ -158,7 +158,7 @@ pub fn sample_command(command: &mut Command, options: &Options) -> Result<Profil
     let mut rings = Rings::for_children(options.frequency)?;
     let start = Instant::now();
     let mut child =
-        command.spawn().map_err(|source| SamplingError::Start { program: command.get_program().to_string_lossy().into_owned(), source })?;
+        command.spawn().map_err(|why| SamplingError::Start { program: command.get_program().to_string_lossy().into_owned(), why })?;
     let mut collector = Collector::default();
     let outcome = loop {
         rings.fetch(&mut collector);

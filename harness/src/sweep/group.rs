@@ -85,7 +85,9 @@ impl GroupRun<'_, '_> {
     /// Time of `one` over time of `other`, in pairs; `shares` comparisons share what time is left.
     fn compare(&mut self, one: usize, other: usize, role: &str, shares: usize) -> anyhow::Result<()> {
         let against = self.configs[other].label();
-        let stored = |r: &&Record| r.config == self.configs[one] && matches!(&r.outcome, Outcome::Paired { against: a, role: r, .. } if *a == against && r == role);
+        let stored = |r: &&Record| {
+            r.config == self.configs[one] && matches!(&r.outcome, Outcome::Paired { against: a, role: r, .. } if *a == against && r == role)
+        };
         if self.session.records.iter().any(|r| stored(&r)) {
             return Ok(());
         }

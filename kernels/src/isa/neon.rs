@@ -87,7 +87,7 @@ impl Simd for Neon {
         for line in row.chunks(LINE) {
             // SAFETY: a prefetch reads nothing, faults on nothing, and every AArch64 CPU has it.
             unsafe {
-                core::arch::asm!("prfm pstl1keep, [{}]", in(reg) line.as_ptr(), options(nostack, preserves_flags, readonly));
+                core::arch::asm!("prfm pstl1keep, [{}]", in(reg) line.as_ptr(), options(nostack, preserves_flags, nomem));
             }
         }
     }

@@ -1,0 +1,216 @@
+//! The command line end to end: exit statuses, messages, JSON, and the way from a sweep to a report.
+
+mod common;
+
+use common::{can_time, run};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|e| panic!("not one JSON document ({e}): {text}"))
+}
+
+/// Asserts exit status 2, nothing on stdout, and one line on stderr that says `part`.
+fn refused(dir: &Path, args: &[&str], part: &str) {
+    let (code, out, err) = run(dir, args);
+    assert_eq!((code, out.as_str()), (2, ""), "{args:?}: {err}");
+    assert_eq!(err.lines().count(), 1, "{args:?}: {err}");
+    assert!(err.starts_with("kiln: ") && err.contains(part), "{args:?}: {err}");
+}
+
+#[test]
+fn every_command_has_help_with_examples() {
+    let dir = folder();
+    for command in ["probe", "list", "check", "sweep", "profile", "flame", "bake", "build", "report"] {
+        let (code, out, err) = run(dir.path(), &[command, "--help"]);
+        assert_eq!((code, err.as_str()), (0, ""), "{command}");
+        assert!(out.contains("Examples:") && out.contains(&format!("kiln {command}")), "{command}: {out}");
+    }
+}
+
+#[test]
+fn check_ends_with_the_counts_and_names_the_isas() {
+    let dir = folder();
+    let (code, out, _) = run(dir.path(), &["check", "--op", "rms_norm,f16_to_f32"]);
+    assert_eq!(code, 0, "{out}");
+    let last = out.lines().last().expect("a last line");
+    let words: Vec<&str> = last.split([' ', ',']).filter(|w| !w.is_empty()).collect();
+    assert!(matches!(words.as_slice(), [_, "passed", "0", "failed", _, "skipped"]), "{last}");
+    assert!(out.lines().any(|l| l.starts_with("ISAs ran: scalar")), "{out}");
+    let (code, out, _) = run(dir.path(), &["check", "--op", "f32_to_f16", "--isa", "scalar", "--json"]);
+    let document = json(&out);
+    assert_eq!((code, document["failed"].as_u64()), (0, Some(0)));
+    assert!(document["kernels"].as_array().is_some_and(|k| k.iter().all(|k| k["status"] == "passed")));
+}
+
+#[test]
+fn list_shows_kernels_of_every_architecture() {
+    let dir = folder();
+    let document = json(&run(dir.path(), &["list", "--json"]).1);
+    let isas: BTreeSet<&str> = document["kernels"].as_array().expect("kernels").iter().filter_map(|k| k["isa"].as_str()).collect();
+    assert!(isas.is_superset(&["scalar", "avx2", "avx512", "neon", "sve"].into()), "{isas:?}");
+}
+
+#[test]
+fn bad_input_is_refused_in_one_line() {
+    let dir = folder();
+    let dir = dir.path();
+    refused(dir, &["list", "--op", "conv"], "known are gemm");
+    refused(dir, &["check", "--isa", "mmx"], "known are scalar");
+    refused(dir, &["check", "--format", "q4"], "known are f32");
+    refused(dir, &["list", "--op", "rms_norm", "--format", "f16"], "no kernel");
+    refused(dir, &["frobnicate"], "frobnicate");
+    refused(dir, &["sweep"], "required");
+    refused(dir, &["sweep", "gemm", "--budget", "soon"], "soon");
+    refused(dir, &["bake", "--store", "missing.jsonl", "--cpu", "x", "--profiles", "."], "missing.jsonl");
+    refused(dir, &["report", "--store", "missing.jsonl", "--out", "r"], "missing.jsonl");
+    refused(dir, &["profile", "gemm", "--kernel", "gemm_f32_none"], if can_time() { "unknown kernel" } else { "runs under" });
+    refused(dir, &["build", "--profile", "zen99"], "zen99");
+    assert!(fs::read_dir(dir).expect("a folder").next().is_none(), "something was written");
+}
+
+#[test]
+fn a_sweep_refuses_bad_shapes_threads_and_stores_before_any_work() {
+    if !can_time() {
+        return;
+    }
+    let dir = folder();
+    let dir = dir.path();
+    for (shapes, part) in [
+        ("0", "nothing to measure"),
+        ("12x", "no extent"),
+        ("64x64", "MxNxK"),
+        ("512..256", "smaller number first"),
+        ("model:gpt9", "known are embedded"),
+        ("1048576", "MiB"),
+    ] {
+        refused(dir, &["sweep", "gemm", "--shapes", shapes], part);
+    }
+    refused(dir, &["sweep", "gemm", "--shapes", "64", "--threads", "0"], "threads");
+    refused(dir, &["sweep", "gemm", "--shapes", "64", "--threads", "100000"], "threads");
+    refused(dir, &["sweep", "gemm", "--shapes", "64", "--isa", "avx512", "--format", "f16"], "no kernel");
+    // A store that is a folder, or below a file, cannot be written; root may write anywhere else.
+    refused(dir, &["sweep", "gemm", "--shapes", "64", "--store", "."], "cannot write the store");
+    fs::write(dir.join("file"), "").expect("a file");
+    refused(dir, &["sweep", "gemm", "--shapes", "64", "--store", "file/store.jsonl"], "cannot write the store");
+    let held = fs::OpenOptions::new().append(true).create(true).open(dir.join("held.jsonl")).expect("a store");
+    held.try_lock().expect("held");
+    refused(dir, &["sweep", "gemm", "--shapes", "64", "--store", "held.jsonl"], "in use");
+}
+
+#[test]
+fn a_sweep_resumes_and_survives_a_torn_line() {
+    if !can_time() {
+        return;
+    }
+    let dir = folder();
+    let args = ["sweep", "rms_norm", "--shapes", "4x64,1x100", "--quick", "--store", "s.jsonl", "--json"];
+    let (code, out, err) = run(dir.path(), &args);
+    assert_eq!(code, 0, "{err}");
+    let first = json(&out);
+    let stored = first["stored"].as_u64().expect("a number");
+    assert!(stored > 0 && first["resumed"] == 0 && first["noise_floor"].is_f64(), "{first}");
+    let path = dir.path().join("s.jsonl");
+    let before = fs::read_to_string(&path).expect("a store");
+    assert_eq!(before.lines().count() as u64, stored);
+    for line in before.lines() {
+        let record = json(line);
+        for field in [
+            "schema",
+            "time",
+            "machine",
+            "compiler",
+            "flags",
+            "tier",
+            "kernel",
+            "fingerprint",
+            "shape",
+            "threads",
+            "operands",
+            "page_bytes",
+            "noise_floor",
+        ] {
+            assert!(!record[field].is_null(), "{field} is missing: {line}");
+        }
+    }
+
+    let (code, out, err) = run(dir.path(), &args);
+    assert_eq!((code, json(&out)["stored"].as_u64(), json(&out)["resumed"].as_u64()), (0, Some(0), Some(stored)));
+    assert!(err.contains(&format!("resumed: {stored} results already there")), "{err}");
+
+    // A crash tears the last line; that result alone is measured again, and what is torn stays.
+    let torn = &before[..before.len() - 40];
+    fs::write(&path, torn).expect("written");
+    let (code, out, err) = run(dir.path(), &args);
+    assert_eq!((code, json(&out)["resumed"].as_u64()), (0, Some(stored - 1)));
+    assert!(err.contains("1 line(s) that cannot be read"), "{err}");
+    let after = fs::read_to_string(&path).expect("a store");
+    assert!(after.starts_with(&format!("{torn}\n")), "the torn line was changed");
+    assert!(after[torn.len() + 1..].lines().all(|l| serde_json::from_str::<Value>(l).is_ok()));
+}
+
+#[test]
+fn results_become_a_profile_and_a_page() {
+    if !can_time() {
+        return;
+    }
+    let dir = folder();
+    let sweep = |op: &str, shapes: &str| {
+        let (code, _, err) =
+            run(dir.path(), &["sweep", op, "--shapes", shapes, "--quick", "--blockings", "analytical", "--store", "s.jsonl"]);
+        assert_eq!(code, 0, "{err}");
+    };
+    sweep("gemm", "32,48");
+    sweep("rms_norm", "4x64");
+    let (code, out, err) = run(dir.path(), &["bake", "--store", "s.jsonl", "--cpu", "test-cpu", "--profiles", "profiles", "--json"]);
+    assert_eq!(code, 0, "{err}");
+    let document = json(&out);
+    let choices = document["tuned"]["variant"][0]["choice"].as_array().expect("choices");
+    assert_eq!(choices.len(), 6);
+    let of = |op: &str, class: &str| choices.iter().find(|c| c["op"] == op && c["class"] == class).expect("a choice");
+    assert_eq!(of("gemm", "prefill")["layout"], of("gemm", "decode")["layout"]);
+    assert_eq!(of("gemm", "prefill")["tier"], "measured");
+    assert!(of("gemm", "prefill")["margin_ci"].is_array() && of("gemm", "prefill")["regret"].is_f64());
+    assert_eq!((&of("layer_norm", "row")["tier"], &of("rms_norm", "row")["tier"]), (&Value::from("predicted"), &Value::from("measured")));
+    let profile = dir.path().join("profiles/test-cpu");
+    let (tuned, _) = kiln_profiles::lookup::tuned(&dir.path().join("profiles"), "test-cpu").expect("a profile");
+    let machine = kiln_profiles::lookup::machine(&dir.path().join("profiles"), "test-cpu").expect("a machine");
+    assert!(machine.matches.iter().any(|m| kiln_profiles::cpu::here().is_some_and(|id| m.covers(&id))));
+    let source = kiln_profiles::codegen::Source { tuned, machine: Some(machine) };
+    kiln_profiles::codegen::generate(&[source], std::env::consts::ARCH).expect("it can be baked");
+    let evidence = fs::metadata(profile.join("evidence/results.jsonl")).expect("evidence").len();
+    assert!(evidence > 0 && evidence < 1 << 20);
+
+    let (code, out, err) = run(dir.path(), &["report", "--store", "s.jsonl", "--out", "page", "--no-limits"]);
+    assert_eq!((code, out.trim()), (0, "page/index.html"), "{err}");
+    let page = fs::read_to_string(dir.path().join("page/index.html")).expect("a page");
+    assert!(page.contains("<svg") && page.contains("default"));
+
+    // Results of this machine under another CPU's name would be a lie.
+    fs::create_dir_all(dir.path().join("profiles/other")).expect("a folder");
+    let other = "name='other'\ntitle='Other'\narch='x86_64'\nllvm_cpu='x'\ncaches={l1=1,l2=1,l3=1}\n[[match]]\nvendor='Nobody'\nfamily=1\n";
+    fs::write(dir.path().join("profiles/other/machine.toml"), other).expect("written");
+    refused(dir.path(), &["bake", "--store", "s.jsonl", "--cpu", "other", "--profiles", "profiles"], "not Other");
+    refused(dir.path(), &["bake", "--store", "s.jsonl", "--cpu", "../x", "--profiles", "profiles"], "no name for a profile");
+}
+
+#[test]
+fn a_profile_prints_one_document() {
+    if !can_time() {
+        return;
+    }
+    let dir = folder();
+    let (code, out, err) = run(dir.path(), &["profile", "gemm", "--shapes", "64", "--quick", "--json"]);
+    assert_eq!(code, 0, "{err}");
+    let document = json(&out);
+    let profile = &document["profiles"][0];
+    assert!(profile["median_ns"].as_f64().is_some_and(|ns| ns > 0.0) && profile["fraction_of_peak"].is_f64(), "{profile}");
+    let cycles = &profile["counters"]["cycles"];
+    assert!(cycles["status"] == "counted" || cycles["reason"].is_string() || cycles["status"] == "not_counted", "{cycles}");
+}

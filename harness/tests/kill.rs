@@ -1,0 +1,65 @@
+//! A sweep that is killed at any moment loses no finished result and repeats none.
+
+mod common;
+
+use common::{can_time, kiln, run};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+/// The lines that were finished, as they are, and the records in them.
+fn finished(path: &Path) -> (String, Vec<Value>) {
+    let bytes = fs::read(path).unwrap_or_default();
+    let end = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
+    let text = String::from_utf8(bytes[..end].to_vec()).expect("UTF-8");
+    // A line that a kill tore apart stays in the file, ended by the next run.
+    let records = text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
+    (text, records)
+}
+
+/// What must not occur twice.
+fn keys(records: &[Value]) -> Vec<String> {
+    let fields = ["kernel", "fingerprint", "shape", "threads", "blocking", "packed", "operands", "against", "role"];
+    records.iter().map(|r| fields.map(|f| r[f].to_string()).join(" ")).collect()
+}
+
+#[test]
+fn ten_kills_lose_nothing_and_repeat_nothing() {
+    if !can_time() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let shapes: Vec<String> = (0..30).map(|i| format!("1x{}", 64 + i)).collect();
+    let args = ["sweep", "rms_norm", "--shapes", &shapes.join(","), "--quick", "--strategy", "exhaustive", "--store", "s.jsonl"];
+    let path = dir.path().join("s.jsonl");
+    let mut random = kiln::measure::statistics::Random::new(u64::from(std::process::id()));
+    let mut before = String::new();
+    for turn in 0..10 {
+        let delay = Duration::from_millis(20 + random.below(500) as u64);
+        let mut child = kiln(dir.path(), &args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("kiln runs");
+        std::thread::sleep(delay);
+        child.kill().expect("killed");
+        child.wait().expect("gone");
+        let (text, records) = finished(&path);
+        assert!(text.starts_with(&before), "kill {turn} after {delay:?}: something stored was lost");
+        let keys = keys(&records);
+        assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len(), "kill {turn} after {delay:?}: a result was repeated");
+        before = text;
+    }
+    let (code, _, err) = run(dir.path(), &args);
+    assert_eq!(code, 0, "{err}");
+    let (text, records) = finished(&path);
+    assert!(text.starts_with(&before));
+    let all = keys(&records);
+    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "a result was repeated");
+    let timed: BTreeSet<(String, String)> =
+        records.iter().filter(|r| r["result"] == "timed").map(|r| (r["shape"].to_string(), r["kernel"].to_string())).collect();
+    let kernels: BTreeSet<&String> = timed.iter().map(|t| &t.1).collect();
+    assert_eq!(timed.len(), kernels.len() * shapes.len(), "a candidate was left out");
+    let (code, _, err) = run(dir.path(), &args);
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(finished(&path).0, text, "a finished sweep measured again");
+}
