@@ -56,3 +56,30 @@ extern "C" fn fault(signal: libc::c_int) {
     // SAFETY: _exit may be called in a handler and does not return.
     unsafe { libc::_exit(1) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kiln_kernels::conformance::{Arena, Flush};
+
+    /// Set for the child that is to fault.
+    const CHILD: &str = "KILN_TEST_FAULT";
+
+    #[test]
+    fn a_fault_names_the_kernel_and_exits_with_1() {
+        if std::env::var_os(CHILD).is_some() {
+            watch("bad_kernel", || {
+                let mut buffer = crate::arena::Guarded::default().buffer(3, 0u32, Flush::End);
+                let past = buffer.as_mut_ptr().wrapping_add(3);
+                // SAFETY: not sound on purpose: this address is the guard page, and the fault is what is tested.
+                unsafe { past.write_volatile(1) };
+            });
+        }
+        let program = std::env::current_exe().expect("this test's program");
+        let name = "guard::tests::a_fault_names_the_kernel_and_exits_with_1";
+        let child = std::process::Command::new(program).args(["--exact", name, "--nocapture"]).env(CHILD, "1").output().expect("a child");
+        let message = String::from_utf8_lossy(&child.stderr).into_owned();
+        assert_eq!(child.status.code(), Some(1), "{message}");
+        assert!(message.contains("kiln: bad_kernel touched memory outside of its operands"), "{message}");
+    }
+}

@@ -90,7 +90,7 @@ pub fn verification(v: &check::Verification) -> Verification {
 }
 
 fn rate(problem: &Problem, ns: f64) -> f64 {
-    problem.shape.flops().unwrap_or_else(|| problem.shape.bytes(problem.op)) / ns
+    problem.cost() / ns
 }
 
 /// The median rate of a result and its interval, low end first.

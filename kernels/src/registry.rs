@@ -196,6 +196,15 @@ mod tests {
     }
 
     #[test]
+    fn every_packed_layout_has_a_tile_of_one_row() {
+        let gemm = || all().map(|e| e.meta).filter(|m| m.op == Op::Gemm);
+        for tile in gemm() {
+            let has_partner = gemm().any(|m| m.isa == tile.isa && m.layout == tile.layout && m.param("MR") == Some(1));
+            assert!(has_partner, "weights packed for {} could not be used for one row", tile.name);
+        }
+    }
+
+    #[test]
     fn a_kernel_can_be_made_exactly_where_its_isa_runs() {
         for e in all() {
             assert_eq!((e.make)().is_some(), e.meta.isa.runs_here(), "{}", e.meta.name);

@@ -153,7 +153,9 @@ fn bad_input_is_told_in_one_line() {
     refused(&mut qwen2(&["run", "-p", ""]), "the prompt is empty");
     refused(&mut qwen2(&["run", "-p", "a", "--temp", "-1"]), "temperature is -1");
     refused(&mut qwen2(&["run", "-p", "a", "--top-p", "0"]), "top-p is 0");
-    refused(&mut qwen2(&["run", "-p", "a", "-t", "0"]), "--threads");
+    for threads in ["0", "1000000", "many"] {
+        refused(&mut qwen2(&["run", "-p", "a", "-t", threads]), "--threads");
+    }
     refused(&mut qwen2(&["run", "-p", &"word ".repeat(3000)]), "model's context of 2048");
     refused(&mut qwen2(&["nonsense"]), "nonsense");
     refused(&mut qwen2(&["run", "--nonsense"]), "--nonsense");

@@ -279,6 +279,7 @@ fn lists_of_the_tokenizer() {
     }
     spoilt("only gpt2", |f| f.set("tokenizer.ggml.model", Kv::Str("llama".into())));
     spoilt("only qwen2", |f| f.set("tokenizer.ggml.pre", Kv::Str("default".into())));
+    spoilt("add_bos_token", |f| f.set("tokenizer.ggml.add_bos_token", Kv::Raw(7, vec![1])));
     // A vocabulary of another size than the embedding's.
     spoilt("hyperparameters demand", |f| {
         let values = vec![0.0; 100 * HIDDEN as usize];

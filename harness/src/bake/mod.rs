@@ -29,7 +29,7 @@ pub struct Options<'a> {
     pub store: &'a Path,
     /// The folder of all profiles.
     pub root: &'a Path,
-    /// Threads whose results count; `None`: the most that were measured.
+    /// Threads whose results count; `None`: for each choice the most that were measured.
     pub threads: Option<usize>,
 }
 
@@ -76,14 +76,11 @@ pub fn bake(options: &Options) -> anyhow::Result<Baked> {
     }
     ensure!(!records.is_empty(), "{} has no result of this machine and these kernels: run kiln sweep first", options.store.display());
     let profile = cpu_profile(options, &machine)?;
-    let threads = match options.threads {
-        Some(threads) => threads,
-        None => records.iter().map(|r| r.config.threads).max().unwrap_or(1),
-    };
-    let mine: Vec<&Record> = records.iter().filter(|r| r.config.threads == threads).collect();
-    ensure!(!mine.is_empty(), "{} has no result with {threads} threads", options.store.display());
-
-    let choices = choices(&mine, threads, &mut notes)?;
+    let mine: Vec<&Record> = records.iter().filter(|r| options.threads.is_none_or(|t| r.config.threads == t)).collect();
+    if let Some(threads) = options.threads {
+        ensure!(!mine.is_empty(), "{} has no result with {threads} threads", options.store.display());
+    }
+    let choices = choices(&mine, &mut notes)?;
     let isas: BTreeSet<String> =
         choices.iter().map(|c| by_name(&c.kernel).map(|e| e.meta.isa.name().to_owned())).collect::<Result<_, _>>()?;
     let tuned = Tuned {
@@ -142,24 +139,26 @@ fn write_profile(options: &Options, profile: &CpuProfile) -> anyhow::Result<()> 
     std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn choices(records: &[&Record], threads: usize, notes: &mut Vec<String>) -> anyhow::Result<Vec<Choice>> {
-    let prefill = one(records, Op::Gemm, Class::Prefill, threads, None, notes)?;
+fn choices(records: &[&Record], notes: &mut Vec<String>) -> anyhow::Result<Vec<Choice>> {
+    let prefill = one(records, Op::Gemm, Class::Prefill, None, notes)?;
     let layout = prefill.layout.clone();
     let mut all = Vec::new();
     for (op, class) in CHOICES {
         let layout = (op == Op::Gemm).then_some(layout.as_str());
         all.push(match class {
             Class::Prefill => prefill.clone(),
-            _ => one(records, op, class, threads, layout, notes)?,
+            _ => one(records, op, class, layout, notes)?,
         });
     }
     Ok(all)
 }
 
 /// The choice for an operation and class among kernels of a packed layout, if one is given.
-fn one(records: &[&Record], op: Op, class: Class, threads: usize, layout: Option<&str>, notes: &mut Vec<String>) -> anyhow::Result<Choice> {
+fn one(records: &[&Record], op: Op, class: Class, layout: Option<&str>, notes: &mut Vec<String>) -> anyhow::Result<Choice> {
     let of_class = |r: &&Record| r.config.op == op.name() && r.config.shape.class() == class;
     let mut mine: Vec<&Record> = records.iter().copied().filter(of_class).collect();
+    let threads = mine.iter().map(|r| r.config.threads).max().unwrap_or(1);
+    mine.retain(|r| r.config.threads == threads);
     // Weights come packed in the engine, and are cold when a single row meets them.
     if mine.iter().any(|r| r.config.packed) {
         mine.retain(|r| r.config.packed);
@@ -178,7 +177,7 @@ fn one(records: &[&Record], op: Op, class: Class, threads: usize, layout: Option
             Ok(choice)
         }
         None => {
-            notes.push(format!("{op} ({}) was not measured: it keeps a choice that nobody measured", class.name()));
+            notes.push(format!("{op} ({}) was not measured: it keeps the generic profile's choice", class.name()));
             unmeasured(op, class, threads, layout)
         }
     }
@@ -190,7 +189,7 @@ fn cost_of_layout(records: &[&Record], chosen: &Chosen) -> Option<f64> {
     if free.way.0 == chosen.way.0 {
         return None;
     }
-    let (both, _) = (choose(records, &|k| k == free.way.0 || k == chosen.way.0)?, ());
+    let both = choose(records, &|k| k == free.way.0 || k == chosen.way.0)?;
     let margin = both.margin.filter(|_| both.way.0 == free.way.0)?;
     (margin.value > 1.0 + ranking::BAND).then_some(1.0 / margin.value)
 }

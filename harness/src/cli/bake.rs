@@ -15,7 +15,7 @@ pub struct Args {
     /// Name of the profile; a new one is recognised by this machine's identity from then on
     #[arg(long)]
     cpu: String,
-    /// Threads whose results count [default: the most that were measured]
+    /// Threads whose results count [default: for each choice the most that were measured]
     #[arg(long)]
     threads: Option<usize>,
     /// Folder of the profiles [default: that of the checkout]

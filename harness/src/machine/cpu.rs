@@ -1,20 +1,52 @@
 //! The CPU's name and which of its instructions the operating system lets us use. Its identity
-//! (vendor, family, model; or implementer, part, variant) is `kiln_profiles::cpu`'s matter.
+//! (vendor, family, model; or implementer, part, variant) is `kiln_profiles::cpu`'s matter; here it only
+//! gets one more source.
 //!
 //! Nothing here reads a clock or a frequency.
 
+use kiln_profiles::cpu::{self, CpuId};
 use std::path::Path;
+
+/// This CPU's identity. `sys` and `proc` are where sysfs and procfs are mounted. `None`: it is not told.
+pub fn identify(sys: &Path, proc: &Path) -> Option<CpuId> {
+    cpu::identify(sys, proc).or_else(from_register)
+}
+
+/// MIDR_EL1 itself, which Linux (and user-mode emulators) lets programs read where it says so. It is the
+/// last resort: on machines with unlike cores it tells of whichever core this happens to run on.
+#[cfg(target_arch = "aarch64")]
+fn from_register() -> Option<CpuId> {
+    const HWCAP_CPUID: usize = 1 << 11;
+    if rustix::param::linux_hwcap().0 & HWCAP_CPUID == 0 {
+        return None;
+    }
+    let midr: u64;
+    // SAFETY: the kernel announces by HWCAP_CPUID that it emulates reads of this register for programs;
+    // the instruction touches no memory, no stack and no flags.
+    unsafe { std::arch::asm!("mrs {}, midr_el1", out(reg) midr, options(nomem, nostack, preserves_flags)) };
+    Some(CpuId::from_midr(midr))
+}
+
+/// Only Arm has such a register.
+#[cfg(not(target_arch = "aarch64"))]
+fn from_register() -> Option<CpuId> {
+    None
+}
 
 /// The first value of `key` in a text of the form of `/proc/cpuinfo`.
 fn cpuinfo_field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     text.lines().filter_map(|line| line.split_once(':')).find(|(k, _)| k.trim() == key).map(|(_, v)| v.trim())
 }
 
-/// The name the vendor gave it: `AMD EPYC 7763 64-Core Processor`. Arm cores have none.
-pub fn brand(proc: &Path) -> Option<String> {
+/// The name the vendor gave it: `AMD EPYC 7763 64-Core Processor`. Arm cores have none. When `emulated`,
+/// `/proc/cpuinfo` may be the host's and is not asked.
+pub fn brand(proc: &Path, emulated: bool) -> Option<String> {
     #[cfg(target_arch = "x86_64")]
     if let Some(brand) = super::cpuid::brand() {
         return Some(brand);
+    }
+    if emulated {
+        return None;
     }
     let text = std::fs::read_to_string(proc.join("cpuinfo")).ok()?;
     cpuinfo_field(&text, "model name").filter(|name| !name.is_empty()).map(str::to_owned)

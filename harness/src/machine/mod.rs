@@ -14,7 +14,7 @@ pub mod peak;
 pub mod system;
 pub mod timing;
 
-use kiln_profiles::cpu::{CpuId, identify};
+use kiln_profiles::cpu::CpuId;
 use kiln_profiles::lookup;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -48,13 +48,13 @@ impl Machine {
 
     fn detect_in(sys: &Path, proc: &Path) -> Machine {
         let system = system::system(sys, proc);
-        let cpu = identify(sys, proc);
+        let cpu = cpu::identify(sys, proc);
         let mut machine = Machine {
             key: String::new(),
             // Profiles that cannot be read are another command's error; here the CPU is then not known.
             profile: cpu.as_ref().and_then(|id| lookup::recognise(lookup::default_root(), id).ok()?).map(|known| known.name),
             cpu,
-            brand: cpu::brand(proc),
+            brand: cpu::brand(proc, system.emulator.is_some()),
             features: cpu::features(),
             sve_bytes: cpu::sve_bytes(),
             // Under a user-mode emulator sysfs tells of the host's caches, which nothing emulated has.
@@ -154,17 +154,17 @@ mod tests {
     #[test]
     fn the_key_has_nothing_of_clock_kernel_or_memory() {
         let mut machine = Machine::detect();
-        let before = machine.make_key();
+        (machine.sve_bytes, machine.system.emulator) = (None, None);
+        let plain = machine.make_key();
         machine.system.kernel = Some("99.9".into());
         machine.system.governor = Some("powersave".into());
         machine.system.memory.total = Some(1);
         machine.system.cores.usable += 1;
-        assert_eq!(machine.make_key(), before);
+        assert_eq!(machine.make_key(), plain);
         machine.sve_bytes = Some(32);
-        assert_eq!(
-            machine.make_key(),
-            format!("{}/vl32{}", before.trim_end_matches("/emulated"), &before[before.trim_end_matches("/emulated").len()..])
-        );
+        assert_eq!(machine.make_key(), format!("{plain}/vl32"));
+        machine.system.emulator = Some("an emulator".into());
+        assert_eq!(machine.make_key(), format!("{plain}/vl32/emulated"));
     }
 
     #[test]

@@ -221,8 +221,10 @@ fn over(start: Instant, options: &Options) -> bool {
 
 /// The threads of a process by its folder in `/proc`; empty once it has ended.
 fn threads_of(folder: &Path) -> Vec<i32> {
-    // A process that has ended but was not waited for still has a folder, and no memory.
-    if std::fs::read_to_string(folder.join("maps")).is_ok_and(|maps| maps.is_empty()) {
+    // A process that has ended but was not waited for still has a folder; its state, the first field
+    // after the name in parentheses, is Z or X.
+    let stat = std::fs::read_to_string(folder.join("stat")).unwrap_or_default();
+    if stat.rsplit(')').next().is_none_or(|rest| rest.trim_start().is_empty() || rest.trim_start().starts_with(['Z', 'X'])) {
         return Vec::new();
     }
     let Ok(entries) = std::fs::read_dir(folder.join("task")) else { return Vec::new() };

@@ -53,6 +53,13 @@ pub struct Problem {
     pub operands: Temperature,
 }
 
+impl Problem {
+    /// Something that grows with the time of a call: operations, or bytes where none are counted.
+    pub fn cost(&self) -> f64 {
+        self.shape.flops().unwrap_or_else(|| self.shape.bytes(self.op))
+    }
+}
+
 /// One way to solve a problem.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate {
@@ -64,6 +71,8 @@ pub struct Candidate {
     pub tile: (usize, usize),
     /// Its blocking, for matrix products.
     pub blocking: Option<Blocking>,
+    /// Its blocking is not the one computed from cache sizes.
+    pub varied: bool,
     /// Whether it is what an untuned build would run.
     pub default: bool,
 }
@@ -169,7 +178,8 @@ pub fn all_candidates(
             all.extend(with_blockings(entry, kernel, problem.shape, blockings, caches, entry.meta.name == default.kernel));
         }
     }
-    all.sort_by_key(|c| !c.default);
+    // Should time run out, every kernel has been tried with the blocking that was computed for it.
+    all.sort_by_key(|c| (!c.default, c.varied));
     anyhow::ensure!(!all.is_empty(), "no kernel for {} at {} runs on this CPU", problem.op, problem.shape);
     Ok(all)
 }
@@ -182,7 +192,7 @@ fn padding(kernel: &Kernel, shape: Shape) -> f64 {
 
 fn with_blockings(entry: &'static Entry, kernel: Kernel, shape: Shape, which: Blockings, caches: Caches, default: bool) -> Vec<Candidate> {
     let Kernel::Gemm(gemm) = kernel else {
-        return vec![Candidate { entry, kernel, tile: (0, 0), blocking: None, default }];
+        return vec![Candidate { entry, kernel, tile: (0, 0), blocking: None, varied: false, default }];
     };
     let tile = (gemm.mr(), gemm.nr());
     let base = analytical(&gemm, caches);
@@ -199,7 +209,7 @@ fn with_blockings(entry: &'static Entry, kernel: Kernel, shape: Shape, which: Bl
         let comes_to = effective(blocking.into(), shape, tile);
         if !seen.contains(&comes_to) {
             seen.push(comes_to);
-            out.push(Candidate { entry, kernel, tile, blocking: Some(blocking), default: default && blocking == base });
+            out.push(Candidate { entry, kernel, tile, blocking: Some(blocking), varied: blocking != base, default: default && blocking == base });
         }
     }
     out

@@ -102,6 +102,8 @@ impl Options {
                 groups.push(Group { problem, candidates });
             }
         }
+        // Small problems first: what they leave of their share of the budget goes to the large ones.
+        groups.sort_by(|a, b| a.problem.cost().total_cmp(&b.problem.cost()));
         Ok((groups, all_pruned))
     }
 }

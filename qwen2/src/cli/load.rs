@@ -1,6 +1,5 @@
 //! Options that name a model, and loading it.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use qwen2::gguf::Gguf;
@@ -22,8 +21,8 @@ pub(super) struct FileArgs {
 #[derive(Debug, clap::Args)]
 pub(super) struct ComputeArgs {
     /// Threads [default: one per physical core]
-    #[arg(short, long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
     /// Profile to use, of those in this binary [default: the best this CPU can run]
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
@@ -72,6 +71,6 @@ impl ComputeArgs {
 
     /// The number of threads.
     pub(super) fn threads(&self) -> usize {
-        self.threads.map_or_else(threads::physical_cores, NonZeroUsize::get)
+        self.threads.map_or_else(threads::physical_cores, usize::from)
     }
 }

@@ -53,6 +53,9 @@ impl Tokenizer {
             "qwen2" => {}
             other => return Err(bad(format!("tokenizer.ggml.pre is '{}', only qwen2 is supported", shown(other)))),
         }
+        if file.get("tokenizer.ggml.add_bos_token") == Some(&Value::Bool(true)) {
+            return Err(bad("tokenizer.ggml.add_bos_token is set, but Qwen2 texts have no token at their start".to_owned()));
+        }
         let tokens = file.take_strings("tokenizer.ggml.tokens")?;
         let types = take_types(file, tokens.len())?;
         let merges = file.take_strings("tokenizer.ggml.merges")?;
