@@ -89,12 +89,15 @@ pub fn verification(v: &check::Verification) -> Verification {
     Verification { rows: v.isas_ran.iter().chain(&v.isas_skipped).map(row).collect(), failures: v.failures().collect() }
 }
 
+/// A median rate and its interval, low end first.
+type Rate = (f64, (f64, f64));
+
 fn rate(problem: &Problem, ns: f64) -> f64 {
     problem.cost() / ns
 }
 
-/// The median rate of a result and its interval, low end first.
-fn rates(problem: &Problem, record: &Record) -> Option<(f64, (f64, f64))> {
+/// The rate of a result.
+fn rates(problem: &Problem, record: &Record) -> Option<Rate> {
     let (median, (low, high)) = record.median_ns()?;
     Some((rate(problem, median), (rate(problem, high), rate(problem, low))))
 }
@@ -107,7 +110,7 @@ fn gflops(standings: &[Standing], limits: Option<&Limits>) -> Vec<GflopsPlot> {
         groups.entry((s.problem.threads, s.problem.packed, s.problem.operands)).or_default().push(s);
     }
     let plot = |((threads, packed, operands), group): ((usize, bool, Temperature), Vec<&Standing>)| {
-        let series = |label: &str, of: &dyn Fn(&Standing) -> Option<(f64, (f64, f64))>| Series {
+        let series = |label: &str, of: &dyn Fn(&Standing) -> Option<Rate>| Series {
             label: label.into(),
             points: group
                 .iter()

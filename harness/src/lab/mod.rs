@@ -56,7 +56,7 @@ impl Options {
     /// Ten minutes or so on two cores, builds included.
     pub fn quick(out: PathBuf) -> Options {
         Options {
-            shapes: "256..1024,model:embedded",
+            shapes: "model:embedded,256..1024",
             gemm_budget: Duration::from_secs(150),
             row_budget: Duration::from_secs(10),
             effort: Effort::QUICK,
@@ -68,7 +68,7 @@ impl Options {
     /// An hour or so.
     pub fn full(out: PathBuf) -> Options {
         Options {
-            shapes: "256..4096,model:embedded,model:qwen2.5-0.5b",
+            shapes: "model:embedded,model:qwen2.5-0.5b,256..4096",
             gemm_budget: Duration::from_secs(2400),
             row_budget: Duration::from_secs(120),
             effort: Effort::FULL,
@@ -214,12 +214,26 @@ fn counters(machine: &Machine, standings: &[Standing]) -> anyhow::Result<Vec<Cou
     let (candidates, _) = space::candidates(&standing.problem, &entries, Blockings::Near, space::caches(machine))?;
     let roof = Roof::measure(machine);
     let mut all = Vec::new();
-    for record in standing.default.into_iter().chain([standing.winner]) {
+    let default = standing.default.filter(|d| d.config != standing.winner.config);
+    for record in default.into_iter().chain([standing.winner]) {
         let Some(candidate) = candidates.iter().find(|c| Config::new(&standing.problem, c) == record.config) else { continue };
         let profile = profile::run(&standing.problem, candidate, machine, sweep::room(machine), &roof, &Effort::QUICK)?;
-        all.extend(profile.page_counters());
+        all.extend(fold_missing(profile.page_counters()));
     }
     Ok(all)
+}
+
+/// The counters that there are, and those that there are not on one line for each source.
+fn fold_missing(counters: Vec<Counter>) -> Vec<Counter> {
+    let mut folded: Vec<Counter> = Vec::new();
+    for counter in counters {
+        let same = |c: &&mut Counter| c.value.is_none() && c.what == counter.what && c.source == counter.source;
+        match folded.iter_mut().find(same) {
+            Some(other) if counter.value.is_none() => other.name = format!("{}, {}", other.name, counter.name),
+            _ => folded.push(counter),
+        }
+    }
+    folded
 }
 
 fn bake_winners(options: &Options, machine: &Machine) -> anyhow::Result<Baked> {

@@ -76,7 +76,8 @@ fn innermost_loop(listing: &str) -> Option<Loop> {
     let mut lines: Vec<String> = Vec::new();
     let mut best: Option<Loop> = None;
     for line in listing.lines() {
-        let line = line.split('#').next().unwrap_or(line).split("//").next().unwrap_or(line).trim();
+        // Comments; an Arm immediate also starts with '#', but no space follows it.
+        let line = line.split("# ").next().unwrap_or(line).split("//").next().unwrap_or(line).trim();
         if let Some(label) = line.strip_prefix('<').and_then(|l| l.strip_suffix(">:")) {
             labels.push((label.to_owned(), lines.len()));
             continue;
@@ -117,5 +118,7 @@ mod tests {
         let found = innermost_loop(listing).unwrap();
         assert_eq!(found, Loop { text: "vfmadd231ps ymm0, ymm1, ymm2\nvfmadd231ps ymm3, ymm1, ymm2".into(), fma: 2 });
         assert_eq!(innermost_loop("<L0>:\n\tadd x0, x0, #1\n\tb.ne <L0>\n"), None);
+        let arm = innermost_loop("<L0>:\n\tldr q0, [x1, #16]\n\tfmla v1.4s, v0.4s, v2.s[0]\n\tb.ne <L0>\n").unwrap();
+        assert_eq!(arm.text, "ldr q0, [x1, #16]\nfmla v1.4s, v0.4s, v2.s[0]");
     }
 }

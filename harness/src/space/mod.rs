@@ -209,7 +209,14 @@ fn with_blockings(entry: &'static Entry, kernel: Kernel, shape: Shape, which: Bl
         let comes_to = effective(blocking.into(), shape, tile);
         if !seen.contains(&comes_to) {
             seen.push(comes_to);
-            out.push(Candidate { entry, kernel, tile, blocking: Some(blocking), varied: blocking != base, default: default && blocking == base });
+            out.push(Candidate {
+                entry,
+                kernel,
+                tile,
+                blocking: Some(blocking),
+                varied: blocking != base,
+                default: default && blocking == base,
+            });
         }
     }
     out
