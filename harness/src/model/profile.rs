@@ -10,7 +10,8 @@ use kiln_profiles::schema::{Choice, Class, SCHEMA, Tier, Tuned, Variant};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Predictions within this share of the best count as equal; then the fixed order decides.
+/// Predictions within this share of the best count as equal; then what one row makes of the packed
+/// layout decides, and then a fixed order.
 const TIE_BAND: f64 = 0.02;
 
 /// The profile of `machine` from predictions of its GEMM kernels.
@@ -20,8 +21,12 @@ const TIE_BAND: f64 = 0.02;
 /// kernels from.
 pub fn predicted_profile(root: &Path, machine: &Machine, predictions: &[Prediction], created: String) -> anyhow::Result<Tuned> {
     let (generic, _) = lookup::tuned(root, &lookup::generic(&machine.arch))?;
-    let prefill = choice(machine, predictions, Class::Prefill, |_| true)?;
-    let decode = choice(machine, predictions, Class::Decode, |m| m.layout == prefill.layout)?;
+    let one_row = |layout: &str| {
+        let rates = predictions.iter().filter(|p| meta(p.kernel).is_some_and(|m| m.layout == layout && m.param("MR") == Some(1)));
+        rates.map(|p| p.mac_per_cycle).fold(0.0, f64::max)
+    };
+    let prefill = choice(machine, predictions, Class::Prefill, |m| one_row(m.layout) > 0.0, |m| one_row(m.layout))?;
+    let decode = choice(machine, predictions, Class::Decode, |m| m.layout == prefill.layout, |_| 0.0)?;
     let isa = prefill.rust_type.clone();
     // Row kernels are not modelled yet: those of the generic variant nearest to the winner's ISA.
     let variant = generic.variants.iter().find(|v| v.choices.iter().any(|c| same_isa(&c.rust_type, &isa))).or(generic.variants.last());
@@ -40,7 +45,14 @@ pub fn predicted_profile(root: &Path, machine: &Machine, predictions: &[Predicti
     })
 }
 
-fn choice(machine: &Machine, predictions: &[Prediction], class: Class, fits: impl Fn(&Meta) -> bool) -> anyhow::Result<Choice> {
+/// The winner of a class among the kernels that fit; `worth` decides between those in the tie band.
+fn choice(
+    machine: &Machine,
+    predictions: &[Prediction],
+    class: Class,
+    fits: impl Fn(&Meta) -> bool,
+    worth: impl Fn(&Meta) -> f64,
+) -> anyhow::Result<Choice> {
     let mut candidates: Vec<(&Prediction, &'static Meta)> = predictions
         .iter()
         .filter_map(|p| meta(p.kernel).map(|m| (p, m)))
@@ -48,8 +60,8 @@ fn choice(machine: &Machine, predictions: &[Prediction], class: Class, fits: imp
         .collect();
     let best = candidates.iter().map(|(p, _)| p.mac_per_cycle).fold(0.0, f64::max);
     candidates.sort_by(|(a, m), (b, n)| {
-        let tied = |p: &Prediction| p.mac_per_cycle < best * (1.0 - TIE_BAND);
-        tied(a).cmp(&tied(b)).then_with(|| key(m).cmp(&key(n)))
+        let behind = |p: &Prediction| p.mac_per_cycle < best * (1.0 - TIE_BAND);
+        behind(a).cmp(&behind(b)).then_with(|| worth(n).total_cmp(&worth(m))).then_with(|| key(m).cmp(&key(n)))
     });
     let (winner, meta) = *candidates.first().with_context(|| format!("no kernel for {} was predicted", class.name()))?;
     let runner_up = candidates.get(1).map(|(p, _)| *p);
@@ -71,7 +83,7 @@ fn choice(machine: &Machine, predictions: &[Prediction], class: Class, fits: imp
         regret: None,
         tier: Tier::Predicted,
         note: format!(
-            "llvm-mca: {:.2} fma per cycle, {:.0} % of the pipe limit, bound by {}; within 2 % the order is tile area, ISA, unroll",
+            "llvm-mca: {:.2} fma per cycle, {:.0} % of the pipe limit, bound by {}; within 2 % the order is speed of one row, tile area, ISA, unroll",
             winner.fma_per_cycle,
             100.0 * winner.share_of_limit,
             winner.limit
