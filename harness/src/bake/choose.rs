@@ -50,12 +50,9 @@ pub(super) fn choose<'a>(records: &[&'a Record], allowed: &dyn Fn(&str) -> bool)
         }
     }
     let ways: BTreeSet<Way> = class.shapes.values().flatten().map(|r| way(r)).collect();
-    // Only candidates that were measured at as many shapes as any can be compared.
-    let coverage = |w: &Way| class.shapes.keys().filter(|s| class.at(**s, w).is_some()).copied().collect::<Vec<_>>();
     let default = class.shapes.values().flatten().find(|r| r.default).map(|r| way(r));
-    let shapes = default.iter().chain(&ways).map(coverage).max_by_key(Vec::len)?;
+    let shapes = class.well_covered(&ways);
     let ways: Vec<Way> = ways.into_iter().filter(|w| shapes.iter().all(|s| class.at(*s, w).is_some())).collect();
-
     let best = class.best(&ways, &shapes)?;
     let default = default.filter(|d| ways.contains(d));
     let gain = default.as_ref().filter(|d| **d != best).and_then(|d| class.ratio(d, &best, &shapes));
@@ -94,6 +91,14 @@ impl<'a> Class<'a> {
 
     fn time(&self, shape: Shape, way: &Way) -> Option<f64> {
         self.at(shape, way)?.median_ns().map(|m| m.0)
+    }
+
+    /// The shapes at which candidates can be compared: those where at least half as many were measured
+    /// as at any. A shape that time did not suffice for must not decide by whom it lacks.
+    fn well_covered(&self, ways: &BTreeSet<Way>) -> Vec<Shape> {
+        let count = |shape: Shape| ways.iter().filter(|w| self.at(shape, w).is_some()).count();
+        let most = self.shapes.keys().map(|s| count(*s)).max().unwrap_or(0);
+        self.shapes.keys().copied().filter(|s| 2 * count(*s) >= most).collect()
     }
 
     /// Mean of the logarithms of the time over the best one's, over shapes.
@@ -196,6 +201,16 @@ mod tests {
     fn candidates_without_all_shapes_do_not_win() {
         let records = [record("a", "8x8x8", &[10.0]), record("a", "9x9x9", &[10.0]), record("b", "8x8x8", &[1.0])];
         assert_eq!(all(&records).way.0, "a");
+    }
+
+    #[test]
+    fn a_shape_that_time_did_not_suffice_for_does_not_count() {
+        let mut records = vec![record("d", "8x8x8", &[10.0])];
+        for (name, ns) in [("a", 4.0), ("b", 6.0), ("c", 7.0), ("d", 10.0)] {
+            records.push(record(name, "9x9x9", &[ns]));
+        }
+        let chosen = all(&records);
+        assert_eq!((chosen.way.0.as_str(), chosen.shapes.len()), ("a", 1));
     }
 
     #[test]

@@ -37,7 +37,6 @@ const FEWEST_PAIRS: usize = 6;
 impl GroupRun<'_, '_> {
     /// Measures what the store does not hold yet of a problem, within about `time`.
     pub(super) fn measure_missing(session: &mut Session, group: &Group, time: Option<Duration>) -> anyhow::Result<()> {
-        let began = Instant::now();
         let configs: Vec<Config> = group.candidates.iter().map(|c| Config::new(&group.problem, c)).collect();
         let known = known(&session.records, &configs);
         session.progress.at(format!("{} {}", group.problem.op, group.problem.shape));
@@ -46,6 +45,8 @@ impl GroupRun<'_, '_> {
             return Ok(());
         }
         session.noise(group)?;
+        // The noise floor is the session's: this problem's time begins after it.
+        let began = Instant::now();
         let seed = (session.records.len() as u64) << 8 | group.problem.threads as u64;
         let mut run = GroupRun {
             operands: Operands::new(&group.problem, session.room, seed)?,
