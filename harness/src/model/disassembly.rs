@@ -97,7 +97,7 @@ fn innermost_loop(listing: &str) -> Option<Loop> {
             best = Some(Loop { text: text.join("\n"), fma });
         }
         // Whatever encloses this loop is not an inner one.
-        labels.truncate(position);
+        labels.clear();
     }
     best
 }
