@@ -1,7 +1,7 @@
 //! Static prediction: what a kernel's inner loop costs on a CPU that need not be here.
 //!
-//! The loop is taken from a binary that was really built ([`disassembly`]) and given to llvm-mca for
-//! the CPU asked for ([`mca`]). A prediction covers the inner loop with its loads, from L1: no
+//! The loop is taken from a binary that was really built and given to llvm-mca for
+//! the CPU asked for. A prediction covers the inner loop with its loads, from L1: no
 //! packing, no edges, no cache misses. Its tier is always `predicted`; nothing here is timed.
 
 mod disassembly;
