@@ -89,7 +89,8 @@ pub fn bake(options: &Options) -> anyhow::Result<Baked> {
         arch: profile.arch.clone(),
         tier: choices.iter().map(|c| c.tier).max().unwrap_or(Tier::Predicted),
         machine: machine.key().to_owned(),
-        compiler: format!("{}, {}", env!("KILN_COMPILER"), env!("KILN_FLAGS")),
+        // That of the measured kernels, which need not be that of this binary.
+        compiler: mine.last().map(|r| format!("{}, {}", r.compiler, r.flags)).unwrap_or_default(),
         created: store::now(),
         variants: vec![Variant { isas: isas.into_iter().collect(), choices }],
     };
