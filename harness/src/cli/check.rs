@@ -3,6 +3,7 @@
 use super::{emit, emit_json};
 use crate::check::{self, Verification};
 use crate::filter::Filter;
+use crate::machine::cpu::sve_bytes;
 
 /// Verifies every kernel that runs here against its oracle.
 ///
@@ -41,6 +42,9 @@ fn text(v: &Verification) -> String {
             (passed, failed, 0) => format!("{isa}: {passed} passed, {failed} failed"),
             (.., skipped) => format!("{isa}: {skipped} skipped, this CPU does not have it"),
         });
+    }
+    if let Some(bytes) = sve_bytes() {
+        lines.push(format!("SVE vectors: {} bits", 8 * bytes));
     }
     lines.push(format!("ISAs ran: {}", list(&v.isas_ran)));
     if !v.isas_skipped.is_empty() {
