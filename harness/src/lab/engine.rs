@@ -69,13 +69,13 @@ impl Engine {
         })
     }
 
-    /// Samples the engine while it generates.
+    /// Samples the engine while it generates, several times over so that there are enough samples.
     ///
     /// # Errors
     /// If sampling is not permitted or the engine cannot be started.
-    pub fn sample(&self, prompt: &str, tokens: usize) -> anyhow::Result<Profile> {
+    pub fn sample(&self, tokens: usize) -> anyhow::Result<Profile> {
         let mut command = Command::new(&self.binary);
-        command.args(["run", "-p", prompt, "-n", &tokens.to_string(), "--temp", "0.8", "--seed", "1"]);
+        command.args(["bench", "-p", "0", "-n", &tokens.to_string(), "-r", "6"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Ok(sampling::sample_command(&mut command, &sampling::Options::default())?)
     }

@@ -248,7 +248,7 @@ fn bake_winners(options: &Options, machine: &Machine) -> anyhow::Result<Baked> {
 
 /// The flame graph of a generation that is long enough for some hundred samples.
 fn flame(engine: &Engine, out: &Path) -> anyhow::Result<Flame> {
-    let profile = engine.sample(PROMPT, 1500)?;
+    let profile = engine.sample(256)?;
     anyhow::ensure!(profile.samples > 0, "the generation was too short for a sample");
     let flame = Flame {
         title: "a Qwen2 generation with the winners".into(),
