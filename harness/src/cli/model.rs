@@ -69,8 +69,10 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
         },
     )?;
     drop(progress);
+    // Another binary does not say what it was compiled with.
+    let compiler = if args.binary.is_none() { crate::provenance::COMPILER } else { "not known: predicted from a binary that was given" };
     let baked = if args.bake {
-        let tuned = model::predicted_profile(root, &machine, &predictions, crate::store::now())?;
+        let tuned = model::predicted_profile(root, &machine, &predictions, compiler, crate::store::now())?;
         Some(lookup::write_tuned(root, &tuned)?)
     } else {
         None

@@ -19,7 +19,13 @@ const TIE_BAND: f64 = 0.02;
 /// # Errors
 /// If the predictions lack a class, or the architecture has no generic profile to take the row
 /// kernels from.
-pub fn predicted_profile(root: &Path, machine: &Machine, predictions: &[Prediction], created: String) -> anyhow::Result<Tuned> {
+pub fn predicted_profile(
+    root: &Path,
+    machine: &Machine,
+    predictions: &[Prediction],
+    compiler: &str,
+    created: String,
+) -> anyhow::Result<Tuned> {
     let (generic, _) = lookup::tuned(root, &lookup::generic(&machine.arch))?;
     let one_row = |layout: &str| {
         let rates = predictions.iter().filter(|p| meta(p.kernel).is_some_and(|m| m.layout == layout && m.param("MR") == Some(1)));
@@ -39,7 +45,7 @@ pub fn predicted_profile(root: &Path, machine: &Machine, predictions: &[Predicti
         arch: machine.arch.clone(),
         tier: Tier::Predicted,
         machine: String::new(),
-        compiler: crate::provenance::COMPILER.into(),
+        compiler: compiler.into(),
         created,
         variants: vec![Variant { isas: isas.into_iter().map(str::to_owned).collect(), choices }],
     })
