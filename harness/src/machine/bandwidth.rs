@@ -1,12 +1,13 @@
 //! How fast memory can be read, written and copied, at each level of the caches and beyond them.
 //!
-//! Reading sums 64-bit words with exclusive-or, writing fills, copying moves one half of a buffer to
+//! Reading folds vectors with exclusive-or, writing fills, copying moves one half of a buffer to
 //! the other. Counted are the bytes a program asks for: a copied byte counts twice (read and written),
 //! and a store's hidden read of the line it lands in does not count. Buffers sit on huge pages where
 //! the system gives them, each thread has its own, and it touches it first.
 
 use super::Machine;
 use super::timing::{Figure, Plan, rate};
+use kiln_kernels::isa::stream;
 use serde::{Deserialize, Serialize};
 use std::hint::black_box;
 
@@ -60,8 +61,9 @@ struct Level {
     bytes_per_thread: usize,
 }
 
-/// Sizes buffers: half of a cache (divided among the threads that share it) keeps it from spilling; at
-/// least four times the last cache, but no more than a quarter of usable memory, is 'memory'.
+/// Sizes buffers: half of a private cache keeps it from spilling, a quarter of a shared one (divided among
+/// the threads) leaves room for neighbours that we do not see; at least four times the last cache, but no
+/// more than a quarter of usable memory, is 'memory'.
 fn levels(machine: &Machine, threads: usize) -> Vec<Level> {
     const ROUND: u64 = 4096;
     let mut found: Vec<Level> = Vec::new();
@@ -69,7 +71,8 @@ fn levels(machine: &Machine, threads: usize) -> Vec<Level> {
     let mut last = 0;
     for cache in machine.caches.iter().filter(|c| c.holds_data()) {
         let sharers = (threads as u64).min(u64::from(cache.shared_by)).max(1);
-        let bytes = cache.bytes / 2 / sharers / ROUND * ROUND;
+        let share = if cache.shared_by > 1 { 4 } else { 2 };
+        let bytes = cache.bytes / share / sharers / ROUND * ROUND;
         // A buffer that the level below could hold nearly whole would measure that level.
         if bytes >= ROUND && bytes >= inner * 3 / 2 {
             found.push(Level { name: format!("l{}", cache.level), bytes_per_thread: bytes as usize });
@@ -131,55 +134,26 @@ fn worker(mut buffer: Option<Buffer>, access: Access) -> impl FnMut(usize) -> f6
     move |rounds| {
         let Some(buffer) = &mut buffer else { return 0.0 };
         let data = buffer.bytes_mut();
-        for round in 0..rounds {
-            match access {
-                Access::Read => {
-                    black_box(read(black_box(data)));
-                }
-                Access::Write => data.fill(black_box(round as u8 | 1)),
-                Access::Copy => {
-                    let (from, to) = data.split_at_mut(data.len() / 2);
-                    to.copy_from_slice(black_box(from));
+        match access {
+            Access::Read => {
+                black_box(stream::read(bytemuck::cast_slice(data), rounds));
+            }
+            Access::Write => {
+                for round in 0..rounds {
+                    data.fill(black_box(round as u8 | 1));
+                    black_box(&mut *data);
                 }
             }
-            black_box(&mut *data);
+            Access::Copy => {
+                for _ in 0..rounds {
+                    let (from, to) = data.split_at_mut(data.len() / 2);
+                    to.copy_from_slice(black_box(from));
+                    black_box(to);
+                }
+            }
         }
         rounds as f64 * data.len() as f64
     }
-}
-
-/// The exclusive-or of all whole 256-byte pieces, by the widest vectors this CPU has.
-fn read(data: &[u8]) -> u64 {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use kiln_kernels::isa::{Avx2, Avx512, Isa, Simd};
-        if let Some(isa) = Avx512::detect() {
-            return isa.vectorize(
-                #[inline(always)]
-                || fold(data),
-            );
-        }
-        if let Some(isa) = Avx2::detect() {
-            return isa.vectorize(
-                #[inline(always)]
-                || fold(data),
-            );
-        }
-    }
-    fold(data)
-}
-
-/// Written so that the compiler makes vectors of it: 32 independent words, which is eight vectors of 256
-/// bits, one exclusive-or with a memory operand each.
-#[inline(always)]
-fn fold(data: &[u8]) -> u64 {
-    let mut sums = [0u64; 32];
-    for piece in data.as_chunks::<8>().0.as_chunks::<32>().0 {
-        for i in 0..32 {
-            sums[i] ^= u64::from_ne_bytes(piece[i]);
-        }
-    }
-    sums.iter().fold(0, |all, sum| all ^ sum)
 }
 
 /// Anonymous memory, on huge pages if they are to be had, already touched.
@@ -239,17 +213,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_byte_of_whole_pieces_is_read() {
-        let mut data = vec![0u8; 4096];
-        assert_eq!(read(&data), 0);
-        for at in [0, 511, 512, 4095] {
-            data[at] = 0x5a;
-            assert_eq!(read(&data).count_ones(), 4, "byte {at}");
-            data[at] = 0;
-        }
-    }
-
-    #[test]
     fn buffers_grow_from_level_to_level_and_respect_memory() {
         let mut machine = Machine::detect();
         machine.caches.clear();
@@ -260,7 +223,7 @@ mod tests {
         machine.system.memory.group_limit = None;
         machine.system.memory.total = Some(16 << 30);
         let sizes: Vec<_> = levels(&machine, 4).into_iter().map(|l| (l.name, l.bytes_per_thread)).collect();
-        let expected = [("l1", 16 << 10), ("l2", 256 << 10), ("l3", 4 << 20), ("dram", 32 << 20)];
+        let expected = [("l1", 16 << 10), ("l2", 256 << 10), ("l3", 2 << 20), ("dram", 32 << 20)];
         assert_eq!(sizes, expected.map(|(name, bytes)| (name.to_owned(), bytes)));
         machine.system.memory.total = Some(64 << 20);
         assert!(levels(&machine, 1).iter().all(|l| l.bytes_per_thread <= 16 << 20));

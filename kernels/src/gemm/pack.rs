@@ -3,6 +3,7 @@
 //! A strip holds `width` rows of a W × K view as `[k][width]`, the last strip padded with zeros. A
 //! is packed with width MR, B (as Bᵀ) with width NR: one routine serves both.
 
+use crate::isa::turn;
 use crate::mat::Mat;
 
 /// Elements of all strips for `rows` rows of depth `k`.
@@ -73,32 +74,41 @@ fn transpose_strip(width: usize, src: Mat<'_, f32>, out: &mut [f32]) {
         }
         return;
     }
-    // Each row is adjacent in itself: four at a time, then two, then one.
+    // Each row is adjacent in itself: four at a time, then one.
     let mut first = 0;
-    while first < valid {
-        first += match valid - first {
-            4.. => interleave::<4>(width, src, first, out),
-            2.. => interleave::<2>(width, src, first, out),
-            _ => interleave::<1>(width, src, first, out),
-        };
+    while first + SQUARE <= valid {
+        four_rows(width, src, first, out);
+        first += SQUARE;
+    }
+    for i in first..valid {
+        let row = src.row(i).unwrap_or_default();
+        for (line, x) in out.chunks_exact_mut(width).zip(row) {
+            line[i] = *x;
+        }
     }
 }
 
-/// Rows `first..first + G` of `src` into those lanes of each line of a strip; returns `G`.
+/// Rows and depths that are turned at a time.
+const SQUARE: usize = 4;
+
+/// Rows `first..first + 4` of `src`, each adjacent in itself, into those lanes of each line of a strip.
 #[inline(always)]
-fn interleave<const G: usize>(width: usize, src: Mat<'_, f32>, first: usize, out: &mut [f32]) -> usize {
-    let mut rows: [&[f32]; G] = [&[]; G];
-    for (g, row) in rows.iter_mut().enumerate() {
-        *row = &src.row(first + g).unwrap_or_default()[..src.cols()];
-    }
-    for (p, line) in out.chunks_exact_mut(width).enumerate().take(src.cols()) {
-        let mut lanes = [0.0; G];
-        for g in 0..G {
-            lanes[g] = rows[g][p];
+fn four_rows(width: usize, src: Mat<'_, f32>, first: usize, out: &mut [f32]) {
+    let rows: [&[f32]; SQUARE] = core::array::from_fn(|i| src.row(first + i).unwrap_or_default());
+    let squares = rows.map(|row| row.as_chunks::<SQUARE>());
+    let whole = squares[0].0.len();
+    let (lines, last) = out.split_at_mut(whole * SQUARE * width);
+    let [a, b, c, d] = squares.map(|s| &s.0[..whole]);
+    for (s, lines) in lines.chunks_exact_mut(SQUARE * width).enumerate() {
+        for (line, lanes) in lines.chunks_exact_mut(width).zip(turn([&a[s], &b[s], &c[s], &d[s]])) {
+            line[first..first + SQUARE].copy_from_slice(&lanes);
         }
-        line[first..first + G].copy_from_slice(&lanes);
     }
-    G
+    for (p, line) in last.chunks_exact_mut(width).enumerate() {
+        for (i, rest) in squares.iter().enumerate() {
+            line[first + i] = rest.1[p];
+        }
+    }
 }
 
 /// A right operand (K × N) in panels of NR columns, as [`super::Gemm::pack_b`] lays it out.

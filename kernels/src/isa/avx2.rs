@@ -72,6 +72,11 @@ impl Simd for Avx2 {
         unsafe { _mm256_fmadd_ps(a, b, c) }
     }
     #[inline(always)]
+    fn xor(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: `self` proves AVX.
+        unsafe { _mm256_xor_ps(a, b) }
+    }
+    #[inline(always)]
     fn prefetch(self, row: &[f32]) {
         for line in row.chunks(LINE) {
             // SAFETY: a prefetch reads nothing, faults on nothing, and every x86-64 CPU has it.

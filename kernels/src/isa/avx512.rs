@@ -71,6 +71,11 @@ impl Simd for Avx512 {
         unsafe { _mm512_fmadd_ps(a, b, c) }
     }
     #[inline(always)]
+    fn xor(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: `self` proves AVX-512F; casts change no bits.
+        unsafe { _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(a), _mm512_castps_si512(b))) }
+    }
+    #[inline(always)]
     fn prefetch(self, row: &[f32]) {
         for line in row.chunks(LINE) {
             // SAFETY: a prefetch reads nothing, faults on nothing, and every x86-64 CPU has it.

@@ -30,6 +30,9 @@ pub use sve::Sve;
 pub(crate) use sve::sve_asm;
 
 pub mod peak;
+pub mod stream;
+mod square;
+pub(crate) use square::turn;
 
 /// The list of instruction sets: `Token "name" "architecture" "source"`; "any" runs everywhere.
 macro_rules! with_isas {
@@ -184,6 +187,8 @@ pub trait Simd: Isa {
     fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// Lane-wise a · b + c, fused where the ISA fuses.
     fn fma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+    /// Lane-wise exclusive-or of the bits.
+    fn xor(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// The first [`Simd::LANES`] halves (IEEE binary16 bits), widened. Panics if there are fewer.
     fn load_f16(self, src: &[u16]) -> Self::F32;
     /// Rounds to nearest-even halves and writes the first [`Simd::LANES`]. Panics if there are fewer.

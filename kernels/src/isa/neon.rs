@@ -69,6 +69,11 @@ impl Simd for Neon {
         unsafe { vfmaq_f32(c, a, b) }
     }
     #[inline(always)]
+    fn xor(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: `self` proves NEON; reinterpreting changes no bits.
+        unsafe { vreinterpretq_f32_u32(veorq_u32(vreinterpretq_u32_f32(a), vreinterpretq_u32_f32(b))) }
+    }
+    #[inline(always)]
     fn load_f16(self, src: &[u16]) -> float32x4_t {
         let src = &src[..Self::LANES];
         // SAFETY: `self` proves NEON; the slice above holds four halves, and the load needs no more

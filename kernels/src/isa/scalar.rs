@@ -58,6 +58,10 @@ impl Simd for Scalar {
         a * b + c
     }
     #[inline(always)]
+    fn xor(self, a: f32, b: f32) -> f32 {
+        f32::from_bits(a.to_bits() ^ b.to_bits())
+    }
+    #[inline(always)]
     fn load_f16(self, src: &[u16]) -> f32 {
         f16::to_f32(src[0])
     }
