@@ -2,7 +2,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kiln_benches::{kernels, values};
-use kiln_kernels::gemm::{Blocking, Caches};
+use kiln_kernels::gemm::{AnyGemm, Blocking, Caches};
 use kiln_kernels::mat::{Mat, MatMut};
 use kiln_kernels::registry::{Kernel, Op};
 
@@ -15,9 +15,9 @@ fn gemm(c: &mut Criterion) {
     let mut group = c.benchmark_group("gemm_f32_512");
     group.throughput(Throughput::Elements(2 * (N as u64).pow(3))).sample_size(20);
     for (meta, kernel) in kernels(Op::Gemm) {
-        let Kernel::Gemm(kernel) = kernel else { continue };
-        let blocking = Blocking::analytical(kernel.mr(), kernel.nr(), CACHES);
-        let mut ws = vec![0.0; kernel.workspace_len(&blocking, N, N, N)];
+        let Kernel::Gemm(AnyGemm::F32(kernel)) = kernel else { continue };
+        let blocking = Blocking::analytical(kernel.geometry(), CACHES);
+        let mut ws = vec![0; kernel.workspace_len(&blocking, N, N, N)];
         group.bench_function(meta.name, |bench| {
             bench.iter(|| {
                 kernel.run(Mat::new(&a, N, N, N), Mat::new(&b, N, N, N), MatMut::new(&mut out, N, N, N), false, &blocking, &mut ws)

@@ -123,7 +123,7 @@ pub fn run(
 impl Profile {
     fn new(problem: &Problem, config: Config, samples: &[f64], calls: u64, counters: Counts, machine: &Machine, roof: &Roof) -> Profile {
         let median_ns = statistics::median(samples).unwrap_or(f64::NAN);
-        let bytes = problem.shape.bytes(problem.op);
+        let bytes = problem.bytes();
         let flops = problem.shape.flops();
         let gflops = flops.map(|f| f / median_ns);
         let peak = roof.peak(&config.isa);
@@ -190,7 +190,7 @@ mod tests {
     fn a_profile_counts_or_says_why_not() {
         let machine = Machine::detect();
         let shape = "24x24x24".parse().expect("a shape");
-        let problem = Problem { op: Op::Gemm, shape, packed: false, threads: 1, operands: Temperature::Hot };
+        let problem = Problem { op: Op::Gemm, format: Op::Gemm.format(), shape, packed: false, threads: 1, operands: Temperature::Hot };
         let entries: Vec<_> = registry::all().collect();
         let (all, _) = candidates(&problem, &entries, Blockings::Analytical, caches(&machine)).expect("candidates");
         let roof = Roof { peaks: Vec::new(), bandwidths: Vec::new() };

@@ -203,7 +203,7 @@ fn rooflines(standings: &[Standing], limits: Option<&Limits>) -> Vec<Roofline> {
 }
 
 fn point(s: &Standing) -> Option<KernelPoint> {
-    let intensity = s.problem.shape.flops()? / s.problem.shape.bytes(s.problem.op);
+    let intensity = s.problem.shape.flops()? / s.problem.bytes();
     Some(KernelPoint { label: s.problem.shape.to_string(), intensity, gflops: rates(&s.problem, s.winner)?.0 })
 }
 

@@ -1,5 +1,6 @@
 //! An f64 oracle per operation: what the exact result is, written as plainly as it can be.
 
+use crate::gemm::product::Product;
 use crate::mat::Mat;
 
 /// A product and what bounds its rounding.
@@ -11,11 +12,11 @@ pub struct Dot {
     pub magnitude: f64,
 }
 
-/// Element (`i`, `j`) of A·B.
-pub fn dot(a: Mat<'_, f32>, b: Mat<'_, f32>, i: usize, j: usize) -> Dot {
+/// Element (`i`, `j`) of A·B, where each element of B stands for [`Product::B_DEPTH`] depths.
+pub fn dot<P: Product>(a: Mat<'_, P::A>, b: Mat<'_, P::B>, i: usize, j: usize) -> Dot {
     let mut out = Dot { value: 0.0, magnitude: 0.0 };
     for p in 0..a.cols() {
-        let term = a.get(i, p) as f64 * b.get(p, j) as f64;
+        let term = P::a_value(a.get(i, p)) * P::b_value(&b.get(p / P::B_DEPTH, j), p % P::B_DEPTH);
         out.value += term;
         out.magnitude += term.abs();
     }

@@ -3,14 +3,14 @@
 
 use crate::convert::{F16ToF32, F32ToF16};
 use crate::format::Format;
-use crate::gemm::Gemm;
+use crate::gemm::AnyGemm;
 use crate::isa::IsaId;
 use crate::norm::{LayerNorm, RmsNorm};
 use core::fmt;
 use core::str::FromStr;
 
 macro_rules! define_ops {
-    ($($op:ident $name:literal $doc:literal;)+) => {
+    ($($op:ident $handle:ident $format:ident $name:literal $doc:literal;)+) => {
         /// An operation that kernels implement.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Op {
@@ -25,22 +25,27 @@ macro_rules! define_ops {
             pub const fn name(self) -> &'static str {
                 match self { $(Op::$op => $name),+ }
             }
+
+            /// The format of its operands, unless another one is asked for.
+            pub const fn format(self) -> Format {
+                match self { $(Op::$op => Format::$format),+ }
+            }
         }
 
         /// A kernel that this CPU can run.
         #[derive(Clone, Copy, Debug)]
         pub enum Kernel {
-            $(#[doc = $doc] $op($op),)+
+            $(#[doc = $doc] $op($handle),)+
         }
     };
 }
 
 define_ops! {
-    Gemm "gemm" "Matrix product C ← A·B or C += A·B.";
-    RmsNorm "rms_norm" "Root-mean-square normalisation of a row.";
-    LayerNorm "layer_norm" "Layer normalisation of a row.";
-    F16ToF32 "f16_to_f32" "Widening a row of halves.";
-    F32ToF16 "f32_to_f16" "Rounding a row to halves.";
+    Gemm AnyGemm F32 "gemm" "Matrix product C ← A·B or C += A·B.";
+    RmsNorm RmsNorm F32 "rms_norm" "Root-mean-square normalisation of a row.";
+    LayerNorm LayerNorm F32 "layer_norm" "Layer normalisation of a row.";
+    F16ToF32 F16ToF32 F16 "f16_to_f32" "Widening a row of halves.";
+    F32ToF16 F32ToF16 F32 "f32_to_f16" "Rounding a row to halves.";
 }
 
 impl fmt::Display for Op {
@@ -89,6 +94,9 @@ pub struct Meta {
     pub fingerprint: u64,
     /// The type that instantiates it, relative to this crate: what a baked module names.
     pub rust_type: &'static str,
+    /// What a demangled symbol of its code contains: the type that does the work, and the ISA with the
+    /// parameters.
+    pub symbol: [&'static str; 2],
 }
 
 impl Meta {
@@ -117,14 +125,15 @@ pub trait Registered {
 /// Every kernel of every architecture, also those that cannot run here.
 #[cfg(feature = "sweep")]
 pub fn all() -> impl Iterator<Item = &'static Entry> {
-    [crate::gemm::ENTRIES, crate::norm::ENTRIES, crate::convert::ENTRIES].into_iter().flatten().copied().flatten()
+    let products = crate::gemm::ENTRIES.iter().copied().flatten().copied().flatten();
+    products.chain([crate::norm::ENTRIES, crate::convert::ENTRIES].into_iter().flatten().copied().flatten())
 }
 
 /// A [`Meta`] from the parts of a registration line; the fingerprint covers the family's body and
 /// the ISA's source, but not the lists, so that adding a line leaves stored results valid.
 macro_rules! meta {
     ($op:ident $format:ident $isa:ident, $source:expr, $type:expr, $name:expr,
-     [$(($p:literal $v:expr))*], $layout:expr, $order:expr) => {
+     [$(($p:literal $v:expr))*], $layout:expr, $order:expr, $symbol:expr) => {
         $crate::registry::Meta {
             name: $name,
             op: $crate::registry::Op::$op,
@@ -135,6 +144,7 @@ macro_rules! meta {
             order: $order,
             fingerprint: $crate::fingerprint::of_kernel($source($crate::isa::IsaId::$isa), $crate::isa::IsaId::$isa.source_hash()),
             rust_type: $type,
+            symbol: $symbol,
         }
     };
 }
@@ -147,23 +157,24 @@ macro_rules! row_kernels {
      $($isa:ident $name:literal $arch:tt: $($u:literal)+;)+) => {
         $($(isa::only_on! { $arch
             impl Registered for $kernel<isa::$isa, $u> {
-                const META: &'static Meta = &row_kernels!(@meta $op $format $source $prefix $path $isa $name $u);
+                const META: &'static Meta = &row_kernels!(@meta $op $format $source $prefix $kernel $path $isa $name $u);
             }
         })+)+
 
         #[cfg(feature = "sweep")]
         const $table: &[Entry] = &[$($(Entry {
-            meta: &row_kernels!(@meta $op $format $source $prefix $path $isa $name $u),
+            meta: &row_kernels!(@meta $op $format $source $prefix $kernel $path $isa $name $u),
             make: isa::if_arch!($arch => { $kernel::<isa::$isa, $u>::make } else { || None }),
         }),+),+];
     };
-    (@meta $op:ident $format:ident $source:ident $prefix:literal $path:literal $isa:ident $name:literal $u:literal) => {
+    (@meta $op:ident $format:ident $source:ident $prefix:literal $kernel:ident $path:literal $isa:ident $name:literal $u:literal) => {
         $crate::registry::meta!($op $format $isa, $source,
             concat!($path, stringify!($isa), ", ", $u, ">"),
             concat!($prefix, $name, "_u", $u),
             [("U" $u)],
             "row",
-            concat!($name, "-u", $u))
+            concat!($name, "-u", $u),
+            [concat!("::", stringify!($kernel), "<"), concat!("::", stringify!($isa), ", ", $u, ">")])
     };
 }
 pub(crate) use row_kernels;
@@ -184,14 +195,18 @@ mod tests {
     }
 
     #[test]
-    fn every_isa_has_every_operation_and_simd_isas_six_tiles() {
+    fn every_isa_has_kernels_and_simd_isas_six_tiles_of_f32() {
         for isa in IsaId::ALL {
+            assert!(all().any(|e| e.meta.isa == *isa), "{isa}");
+        }
+        for isa in [IsaId::Avx2, IsaId::Avx512, IsaId::Neon, IsaId::Sve] {
+            let of_isa = || all().filter(|e| e.meta.isa == isa);
             for op in Op::ALL {
-                assert!(all().any(|e| e.meta.isa == *isa && e.meta.op == *op), "{op} on {isa}");
+                assert!(of_isa().any(|e| e.meta.op == *op), "{op} on {isa}");
             }
-            let tiles: BTreeSet<_> =
-                all().filter(|e| e.meta.isa == *isa && e.meta.op == Op::Gemm).map(|e| (e.meta.param("MR"), e.meta.param("NV"))).collect();
-            assert!(tiles.len() >= 6 || *isa == IsaId::Scalar, "{isa}: {tiles:?}");
+            let f32 = of_isa().filter(|e| e.meta.op == Op::Gemm && e.meta.format == Format::F32);
+            let tiles: BTreeSet<_> = f32.map(|e| (e.meta.param("MR"), e.meta.param("NV"))).collect();
+            assert!(tiles.len() >= 6, "{isa}: {tiles:?}");
         }
     }
 

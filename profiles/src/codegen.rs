@@ -110,7 +110,7 @@ fn function(out: &mut String, number: usize, profile: &str, tier: &str, choices:
         );
     }
     let _ = writeln!(out, "    ];\n    Some(Ops {{\n        profile: {profile:?},\n        tier: {tier:?},\n        gemm: vec![");
-    for c in choices.iter().filter(|c| c.op == "gemm") {
+    for c in choices.iter().filter(|c| c.op == "gemm" && c.format == "f32") {
         let b = c.blocking.unwrap_or(crate::schema::BlockSizes { kc: 256, mc: 96, nc: 1024 });
         let m_max = if c.class.m_max() == usize::MAX { "usize::MAX".into() } else { c.class.m_max().to_string() };
         let _ = writeln!(

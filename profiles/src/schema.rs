@@ -176,9 +176,9 @@ impl From<BlockSizes> for kiln_kernels::gemm::Blocking {
 }
 
 impl Variant {
-    /// The choice for an operation and class, by the operation's name.
-    pub fn choice(&self, op: &str, class: Class) -> Option<&Choice> {
-        self.choices.iter().find(|c| c.op == op && c.class == class)
+    /// The choice for an operation, format and class, by their names.
+    pub fn choice(&self, op: &str, format: &str, class: Class) -> Option<&Choice> {
+        self.choices.iter().find(|c| c.op == op && c.format == format && c.class == class)
     }
 
     /// Whether this CPU has every instruction set that it needs.

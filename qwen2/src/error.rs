@@ -121,11 +121,11 @@ pub enum Error {
 ///
 /// # Errors
 /// [`Error::Memory`].
-pub(crate) fn zeroed(len: usize, what: &'static str) -> Result<Vec<f32>, Error> {
-    let bytes = (len as u64).saturating_mul(4);
+pub(crate) fn zeroed<T: Copy + Default>(len: usize, what: &'static str) -> Result<Vec<T>, Error> {
+    let bytes = (len as u64).saturating_mul(size_of::<T>() as u64);
     // Asks first, since the request below aborts where it fails; that one gets pages which are zero already.
-    let mut asked = Vec::<f32>::new();
+    let mut asked = Vec::<T>::new();
     asked.try_reserve_exact(len).map_err(|_| Error::Memory { what, bytes })?;
     drop(std::hint::black_box(asked));
-    Ok(vec![0.0; len])
+    Ok(vec![T::default(); len])
 }

@@ -22,20 +22,27 @@ fn held(binary: &[u8]) -> BTreeSet<String> {
 
 /// The kernels that a demangled symbol names.
 fn kernels_in(symbol: &str) -> Vec<String> {
-    const FAMILIES: [(&str, &str); 5] = [
-        ("gemm::micro::F32<", "gemm_f32"),
+    const FAMILIES: [(&str, &str); 9] = [
+        ("gemm::dot::Fma<", "gemm_f32"),
+        ("gemm::dot::Widen<", "gemm_f16_or_bf16"),
+        ("gemm::dot::Pairs<", "gemm_bf16"),
+        ("gemm::dot::Quads<", "gemm_s8"),
         ("norm::body::Rms<", "rms_norm_f32"),
         ("norm::body::Layer<", "layer_norm_f32"),
         ("convert::body::Widen<", "f16_to_f32"),
         ("convert::body::Narrow<", "f32_to_f16"),
+        ("gemm::block::", "gemm_block"),
     ];
     let mut found = Vec::new();
     for (family, prefix) in FAMILIES {
         for rest in symbol.split(family).skip(1) {
-            let Some(arguments) = rest.split('>').next() else { continue };
-            let mut arguments = arguments.split(", ");
-            let isa = arguments.next().and_then(|path| path.rsplit("::").next()).unwrap_or("").to_lowercase();
-            let numbers: Vec<&str> = arguments.collect();
+            // Of a tile, the parameters follow the arithmetic that it does: `Tile<Fma<Isa>, MR, NV, KU>`.
+            let Some((inner, outer)) = rest.split_once('>') else { continue };
+            let mut inner = inner.split(", ");
+            let isa = inner.next().and_then(|path| path.rsplit("::").next()).unwrap_or("").to_lowercase();
+            let outer = outer.strip_prefix(", ").and_then(|o| o.split('>').next()).unwrap_or("");
+            let is_number = |n: &&str| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit());
+            let numbers: Vec<&str> = inner.chain(outer.split(", ")).filter(is_number).collect();
             match numbers[..] {
                 [mr, nv, ku] => found.push(format!("{prefix}_{isa}_{mr}x{nv}v_u{ku}")),
                 [u] => found.push(format!("{prefix}_{isa}_u{u}")),
@@ -61,7 +68,7 @@ fn the_binary_holds_the_winners_and_none_of_the_losers() {
 
 #[test]
 fn symbols_are_read_as_kernel_names() {
-    let symbol = "<kiln_kernels::gemm::micro::F32<kiln_kernels::isa::avx2::Avx2, 6, 2, 4> as kiln_kernels::gemm::micro::MicroKernel>::tile";
+    let symbol = "<kiln_kernels::gemm::micro::Tile<kiln_kernels::gemm::dot::Fma<kiln_kernels::isa::avx2::Avx2>, 6, 2, 4> as kiln_kernels::gemm::micro::MicroKernel>::tile";
     assert_eq!(kernels_in(symbol), ["gemm_f32_avx2_6x2v_u4"]);
     assert_eq!(kernels_in("<kiln_kernels::norm::body::Rms<kiln_kernels::isa::neon::Neon, 4> as X>::row"), ["rms_norm_f32_neon_u4"]);
 }

@@ -156,7 +156,7 @@ fn choices(records: &[&Record], notes: &mut Vec<String>) -> anyhow::Result<Vec<C
 
 /// The choice for an operation and class among kernels of a packed layout, if one is given.
 fn one(records: &[&Record], op: Op, class: Class, layout: Option<&str>, notes: &mut Vec<String>) -> anyhow::Result<Choice> {
-    let of_class = |r: &&Record| r.config.op == op.name() && r.config.shape.class() == class;
+    let of_class = |r: &&Record| r.config.op == op.name() && r.config.format == op.format().name() && r.config.shape.class() == class;
     let mut mine: Vec<&Record> = records.iter().copied().filter(of_class).collect();
     let threads = mine.iter().map(|r| r.config.threads).max().unwrap_or(1);
     mine.retain(|r| r.config.threads == threads);
@@ -227,7 +227,7 @@ fn measured(chosen: &Chosen, op: Op, class: Class, threads: usize) -> anyhow::Re
 
 /// The generic profile's choice, or its nearest relative of a packed layout.
 fn unmeasured(op: Op, class: Class, threads: usize, layout: Option<&str>) -> anyhow::Result<Choice> {
-    let mut choice = space::default_choice(op, class)?;
+    let mut choice = space::default_choice(op, op.format(), class)?;
     choice.threads = threads;
     choice.note = format!("not measured; {}", choice.note);
     let Some(layout) = layout.filter(|l| *l != choice.layout) else { return Ok(choice) };

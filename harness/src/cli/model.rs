@@ -55,7 +55,7 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
         Some(path) => path.clone(),
         None => std::env::current_exe()?,
     };
-    let filter = Filter { op: vec![args.op], isa: args.filter.isa.clone(), format: Vec::new() };
+    let filter = Filter { op: vec![args.op], isa: args.filter.isa.clone(), format: vec![args.op.format()] };
     let total = filter.entries()?.iter().filter(|e| e.meta.isa.arch() == machine.arch).count();
     let progress = Progress::new(total as u64, "predicting");
     let predictions = model::predict(

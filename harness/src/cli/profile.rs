@@ -3,7 +3,7 @@
 use super::sweep::time;
 use super::{Table, emit, emit_json};
 use crate::counters::{Count, Event};
-use crate::filter::by_name;
+use crate::filter::{self, by_name};
 use crate::machine::Machine;
 use crate::measure::clock::Effort;
 use crate::measure::operands;
@@ -12,6 +12,7 @@ use crate::progress::Progress;
 use crate::space::{self, Blockings, Candidate, Problem, Spec, Temperature, shape};
 use crate::sweep::room;
 use anyhow::ensure;
+use kiln_kernels::format::Format;
 use kiln_kernels::registry::{self, Op};
 use kiln_profiles::schema::Class;
 use serde_json::json;
@@ -26,6 +27,9 @@ kiln profile gemm --kernel gemm_f32_avx2_6x2v_u4,gemm_f32_avx2_4x3v_u1 --shapes 
 pub struct Args {
     /// The operation: gemm, rms_norm, layer_norm, f16_to_f32, f32_to_f16
     op: Op,
+    /// Format of the operands [default: that of the kernels, or the operation's own]
+    #[arg(long, value_parser = filter::format)]
+    format: Option<Format>,
     /// Kernels by name, separated by commas [default: the one that an untuned build would run]
     #[arg(long, value_delimiter = ',')]
     kernel: Vec<String>,
@@ -80,11 +84,15 @@ fn plan(args: &Args, specs: &[Spec], machine: &Machine) -> anyhow::Result<Vec<(P
         ensure!(entry.meta.op == args.op, "{} is a kernel for {}, not for {}", entry.meta.name, entry.meta.op, args.op);
         ensure!(entry.meta.isa.runs_here(), "{} needs {}, which this CPU does not have", entry.meta.name, entry.meta.isa);
     }
+    let format = args.format.or(named.first().map(|e| e.meta.format)).unwrap_or(args.op.format());
+    for entry in &named {
+        ensure!(entry.meta.format == format, "{} is a kernel for {}, not for {format}", entry.meta.name, entry.meta.format);
+    }
     let mut work = Vec::new();
     for &Spec { shape, packed } in specs {
         let decode = packed && shape.class() == Class::Decode;
         let usual = if decode { Temperature::Cold } else { Temperature::Hot };
-        let problem = Problem { op: args.op, shape, packed, threads: 1, operands: args.operands.unwrap_or(usual) };
+        let problem = Problem { op: args.op, format, shape, packed, threads: 1, operands: args.operands.unwrap_or(usual) };
         operands::fits(&problem, room(machine))?;
         let entries: Vec<_> = if named.is_empty() { registry::all().collect() } else { named.clone() };
         let found = space::all_candidates(&problem, &entries, Blockings::Analytical, space::caches(machine))?;

@@ -71,7 +71,8 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
     let specs = shape::parse(&args.shapes, args.op).map_err(anyhow::Error::msg)?;
     let options = Options {
         op: args.op,
-        filter: Filter { op: vec![args.op], isa: args.isa.clone(), format: args.format.into_iter().collect() },
+        format: args.format.unwrap_or(args.op.format()),
+        filter: Filter { isa: args.isa.clone(), ..Filter::default() },
         specs,
         threads: args.threads.clone(),
         operands: args.operands,
@@ -134,7 +135,7 @@ fn gain(s: &Standing) -> (String, &'static str) {
 pub(crate) fn rate(problem: &Problem, ns: f64) -> String {
     match problem.shape.flops() {
         Some(flops) => format!("{:.1} GFLOP/s", flops / ns),
-        None => format!("{:.1} GB/s", problem.shape.bytes(problem.op) / ns),
+        None => format!("{:.1} GB/s", problem.bytes() / ns),
     }
 }
 
@@ -160,7 +161,7 @@ fn document(machine: &Machine, summary: &Summary, standings: &[Standing]) -> Val
             "packed": s.problem.packed, "operands": s.problem.operands,
             "winner": side(s.winner), "best": side(s.best), "default": s.default.map(side),
             "gflops_median": s.problem.shape.flops().map(|f| f / ns),
-            "gbytes_per_s_median": s.problem.shape.bytes(s.problem.op) / ns,
+            "gbytes_per_s_median": s.problem.bytes() / ns,
             "default_over_best": s.gain.map(|g| g.ratio.value), "default_over_best_ci": s.gain.map(|g| g.ratio.ci),
             "paired": s.gain.map(|g| g.paired), "verdict": gain(s).1, "candidates": s.timed.len(),
         })

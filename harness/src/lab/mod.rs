@@ -185,6 +185,7 @@ fn sweep_all(options: &Options, machine: &Machine) -> anyhow::Result<Vec<Record>
         };
         let sweep = sweep::Options {
             op: *op,
+            format: op.format(),
             filter: Filter::default(),
             specs: shape::parse(shapes, *op).map_err(anyhow::Error::msg)?,
             threads: vec![1],

@@ -4,8 +4,10 @@
 use super::statistics::Random;
 use crate::space::{Problem, Shape, Temperature};
 use bytemuck::Pod;
+use kiln_kernels::gemm::product::Product;
 use kiln_kernels::mat::Mat;
 use kiln_kernels::registry::Op;
+use kiln_kernels::with_product;
 use std::marker::PhantomData;
 
 /// Anonymous memory for `len` elements, beginning at a random multiple of a cache line within a page;
@@ -61,16 +63,16 @@ impl Buffer<f32> {
 /// What one call reads, beside what all share.
 pub struct Input {
     /// The left operand, or the rows to be worked on.
-    a: Buffer<f32>,
+    a: Buffer<u8>,
     /// The right operand, where it is not shared.
-    b: Option<Buffer<f32>>,
+    b: Option<Buffer<u8>>,
     /// Rows of halves.
     pub halves: Buffer<u16>,
 }
 
 /// What one call writes.
 pub struct Output {
-    /// f32 elements.
+    /// f32 elements, or s32 ones of the same size.
     pub floats: Buffer<f32>,
     /// Halves.
     pub halves: Buffer<u16>,
@@ -82,7 +84,9 @@ pub struct Inputs {
     pub problem: Problem,
     /// In rotation; at least one.
     pub sets: Vec<Input>,
-    /// Weights that every call shares: the N × K right operand before packing, or a norm's weight.
+    /// The N × K right operand before packing, which every call shares.
+    unpacked: Buffer<u8>,
+    /// A norm's weight.
     pub weight: Buffer<f32>,
     /// A norm's bias.
     pub bias: Buffer<f32>,
@@ -105,28 +109,35 @@ pub struct Room {
     pub memory: usize,
 }
 
-/// Elements of the parts of a set, and of weight and bias.
+/// Sizes of the parts of a set, and of what all share: bytes of operands, elements of the rest.
 #[derive(Default)]
 struct Sizes {
-    a: usize,
-    b: usize,
+    a_bytes: usize,
+    b_bytes: usize,
     halves_in: usize,
     out: usize,
     halves_out: usize,
+    unpacked_bytes: usize,
     weight: usize,
     bias: usize,
-    /// Elements of a set's packed right operand.
-    panels: usize,
+    /// About the bytes of a set's packed right operand.
+    panel_bytes: usize,
 }
 
 fn sizes(problem: &Problem) -> Sizes {
     let none = Sizes::default();
     match (problem.op, problem.shape) {
-        (_, Shape::Product { m, n, k }) if problem.packed => Sizes { a: m * k, out: m * n, weight: n * k, panels: n * k, ..none },
-        (_, Shape::Product { m, n, k }) => Sizes { a: m * k, b: k * n, out: m * n, ..none },
+        (_, Shape::Product { m, n, k }) => {
+            let (a_bytes, b_bytes) = with_product!(problem.format, P => (m * k * size_of::<<P as Product>::A>(), n * P::b_bytes(k)));
+            if problem.packed {
+                Sizes { a_bytes, out: m * n, unpacked_bytes: b_bytes, panel_bytes: b_bytes, ..none }
+            } else {
+                Sizes { a_bytes, b_bytes, out: m * n, ..none }
+            }
+        }
         (Op::F16ToF32, Shape::Rows { rows, cols }) => Sizes { halves_in: rows * cols, out: rows * cols, ..none },
-        (Op::F32ToF16, Shape::Rows { rows, cols }) => Sizes { a: rows * cols, halves_out: rows * cols, ..none },
-        (_, Shape::Rows { rows, cols }) => Sizes { a: rows * cols, out: rows * cols, weight: cols, bias: cols, ..none },
+        (Op::F32ToF16, Shape::Rows { rows, cols }) => Sizes { a_bytes: 4 * rows * cols, halves_out: rows * cols, ..none },
+        (_, Shape::Rows { rows, cols }) => Sizes { a_bytes: 4 * rows * cols, out: rows * cols, weight: cols, bias: cols, ..none },
     }
 }
 
@@ -134,7 +145,7 @@ fn sizes(problem: &Problem) -> Sizes {
 /// kernels are compared at a time).
 fn plan(problem: &Problem, room: Room) -> (usize, usize) {
     let s = sizes(problem);
-    let per_set = 4 * (s.a + s.b + s.out + s.panels) + 2 * (s.halves_in + s.halves_out);
+    let per_set = s.a_bytes + s.b_bytes + s.panel_bytes + 4 * s.out + 2 * (s.halves_in + s.halves_out);
     let sets = match problem.operands {
         Temperature::Hot => 1,
         Temperature::Cold => {
@@ -144,7 +155,7 @@ fn plan(problem: &Problem, room: Room) -> (usize, usize) {
         }
     };
     let sets = sets.min(4096);
-    (sets, sets * (per_set + 4 * s.panels) + 4 * (s.weight + s.bias))
+    (sets, sets * (per_set + s.panel_bytes) + s.unpacked_bytes + 4 * (s.weight + s.bias))
 }
 
 /// Refuses a problem whose operands would not fit.
@@ -176,8 +187,8 @@ impl Operands {
         for _ in 0..plan(problem, room).0 {
             let mut halves = Buffer::<u16>::new(s.halves_in, random)?;
             halves.get_mut().iter_mut().for_each(|h| *h = kiln_kernels::format::f16::from_f32(random.unit()));
-            let b = if s.b > 0 { Some(Buffer::random(s.b, random)?) } else { None };
-            sets.push(Input { a: Buffer::random(s.a, random)?, b, halves });
+            let b = if s.b_bytes > 0 { Some(right(problem, s.b_bytes, random)?) } else { None };
+            sets.push(Input { a: left(problem, s.a_bytes, random)?, b, halves });
             let mut output = Output { floats: Buffer::new(s.out, random)?, halves: Buffer::new(s.halves_out, random)? };
             // Touched here, so that no timed call meets a page for the first time.
             output.floats.get_mut().fill(0.0);
@@ -185,32 +196,55 @@ impl Operands {
             outputs.push(output);
         }
         let (weight, bias) = (Buffer::random(s.weight, random)?, Buffer::random(s.bias, random)?);
-        Ok(Operands { inputs: Inputs { problem: *problem, sets, weight, bias }, outputs })
+        let unpacked = right(problem, s.unpacked_bytes, random)?;
+        Ok(Operands { inputs: Inputs { problem: *problem, sets, unpacked, weight, bias }, outputs })
     }
 }
 
+/// Random elements of A.
+fn left(problem: &Problem, bytes: usize, random: &mut Random) -> anyhow::Result<Buffer<u8>> {
+    let mut buffer = Buffer::new(bytes, random)?;
+    with_product!(problem.format, P => {
+        let elements: &mut [<P as Product>::A] = bytemuck::cast_slice_mut(buffer.get_mut());
+        elements.iter_mut().for_each(|a| *a = P::a_of(random.unit()));
+    });
+    Ok(buffer)
+}
+
+/// Random elements of B.
+fn right(problem: &Problem, bytes: usize, random: &mut Random) -> anyhow::Result<Buffer<u8>> {
+    let mut buffer = Buffer::new(bytes, random)?;
+    with_product!(problem.format, P => {
+        let elements: &mut [<P as Product>::B] = bytemuck::cast_slice_mut(buffer.get_mut());
+        let mut values = vec![0.0; P::B_DEPTH];
+        for b in elements {
+            values.iter_mut().for_each(|x| *x = random.unit());
+            *b = P::b_of(&values);
+        }
+    });
+    Ok(buffer)
+}
+
 impl Inputs {
-    /// The left operand of a set, or its rows.
-    pub fn left(&self, set: usize) -> Mat<'_, f32> {
-        let (rows, cols) = match self.problem.shape {
-            Shape::Product { m, k, .. } => (m, k),
-            Shape::Rows { rows, cols } => (rows, cols),
-        };
-        Mat::new(self.sets[set].a.get(), rows, cols, cols)
+    /// The left operand of a set.
+    pub fn left<P: Product>(&self, set: usize) -> Mat<'_, P::A> {
+        let Shape::Product { m, k, .. } = self.problem.shape else { return Mat::new(&[], 0, 0, 0) };
+        Mat::new(bytemuck::cast_slice(self.sets[set].a.get()), m, k, k)
     }
 
     /// The right operand of a set, K × N. Rows have none.
-    pub fn right(&self, set: usize) -> Mat<'_, f32> {
+    pub fn right<P: Product>(&self, set: usize) -> Mat<'_, P::B> {
         let Shape::Product { n, k, .. } = self.problem.shape else { return Mat::new(&[], 0, 0, 0) };
+        let k = k.div_ceil(P::B_DEPTH);
         match &self.sets[set].b {
-            Some(b) => Mat::new(b.get(), k, n, n),
-            None => Mat::new(self.weight.get(), n, k, k).transposed(),
+            Some(b) => Mat::new(bytemuck::cast_slice(b.get()), k, n, n),
+            None => Mat::new(bytemuck::cast_slice(self.unpacked.get()), n, k, k).transposed(),
         }
     }
 
     /// All rows of a set, one after another.
     pub fn rows(&self, set: usize) -> &[f32] {
-        self.sets[set].a.get()
+        bytemuck::cast_slice(self.sets[set].a.get())
     }
 }
 
@@ -221,7 +255,7 @@ mod tests {
     const ROOM: Room = Room { last_cache: 1 << 20, memory: 1 << 30 };
 
     fn problem(shape: &str, packed: bool, operands: Temperature) -> Problem {
-        Problem { op: Op::Gemm, shape: shape.parse().expect("a shape"), packed, threads: 1, operands }
+        Problem { op: Op::Gemm, format: Op::Gemm.format(), shape: shape.parse().expect("a shape"), packed, threads: 1, operands }
     }
 
     #[test]

@@ -8,9 +8,11 @@ use super::spot;
 use super::statistics::Random;
 use crate::machine::timing;
 use crate::space::{Candidate, Shape};
+use kiln_kernels::gemm::product::Product;
 use kiln_kernels::gemm::{Blocking, Gemm, PackedB};
 use kiln_kernels::mat::{Mat, MatMut};
 use kiln_kernels::registry::Kernel;
+use kiln_kernels::with_gemm;
 use rayon::prelude::*;
 
 /// The ε of norms, as Qwen2 has it.
@@ -40,9 +42,9 @@ pub struct Runner {
     kernel: Kernel,
     blocking: Blocking,
     /// The packed right operand of each set.
-    panels: Vec<Buffer<f32>>,
+    panels: Vec<Buffer<u32>>,
     /// One for each thread.
-    workspaces: Vec<Buffer<f32>>,
+    workspaces: Vec<Buffer<u32>>,
     next: usize,
 }
 
@@ -54,19 +56,21 @@ impl Runner {
     pub fn new(candidate: &Candidate, operands: &Operands) -> anyhow::Result<Runner> {
         let blocking = candidate.blocking.unwrap_or(Blocking { kc: 1, mc: 1, nc: 1 });
         let mut runner = Runner { kernel: candidate.kernel, blocking, panels: Vec::new(), workspaces: Vec::new(), next: 0 };
-        let (Kernel::Gemm(gemm), Shape::Product { m, n, k }) = (candidate.kernel, operands.inputs.problem.shape) else { return Ok(runner) };
+        let (Kernel::Gemm(any), Shape::Product { m, n, k }) = (candidate.kernel, operands.inputs.problem.shape) else { return Ok(runner) };
         let random = &mut Random::new(operands.inputs.problem.threads as u64);
-        if operands.inputs.problem.packed {
-            for set in 0..operands.outputs.len() {
-                let mut panels = Buffer::new(gemm.packed_b_len(k, n), random)?;
-                gemm.pack_b(operands.inputs.right(set), panels.get_mut());
-                runner.panels.push(panels);
+        with_gemm!(any, gemm => {
+            if operands.inputs.problem.packed {
+                for set in 0..operands.outputs.len() {
+                    let mut panels = Buffer::new(gemm.packed_b_len(k, n), random)?;
+                    gemm.pack_b(right(&gemm, &operands.inputs, set), panels.get_mut());
+                    runner.panels.push(panels);
+                }
             }
-        }
-        let len = gemm.packed_workspace_len(&blocking, m, k).max(gemm.workspace_len(&blocking, m, n, k));
-        for _ in 0..operands.inputs.problem.threads {
-            runner.workspaces.push(Buffer::new(len, random)?);
-        }
+            let len = gemm.packed_workspace_len(&blocking, m, k).max(gemm.workspace_len(&blocking, m, n, k));
+            for _ in 0..operands.inputs.problem.threads {
+                runner.workspaces.push(Buffer::new(len, random)?);
+            }
+        });
         Ok(runner)
     }
 
@@ -82,12 +86,13 @@ impl Runner {
         let output = &mut outputs[index];
         let threads = inputs.problem.threads;
         match (self.kernel, inputs.problem.shape) {
-            (Kernel::Gemm(gemm), Shape::Product { m, n, k }) => {
-                let packed = self.panels.get(index).map(|p| PackedB::new(p.get(), k, n, gemm.nr()));
-                let right = packed.map_or_else(|| Right::Plain(inputs.right(index)), Right::Packed);
-                let product = Product { gemm, a: inputs.left(index), right, blocking: self.blocking };
-                product.run(MatMut::new(output.floats.get_mut(), m, n, n), threads, &mut self.workspaces);
-            }
+            (Kernel::Gemm(any), Shape::Product { m, n, k }) => with_gemm!(any, gemm => {
+                let packed = self.panels.get(index).map(|p| gemm.packed_b(p.get(), k, n));
+                let right = packed.map_or_else(|| Right::Plain(right(&gemm, inputs, index)), Right::Packed);
+                let work = Work { gemm, a: left(&gemm, inputs, index), right, blocking: self.blocking };
+                let c = bytemuck::cast_slice_mut(output.floats.get_mut());
+                work.run(MatMut::new(c, m, n, n), threads, &mut self.workspaces);
+            }),
             (Kernel::Gemm(_), Shape::Rows { .. }) | (_, Shape::Product { .. }) => {}
             (kernel, Shape::Rows { rows, cols }) => {
                 let share = rows.div_ceil(threads) * cols;
@@ -111,22 +116,32 @@ impl Runner {
 
 /// A right operand as it is given to a product.
 #[derive(Clone, Copy)]
-enum Right<'a> {
-    Plain(Mat<'a, f32>),
+enum Right<'a, B> {
+    Plain(Mat<'a, B>),
     Packed(PackedB<'a>),
 }
 
+/// The left operand of a set in the kernel's format.
+fn left<'a, P: Product>(_: &Gemm<P>, inputs: &'a Inputs, set: usize) -> Mat<'a, P::A> {
+    inputs.left::<P>(set)
+}
+
+/// The right operand of a set in the kernel's format.
+fn right<'a, P: Product>(_: &Gemm<P>, inputs: &'a Inputs, set: usize) -> Mat<'a, P::B> {
+    inputs.right::<P>(set)
+}
+
 #[derive(Clone, Copy)]
-struct Product<'a> {
-    gemm: Gemm,
-    a: Mat<'a, f32>,
-    right: Right<'a>,
+struct Work<'a, P: Product> {
+    gemm: Gemm<P>,
+    a: Mat<'a, P::A>,
+    right: Right<'a, P::B>,
     blocking: Blocking,
 }
 
-impl Product<'_> {
+impl<P: Product> Work<'_, P> {
     /// Splits C into one run of whole panels for each thread.
-    fn run(self, c: MatMut<'_, f32>, threads: usize, workspaces: &mut [Buffer<f32>]) {
+    fn run(self, c: MatMut<'_, P::C>, threads: usize, workspaces: &mut [Buffer<u32>]) {
         if threads <= 1 {
             let n = c.cols();
             return self.columns(0, n, c, workspaces[0].get_mut());
@@ -149,7 +164,7 @@ impl Product<'_> {
         });
     }
 
-    fn columns(self, from: usize, cols: usize, c: MatMut<'_, f32>, workspace: &mut [f32]) {
+    fn columns(self, from: usize, cols: usize, c: MatMut<'_, P::C>, workspace: &mut [u32]) {
         match self.right {
             Right::Plain(b) => {
                 let b = b.block(0, from, b.rows(), cols);
@@ -186,6 +201,7 @@ mod tests {
     use super::super::operands::Room;
     use super::*;
     use crate::space::{Blockings, Problem, Temperature, candidates};
+    use kiln_kernels::format::Format;
     use kiln_kernels::gemm::Caches;
     use kiln_kernels::registry::{self, Op};
 
@@ -194,14 +210,14 @@ mod tests {
         let room = Room { last_cache: 64 << 10, memory: 1 << 30 };
         let caches = Caches { l1: 32 << 10, l2: 512 << 10, l3: 0 };
         let entries: Vec<_> = registry::all().collect();
-        for (op, shape) in
-            [(Op::Gemm, "33x70x41"), (Op::RmsNorm, "5x100"), (Op::LayerNorm, "3x65"), (Op::F16ToF32, "2x33"), (Op::F32ToF16, "7x31")]
-        {
+        let products = Format::ALL.iter().map(|f| (Op::Gemm, *f, "33x70x41"));
+        let rows = [(Op::RmsNorm, "5x100"), (Op::LayerNorm, "3x65"), (Op::F16ToF32, "2x33"), (Op::F32ToF16, "7x31")];
+        for (op, format, shape) in products.chain(rows.map(|(op, shape)| (op, op.format(), shape))) {
             for (threads, packed, operands) in
                 [(1, false, Temperature::Hot), (2, true, Temperature::Cold), (3, false, Temperature::Cold), (2, false, Temperature::Hot)]
             {
                 let packed = packed && op == Op::Gemm;
-                let problem = Problem { op, shape: shape.parse().expect("a shape"), packed, threads, operands };
+                let problem = Problem { op, format, shape: shape.parse().expect("a shape"), packed, threads, operands };
                 let (all, _) = candidates(&problem, &entries, Blockings::Analytical, caches).expect("candidates");
                 let mut operands = Operands::new(&problem, room, 7).expect("operands");
                 pool(threads).expect("a pool").install(|| {

@@ -6,8 +6,10 @@ use super::runner::EPS;
 use super::statistics::Random;
 use crate::space::Shape;
 use kiln_kernels::format::f16;
+use kiln_kernels::gemm::product::{Output as _, Product};
 use kiln_kernels::reference;
 use kiln_kernels::registry::Op;
+use kiln_kernels::with_product;
 
 /// Elements of a product that are compared.
 const ELEMENTS: usize = 24;
@@ -21,20 +23,7 @@ const ROWS: usize = 4;
 pub fn check(inputs: &Inputs, output: &Output) -> Result<f64, String> {
     let random = &mut Random::new(99);
     match inputs.problem.shape {
-        Shape::Product { m, n, k } => {
-            let (a, b) = (inputs.left(0), inputs.right(0));
-            let mut worst = 0.0f64;
-            for turn in 0..ELEMENTS {
-                // The corners first: that is where edges go wrong.
-                let i = if turn < 4 { (turn & 1) * (m - 1) } else { random.below(m) };
-                let j = if turn < 4 { (turn >> 1) * (n - 1) } else { random.below(n) };
-                let want = reference::dot(a, b, i, j);
-                // γ(k+2) of the sum of magnitudes (Higham 2002, section 3.1).
-                let tolerance = (k + 2) as f64 * f64::from(f32::EPSILON) * want.magnitude;
-                worst = worst.max(off(output.floats.get()[i * n + j], want.value, tolerance, (i, j))?);
-            }
-            Ok(worst)
-        }
+        Shape::Product { .. } => with_product!(inputs.problem.format, P => check_product::<P>(inputs, output, random)),
         Shape::Rows { rows, cols } => {
             let mut worst = 0.0f64;
             for turn in 0..ROWS {
@@ -44,6 +33,21 @@ pub fn check(inputs: &Inputs, output: &Output) -> Result<f64, String> {
             Ok(worst)
         }
     }
+}
+
+fn check_product<P: Product>(inputs: &Inputs, output: &Output, random: &mut Random) -> Result<f64, String> {
+    let Shape::Product { m, n, k } = inputs.problem.shape else { return Ok(0.0) };
+    let (a, b) = (inputs.left::<P>(0), inputs.right::<P>(0));
+    let got: &[P::C] = bytemuck::cast_slice(output.floats.get());
+    let mut worst = 0.0f64;
+    for turn in 0..ELEMENTS {
+        // The corners first: that is where edges go wrong.
+        let i = if turn < 4 { (turn & 1) * (m - 1) } else { random.below(m) };
+        let j = if turn < 4 { (turn >> 1) * (n - 1) } else { random.below(n) };
+        let want = reference::dot::<P>(a, b, i, j);
+        worst = worst.max(off(got[i * n + j].value(), want.value, P::C::tolerance(k, want.magnitude), (i, j))?);
+    }
+    Ok(worst)
 }
 
 fn check_row(inputs: &Inputs, output: &Output, row: usize, at: std::ops::Range<usize>) -> Result<f64, String> {
@@ -81,8 +85,9 @@ fn worst(got: &[f32], want: &[f64], row: usize, tolerance: impl Fn(usize) -> f64
     each.try_fold(0.0f64, |worst, error| Ok(worst.max(error?)))
 }
 
-fn off(got: f32, want: f64, tolerance: f64, (i, j): (usize, usize)) -> Result<f64, String> {
-    let error = (f64::from(got) - want).abs();
+fn off(got: impl Into<f64>, want: f64, tolerance: f64, (i, j): (usize, usize)) -> Result<f64, String> {
+    let got = got.into();
+    let error = (got - want).abs();
     if error == 0.0 {
         return Ok(0.0);
     }

@@ -46,10 +46,13 @@ impl Code {
     /// The mangled symbol that holds a GEMM kernel's loops. The demangled name spells the type with
     /// its parameters, either of the method itself or of the closure that it runs vectorised.
     pub(super) fn symbol_of(&self, meta: &Meta) -> Option<String> {
-        let (head, parameters) = meta.rust_type.split_once(", ")?;
-        let isa = head.rsplit("::").next()?;
-        let marks = [format!("::{isa}, {parameters}"), "MicroKernel>::tile".to_owned()];
-        let mut found: Vec<_> = self.symbols.iter().filter(|(name, _)| marks.iter().all(|m| name.contains(m))).collect();
+        let marks = [meta.symbol[0], meta.symbol[1], "MicroKernel"];
+        let is_tile = |name: &str| name.contains("::tile") || name.contains("vectorize");
+        let mut found: Vec<_> = self
+            .symbols
+            .iter()
+            .filter(|(name, _)| marks.iter().all(|m| name.contains(m)) && is_tile(name) && !name.contains("::pack_"))
+            .collect();
         // The closure's own function, where there is one, is the innermost and holds the loops.
         found.sort_by_key(|(name, _)| !name.contains("closure"));
         found.first().map(|(_, mangled)| (*mangled).clone())

@@ -50,8 +50,8 @@ pub(super) fn peak_fma_rate(tools: &Tools, machine: &Machine, isa: IsaId) -> any
     const COUNT: usize = 24;
     let text: Vec<String> = (0..COUNT)
         .map(|i| match isa {
-            IsaId::Scalar | IsaId::Avx2 => format!("vfmadd231ps %ymm14, %ymm15, %ymm{}", i % 14),
-            IsaId::Avx512 => format!("vfmadd231ps %zmm30, %zmm31, %zmm{i}"),
+            IsaId::Scalar | IsaId::Avx2 | IsaId::AvxVnni => format!("vfmadd231ps %ymm14, %ymm15, %ymm{}", i % 14),
+            IsaId::Avx512 | IsaId::Avx512Vnni | IsaId::Avx512Bf16 => format!("vfmadd231ps %zmm30, %zmm31, %zmm{i}"),
             IsaId::Neon => format!("fmla v{i}.4s, v30.4s, v31.4s"),
             IsaId::Sve => format!("fmla z{i}.s, p0/m, z30.s, z31.s"),
         })

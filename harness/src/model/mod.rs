@@ -114,7 +114,7 @@ fn lanes(isa: IsaId) -> usize {
     match isa {
         IsaId::Scalar => 1,
         IsaId::Neon | IsaId::Sve => 4,
-        IsaId::Avx2 => 8,
-        IsaId::Avx512 => 16,
+        IsaId::Avx2 | IsaId::AvxVnni => 8,
+        IsaId::Avx512 | IsaId::Avx512Vnni | IsaId::Avx512Bf16 => 16,
     }
 }

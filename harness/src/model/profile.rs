@@ -2,7 +2,7 @@
 
 use super::Prediction;
 use anyhow::Context;
-use kiln_kernels::gemm::{Blocking, Caches};
+use kiln_kernels::gemm::{Blocking, Caches, Geometry};
 use kiln_kernels::registry::{self, Meta};
 use kiln_profiles::lookup;
 use kiln_profiles::machine::Machine;
@@ -73,6 +73,8 @@ fn choice(
     let runner_up = candidates.get(1).map(|(p, _)| *p);
     let caches: Caches = machine.caches.into();
     let nr = meta.param("NV").unwrap_or(1) * super::lanes(meta.isa);
+    let mr = meta.param("MR").unwrap_or(1);
+    let tile = Geometry { mr, nr, step: 1, a_head: 0, a_words: mr, b_words: nr };
     Ok(Choice {
         op: meta.op.name().into(),
         format: meta.format.name().into(),
@@ -82,7 +84,7 @@ fn choice(
         rust_type: meta.rust_type.into(),
         fingerprint: format!("{:016x}", meta.fingerprint),
         layout: meta.layout.into(),
-        blocking: Some(Blocking::analytical(meta.param("MR").unwrap_or(1), nr, caches).into()),
+        blocking: Some(Blocking::analytical(tile, caches).into()),
         runner_up: runner_up.map(|r| r.kernel.into()),
         margin: runner_up.map(|r| winner.mac_per_cycle / r.mac_per_cycle),
         margin_ci: None,

@@ -12,9 +12,10 @@ pub use shape::{Shape, Spec};
 use crate::filter::of_this_architecture;
 use crate::machine::Machine;
 use anyhow::Context;
-use kiln_kernels::gemm::{Blocking, Caches, Gemm};
+use kiln_kernels::format::Format;
+use kiln_kernels::gemm::{Blocking, Caches, Geometry};
 use kiln_kernels::isa::IsaId;
-use kiln_kernels::registry::{Entry, Kernel, Op};
+use kiln_kernels::registry::{Entry, Kernel, Meta, Op};
 use kiln_profiles::schema::{BlockSizes, Choice, Class, Tuned};
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +44,8 @@ impl Temperature {
 pub struct Problem {
     /// The operation.
     pub op: Op,
+    /// The format of the operands.
+    pub format: Format,
     /// The shape.
     pub shape: Shape,
     /// B is packed beforehand.
@@ -56,7 +59,12 @@ pub struct Problem {
 impl Problem {
     /// Something that grows with the time of a call: operations, or bytes where none are counted.
     pub fn cost(&self) -> f64 {
-        self.shape.flops().unwrap_or_else(|| self.shape.bytes(self.op))
+        self.shape.flops().unwrap_or_else(|| self.bytes())
+    }
+
+    /// Bytes that the algorithm must move: each operand once.
+    pub fn bytes(&self) -> f64 {
+        self.shape.bytes(self.op, self.format)
     }
 }
 
@@ -110,19 +118,32 @@ pub fn caches(machine: &Machine) -> Caches {
 ///
 /// # Errors
 /// If that profile has none that runs here.
-pub fn default_choice(op: Op, class: Class) -> anyhow::Result<Choice> {
+pub fn default_choice(op: Op, format: Format, class: Class) -> anyhow::Result<Choice> {
     let text = match std::env::consts::ARCH {
         "aarch64" => include_str!("../../../profiles/generic-aarch64/tuned.toml"),
         _ => include_str!("../../../profiles/generic-x86_64/tuned.toml"),
     };
     let tuned: Tuned = toml::from_str(text).context("the generic profile cannot be read")?;
-    let choice = tuned.variants.iter().filter(|v| v.runs_here()).find_map(|v| v.choice(op.name(), class).cloned());
-    choice.with_context(|| format!("the generic profile of {} has no {op} for {}", tuned.arch, class.name()))
+    let choice = tuned.variants.iter().filter(|v| v.runs_here()).find_map(|v| v.choice(op.name(), format.name(), class).cloned());
+    choice.with_context(|| format!("the generic profile of {} has no {op} of {format} for {}", tuned.arch, class.name()))
+}
+
+/// The name of the kernel that an untuned build runs: the generic profile's, and for formats that it does
+/// not have the largest tile (for one row: the widest) of the last instruction set in the list that has one.
+fn default_kernel(problem: &Problem, entries: &[&'static Entry]) -> Option<&'static str> {
+    let class = problem.shape.class();
+    let usable = || entries.iter().map(|e| e.meta).filter(|m| m.op == problem.op && m.format == problem.format && m.isa.runs_here());
+    if let Ok(choice) = default_choice(problem.op, problem.format, class) {
+        return usable().find(|m| m.name == choice.kernel).map(|m| m.name);
+    }
+    let param = |m: &Meta, name| m.param(name).unwrap_or(0);
+    let fits = |m: &&Meta| (param(m, "MR") == 1) == (class == Class::Decode);
+    usable().filter(fits).max_by_key(|m| (m.isa, param(m, "MR") * param(m, "NV"), param(m, "KU"), m.name)).map(|m| m.name)
 }
 
 /// The blocking that is computed rather than tried.
-pub fn analytical(gemm: &Gemm, caches: Caches) -> Blocking {
-    Blocking::analytical(gemm.mr(), gemm.nr(), caches)
+pub fn analytical(tile: Geometry, caches: Caches) -> Blocking {
+    Blocking::analytical(tile, caches)
 }
 
 /// What a blocking comes to at a shape: no block is larger than the matrix, rounded to whole tiles.
@@ -171,31 +192,34 @@ pub fn all_candidates(
     blockings: Blockings,
     caches: Caches,
 ) -> anyhow::Result<Vec<Candidate>> {
-    let default = default_choice(problem.op, problem.shape.class())?;
+    let default = default_kernel(problem, entries);
+    let wanted = |e: &Entry| e.meta.op == problem.op && e.meta.format == problem.format && of_this_architecture(e.meta.isa);
     let mut all = Vec::new();
-    for entry in entries.iter().filter(|e| e.meta.op == problem.op && of_this_architecture(e.meta.isa)) {
+    for entry in entries.iter().filter(|e| wanted(e)) {
         if let Some(kernel) = (entry.make)() {
-            all.extend(with_blockings(entry, kernel, problem.shape, blockings, caches, entry.meta.name == default.kernel));
+            all.extend(with_blockings(entry, kernel, problem.shape, blockings, caches, Some(entry.meta.name) == default));
         }
     }
     // Should time run out, every kernel has been tried with the blocking that was computed for it.
     all.sort_by_key(|c| (!c.default, c.varied));
-    anyhow::ensure!(!all.is_empty(), "no kernel for {} at {} runs on this CPU", problem.op, problem.shape);
+    anyhow::ensure!(!all.is_empty(), "no kernel for {} of {} at {} runs on this CPU", problem.op, problem.format, problem.shape);
     Ok(all)
 }
 
 /// Elements multiplied, padding included, over elements there are.
 fn padding(kernel: &Kernel, shape: Shape) -> f64 {
     let (Kernel::Gemm(g), Shape::Product { m, n, .. }) = (kernel, shape) else { return 1.0 };
-    (m.next_multiple_of(g.mr()) * n.next_multiple_of(g.nr())) as f64 / (m * n) as f64
+    let Geometry { mr, nr, .. } = g.geometry();
+    (m.next_multiple_of(mr) * n.next_multiple_of(nr)) as f64 / (m * n) as f64
 }
 
 fn with_blockings(entry: &'static Entry, kernel: Kernel, shape: Shape, which: Blockings, caches: Caches, default: bool) -> Vec<Candidate> {
     let Kernel::Gemm(gemm) = kernel else {
         return vec![Candidate { entry, kernel, tile: (0, 0), blocking: None, varied: false, default }];
     };
-    let tile = (gemm.mr(), gemm.nr());
-    let base = analytical(&gemm, caches);
+    let geometry = gemm.geometry();
+    let tile = (geometry.mr, geometry.nr);
+    let base = analytical(geometry, caches);
     let mut all = vec![base];
     if which == Blockings::Near {
         for (up, down) in [(2, 1), (1, 2)] {
@@ -230,7 +254,7 @@ mod tests {
     const CACHES: Caches = Caches { l1: 32 << 10, l2: 512 << 10, l3: 16 << 20 };
 
     fn problem(op: Op, shape: &str) -> Problem {
-        Problem { op, shape: shape.parse().expect("a shape"), packed: false, threads: 1, operands: Temperature::Hot }
+        Problem { op, format: op.format(), shape: shape.parse().expect("a shape"), packed: false, threads: 1, operands: Temperature::Hot }
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! Shapes: how they are written, what they cost, and which are refused.
 
 use super::models;
+use kiln_kernels::format::Format;
+use kiln_kernels::gemm::product::Product;
 use kiln_kernels::registry::Op;
+use kiln_kernels::with_product;
 use kiln_profiles::schema::Class;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -56,9 +59,12 @@ impl Shape {
     }
 
     /// Bytes that the algorithm must move: every operand once.
-    pub fn bytes(self, op: Op) -> f64 {
+    pub fn bytes(self, op: Op, format: Format) -> f64 {
         let (rows, cols) = match self {
-            Shape::Product { m, n, k } => return 4.0 * (m as f64 * k as f64 + k as f64 * n as f64 + m as f64 * n as f64),
+            Shape::Product { m, n, k } => {
+                let (a, b) = with_product!(format, P => (size_of::<<P as Product>::A>(), P::b_bytes(k)));
+                return (m * k * a + n * b + 4 * m * n) as f64;
+            }
             Shape::Rows { rows, cols } => (rows as f64, cols as f64),
         };
         match op {
@@ -239,7 +245,7 @@ mod tests {
     #[test]
     fn costs_are_counted_as_promised() {
         let s = Shape::Product { m: 2, n: 3, k: 5 };
-        assert_eq!((s.flops(), s.bytes(Op::Gemm)), (Some(60.0), 4.0 * 31.0));
-        assert_eq!(Shape::Rows { rows: 2, cols: 10 }.bytes(Op::F16ToF32), 120.0);
+        assert_eq!((s.flops(), s.bytes(Op::Gemm, Format::F32)), (Some(60.0), 4.0 * 31.0));
+        assert_eq!(Shape::Rows { rows: 2, cols: 10 }.bytes(Op::F16ToF32, Format::F16), 120.0);
     }
 }

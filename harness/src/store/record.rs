@@ -1,5 +1,6 @@
 //! One line of a store: a result with everything that is needed to judge it later.
 
+use crate::filter;
 use crate::measure::statistics::{self, Ratio};
 use crate::space::{Candidate, Problem, Shape, Temperature};
 use kiln_kernels::registry::Op;
@@ -75,7 +76,8 @@ impl Config {
     /// The problem that it solves. `None` if this build does not know the operation.
     pub fn problem(&self) -> Option<Problem> {
         let op: Op = self.op.parse().ok()?;
-        Some(Problem { op, shape: self.shape, packed: self.packed, threads: self.threads, operands: self.operands })
+        let format = filter::format(&self.format).ok()?;
+        Some(Problem { op, format, shape: self.shape, packed: self.packed, threads: self.threads, operands: self.operands })
     }
 
     /// The kernel and its blocking in a few words.

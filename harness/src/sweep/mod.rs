@@ -16,6 +16,7 @@ use crate::search::Strategy;
 use crate::space::{self, Blockings, Candidate, Problem, Pruned, Spec, Temperature};
 use crate::store::{self, Config, Contents, Outcome, Record, SCHEMA, Store};
 use group::GroupRun;
+use kiln_kernels::format::Format;
 use kiln_kernels::registry::Op;
 use kiln_profiles::schema::{Class, Tier};
 use std::collections::{BTreeMap, HashMap};
@@ -27,7 +28,9 @@ use std::time::{Duration, Instant};
 pub struct Options {
     /// The operation.
     pub op: Op,
-    /// Which of its kernels; the operation in it is ignored.
+    /// The format of the operands.
+    pub format: Format,
+    /// Which of its kernels; operation and format in it are ignored.
     pub filter: Filter,
     /// The shapes.
     pub specs: Vec<Spec>,
@@ -87,7 +90,7 @@ impl Options {
         for &threads in &self.threads {
             anyhow::ensure!((1..=usable).contains(&threads), "{threads} threads asked for, but from 1 to {usable} can run here at once");
         }
-        let filter = Filter { op: vec![self.op], ..self.filter.clone() };
+        let filter = Filter { op: vec![self.op], format: vec![self.format], ..self.filter.clone() };
         let entries = filter.entries()?;
         let caches = space::caches(machine);
         let (mut groups, mut all_pruned) = (Vec::new(), BTreeMap::new());
@@ -95,7 +98,8 @@ impl Options {
             for &Spec { shape, packed } in &self.specs {
                 let decode = packed && shape.class() == Class::Decode;
                 let usual = if decode { Temperature::Cold } else { Temperature::Hot };
-                let problem = Problem { op: self.op, shape, packed, threads, operands: self.operands.unwrap_or(usual) };
+                let problem =
+                    Problem { op: self.op, format: self.format, shape, packed, threads, operands: self.operands.unwrap_or(usual) };
                 operands::fits(&problem, room)?;
                 let (candidates, pruned) = space::candidates(&problem, &entries, self.blockings, caches)?;
                 all_pruned.extend(pruned.into_iter().map(|Pruned { kernel, reason }| (kernel, format!("{reason} ({shape})"))));

@@ -2,12 +2,13 @@
 
 use super::values::Values;
 use super::{Arena, Flush, Outcome, compare, worst};
-use crate::gemm::{Blocking, Gemm, PackedB};
+use crate::gemm::product::{Output, Product};
+use crate::gemm::{Blocking, Gemm};
 use crate::mat::{Mat, MatMut};
 use crate::reference;
 
 /// What surrounds the columns of C; it must be there afterwards.
-const PADDING: f32 = -77.25;
+const PADDING: i32 = -77;
 
 #[derive(Debug)]
 struct Case {
@@ -22,9 +23,14 @@ struct Case {
     values: Values,
 }
 
-pub(super) fn grid<A: Arena>(gemm: &Gemm, arena: &A, out: &mut Outcome) {
-    let unroll = gemm.meta().param("KU").unwrap_or(1);
-    let depths = sizes([0, 1, unroll - 1, unroll, unroll + 1, 3 * unroll + 2]);
+pub(super) fn grid<P: Product, A: Arena>(gemm: &Gemm<P>, arena: &A, out: &mut Outcome) {
+    // Depths around one step, and around as many as are unrolled.
+    let unit = gemm.geometry().step.max(P::B_DEPTH);
+    let unroll = gemm.meta().param("KU").unwrap_or(1) * unit;
+    let mut depths = sizes(&[0, 1, unroll - 1, unroll, unroll + 1, 3 * unroll + 2 * unit, 2 * unit - 1]);
+    if P::B_DEPTH > 1 {
+        depths.retain(|k| k.is_multiple_of(P::B_DEPTH) || *k == unroll + 1);
+    }
     let mut turn = 0usize;
     for &m in &around(gemm.mr()) {
         for &n in &around(gemm.nr()) {
@@ -46,39 +52,43 @@ pub(super) fn grid<A: Arena>(gemm: &Gemm, arena: &A, out: &mut Outcome) {
     let (m, n) = (gemm.mr() + 1, 2 * gemm.nr() + 1);
     for values in Values::ALL {
         for (packed, accumulate) in [(false, false), (true, true)] {
-            check(gemm, &Case { m, n, k: 37, accumulate, packed, small_blocks: packed, values }, arena, out);
+            let k = 37usize.next_multiple_of(P::B_DEPTH);
+            check(gemm, &Case { m, n, k, accumulate, packed, small_blocks: packed, values }, arena, out);
         }
     }
 }
 
 /// Sizes around one, two and four tiles.
 fn around(tile: usize) -> Vec<usize> {
-    sizes([0, 1, tile - 1, tile, tile + 1, 3 * tile + 1])
+    sizes(&[0, 1, tile - 1, tile, tile + 1, 3 * tile + 1])
 }
 
-fn sizes(mut all: [usize; 6]) -> Vec<usize> {
-    all.sort_unstable();
+fn sizes(all: &[usize]) -> Vec<usize> {
     let mut all = all.to_vec();
+    all.sort_unstable();
     all.dedup();
     all
 }
 
-fn check<A: Arena>(gemm: &Gemm, case: &Case, arena: &A, out: &mut Outcome) {
+fn check<P: Product, A: Arena>(gemm: &Gemm<P>, case: &Case, arena: &A, out: &mut Outcome) {
     let (m, n, k) = (case.m, case.n, case.k);
     let flush = if (m + n + k).is_multiple_of(2) { Flush::End } else { Flush::Start };
     let pad = (m + k) % 3;
-    let (b_rows, b_cols) = if case.packed { (n, k) } else { (k, n) };
-    let mut a = arena.buffer(extent(m, k, k + pad), 0.0f32, flush);
-    let mut b = arena.buffer(extent(b_rows, b_cols, b_cols + pad), 0.0f32, flush);
-    case.values.fill(1 + (m * n + k) as u64, &mut a);
-    case.values.fill(2 + (m + n * k) as u64, &mut b);
+    // Elements of B along the depth.
+    let elements = k.div_ceil(P::B_DEPTH);
+    let (b_rows, b_cols) = if case.packed { (n, elements) } else { (elements, n) };
+    let a =
+        operand(arena, extent(m, k, k + pad), flush, 1, P::a_of(0.0), |x| case.values.fill(1 + (m * n + k) as u64, x), |x| P::a_of(x[0]));
+    let b_len = extent(b_rows, b_cols, b_cols + pad);
+    let zero = P::b_of(&vec![0.0; P::B_DEPTH]);
+    let b = operand(arena, b_len, flush, P::B_DEPTH, zero, |x| case.values.fill(2 + (m + n * k) as u64, x), P::b_of);
     let a = Mat::new(&a, m, k, k + pad);
     let stored = Mat::new(&b, b_rows, b_cols, b_cols + pad);
     let b = if case.packed { stored.transposed() } else { stored };
 
     let ldc = n + pad;
-    let mut c = arena.buffer(extent(m, n, ldc), PADDING, flush);
-    let start = |i: usize, j: usize| if case.accumulate { 1.0 + (i % 5) as f32 - (j % 7) as f32 } else { f32::NAN };
+    let mut c = arena.buffer(extent(m, n, ldc), P::C::of(PADDING), flush);
+    let start = |i: usize, j: usize| if case.accumulate { P::C::of(1 + (i % 5) as i32 - (j % 7) as i32) } else { bytemuck::cast(!0u32) };
     for i in 0..m {
         for j in 0..n {
             c[i * ldc + j] = start(i, j);
@@ -87,30 +97,50 @@ fn check<A: Arena>(gemm: &Gemm, case: &Case, arena: &A, out: &mut Outcome) {
     let blocking = if case.small_blocks { Blocking { kc: 5, mc: 1, nc: 1 } } else { Blocking { kc: 256, mc: 72, nc: 1024 } };
     let view = MatMut::new(&mut c, m, n, ldc);
     if case.packed {
-        let mut panels = arena.buffer(gemm.packed_b_len(k, n), f32::NAN, flush);
-        let mut ws = arena.buffer(gemm.packed_workspace_len(&blocking, m, k), f32::NAN, flush);
+        let mut panels = arena.buffer(gemm.packed_b_len(k, n), !0u32, flush);
+        let mut ws = arena.buffer(gemm.packed_workspace_len(&blocking, m, k), !0u32, flush);
         gemm.pack_b(b, &mut panels);
-        gemm.run_packed(a, PackedB::new(&panels, k, n, gemm.nr()), view, case.accumulate, &blocking, &mut ws);
+        gemm.run_packed(a, gemm.packed_b(&panels, k, n), view, case.accumulate, &blocking, &mut ws);
     } else {
-        let mut ws = arena.buffer(gemm.workspace_len(&blocking, m, n, k), f32::NAN, flush);
+        let mut ws = arena.buffer(gemm.workspace_len(&blocking, m, n, k), !0u32, flush);
         gemm.run(a, b, view, case.accumulate, &blocking, &mut ws);
     }
 
     let elements = worst((0..m * n).map(|e| {
         let (i, j) = (e / n, e % n);
-        let mut want = reference::dot(a, b, i, j);
+        let mut want = reference::dot::<P>(a, b, i, j);
         if case.accumulate {
-            want.value += start(i, j) as f64;
-            want.magnitude += start(i, j).abs() as f64;
+            want.value += start(i, j).value();
+            want.magnitude += start(i, j).value().abs();
         }
-        // γ(k+2) of the sum of magnitudes (Higham 2002, section 3.1); each product or partial sum
-        // may also lose up to half of the smallest subnormal.
-        let rounding = (k + 2) as f64 * f32::EPSILON as f64 * want.magnitude;
-        compare(c[i * ldc + j], want.value, rounding + (k + 2) as f64 * f32::from_bits(1) as f64)
+        // Each product or partial sum may also lose up to half of the smallest subnormal, or all of one
+        // where the instruction takes subnormals to be 0.
+        let lost = if gemm.meta().order == "bf16-pairs" { f32::MIN_POSITIVE } else { f32::from_bits(1) };
+        let tolerance = P::C::tolerance(k, want.magnitude) + (k + 2) as f64 * f64::from(lost);
+        compare(c[i * ldc + j].value(), want.value, tolerance)
     }));
-    let padding_kept = n == 0 || (0..m.saturating_sub(1)).all(|i| c[i * ldc + n..(i + 1) * ldc].iter().all(|x| *x == PADDING));
+    let padding_kept = n == 0 || (0..m.saturating_sub(1)).all(|i| c[i * ldc + n..(i + 1) * ldc].iter().all(|x| *x == P::C::of(PADDING)));
     let result = if padding_kept { elements } else { Err("wrote between the rows of C".into()) };
     out.case(|| format!("{case:?}"), result);
+}
+
+/// `len` elements, each made of `depth` values.
+fn operand<T: Copy + 'static, A: Arena>(
+    arena: &A,
+    len: usize,
+    flush: Flush,
+    depth: usize,
+    zero: T,
+    fill: impl FnOnce(&mut [f32]),
+    make: impl Fn(&[f32]) -> T,
+) -> A::Buffer<T> {
+    let mut values = vec![0.0; len * depth];
+    fill(&mut values);
+    let mut buffer = arena.buffer(len, zero, flush);
+    for (element, values) in buffer.iter_mut().zip(values.chunks_exact(depth)) {
+        *element = make(values);
+    }
+    buffer
 }
 
 fn extent(rows: usize, cols: usize, ld: usize) -> usize {

@@ -61,7 +61,7 @@ impl Outcome {
 pub fn run<A: Arena>(entry: &Entry, arena: &A) -> Option<Outcome> {
     let mut out = Outcome::default();
     match (entry.make)()? {
-        Kernel::Gemm(k) => gemm::grid(&k, arena, &mut out),
+        Kernel::Gemm(any) => crate::with_gemm!(any, k => gemm::grid(&k, arena, &mut out)),
         Kernel::RmsNorm(k) => rows::rms_norm(&k, arena, &mut out),
         Kernel::LayerNorm(k) => rows::layer_norm(&k, arena, &mut out),
         Kernel::F16ToF32(k) => rows::widen(&k, arena, &mut out),
@@ -72,13 +72,13 @@ pub fn run<A: Arena>(entry: &Entry, arena: &A) -> Option<Outcome> {
 
 /// The error of `got` as a fraction of `tolerance`, or a message. Where the exact value is not
 /// finite (or beyond f32), `got` must be the same kind of not finite.
-fn compare(got: f32, want: f64, tolerance: f64) -> Result<f64, String> {
-    let want32 = want as f32;
+fn compare(got: impl Into<f64>, want: f64, tolerance: f64) -> Result<f64, String> {
+    let (got, want32) = (got.into(), want as f32);
     if !want32.is_finite() {
-        let same = if want32.is_nan() { got.is_nan() } else { got == want32 };
+        let same = if want32.is_nan() { got.is_nan() } else { got == f64::from(want32) };
         return if same { Ok(0.0) } else { Err(format!("{got:e} instead of {want32:e}")) };
     }
-    let error = (got as f64 - want).abs();
+    let error = (got - want).abs();
     if error <= tolerance {
         Ok(error / tolerance)
     } else {

@@ -11,17 +11,23 @@ pub enum Format {
     F32,
     /// IEEE 754 binary16.
     F16,
+    /// The upper half of binary32.
+    Bf16,
+    /// Signed bytes.
+    S8,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: &'static [Format] = &[Format::F32, Format::F16];
+    pub const ALL: &'static [Format] = &[Format::F32, Format::F16, Format::Bf16, Format::S8];
 
     /// Its name as it stands in kernel names and on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Format::F32 => "f32",
             Format::F16 => "f16",
+            Format::Bf16 => "bf16",
+            Format::S8 => "s8",
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Cache blocking: KC, MC and NC, given or derived from cache sizes.
 
+use super::Geometry;
+
 /// Data cache sizes of one core, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caches {
@@ -26,25 +28,16 @@ impl Blocking {
     /// The analytical model of Low et al., "Analytical modeling is enough for high-performance
     /// BLIS" (ACM TOMS 43, 2016), simplified to associativity-free fractions: a KC × NR panel of B
     /// takes half of L1, an MC × KC block of A half of L2, a KC × NC block of B half of the L3 share.
-    pub fn analytical(mr: usize, nr: usize, caches: Caches) -> Blocking {
-        const F32: usize = size_of::<f32>();
-        let kc = (caches.l1 / 2 / (nr * F32)).clamp(64, 512) / 8 * 8;
-        let mc = (caches.l2 / 2 / (kc * F32) / mr).max(1) * mr;
+    pub fn analytical(tile: Geometry, caches: Caches) -> Blocking {
+        let Geometry { mr, nr, step, a_words, b_words, .. } = tile;
+        // Bytes for each depth, of a panel and of a strip.
+        let (panel, strip) = ((b_words * 4).div_ceil(step), (a_words * 4).div_ceil(step));
+        let kc = (caches.l1 / 2 / panel).clamp(64, 512) / 8 * 8;
+        let kc = kc.next_multiple_of(step);
+        let mc = (caches.l2 / 2 / (kc * strip)).max(1) * mr;
         let last = if caches.l3 > 0 { caches.l3 } else { 4 * caches.l2 };
-        let nc = (last / 2 / (kc * F32) / nr).clamp(1, 8192 / nr.min(8192)) * nr;
+        let nc = (last / 2 / (kc * panel)).clamp(1, 8192 / nr.min(8192)) * nr;
         Blocking { kc, mc, nc }
-    }
-
-    pub(super) fn kc(&self) -> usize {
-        self.kc.max(1)
-    }
-
-    pub(super) fn mc(&self, mr: usize) -> usize {
-        self.mc.max(1).next_multiple_of(mr)
-    }
-
-    pub(super) fn nc(&self, nr: usize) -> usize {
-        self.nc.max(1).next_multiple_of(nr)
     }
 }
 
@@ -56,7 +49,8 @@ mod tests {
     fn blocks_fit_the_caches_they_are_meant_for() {
         let caches = Caches { l1: 32 << 10, l2: 512 << 10, l3: 16 << 20 };
         for (mr, nr) in [(6, 16), (12, 32), (8, 12), (4, 4), (8, 192)] {
-            let b = Blocking::analytical(mr, nr, caches);
+            let tile = Geometry { mr, nr, step: 1, a_head: 0, a_words: mr, b_words: nr };
+            let b = Blocking::analytical(tile, caches);
             assert!(b.kc * nr * 4 <= caches.l1 / 2 || b.kc == 64, "{b:?}");
             assert!(b.mc * b.kc * 4 <= caches.l2 / 2 || b.mc == mr, "{b:?}");
             assert!(b.nc * b.kc * 4 <= caches.l3 / 2 && b.nc.is_multiple_of(nr) && b.mc.is_multiple_of(mr), "{b:?}");

@@ -1,59 +1,124 @@
-//! The tiles of the GEMM family: to add one, add its `(MR NV)` to the line of its ISA.
+//! The tiles of the GEMM family: to add one, add its `(MR NV)` to the line of its ISA; to add a kernel
+//! type, add a block with its name, format, step and source.
 
-use super::F32;
-use crate::fingerprint::of_source;
+use super::dot::{Fma, Pairs, Quads, Widen};
+use super::micro::Tile;
+use super::product::{BFloat, Half};
+use crate::fingerprint::{fnv1a, of_source};
 use crate::isa;
 #[cfg(feature = "sweep")]
 use crate::registry::Entry;
 use crate::registry::{Meta, Registered, meta};
 
+/// f32 × f32.
+pub type F32<I, const MR: usize, const NV: usize, const KU: usize> = Tile<Fma<I>, MR, NV, KU>;
+/// f16 × f16 by widening.
+pub type F16<I, const MR: usize, const NV: usize, const KU: usize> = Tile<Widen<I, Half>, MR, NV, KU>;
+/// bf16 × bf16 by widening.
+pub type Bf16<I, const MR: usize, const NV: usize, const KU: usize> = Tile<Widen<I, BFloat>, MR, NV, KU>;
+/// bf16 × bf16 in pairs.
+pub type Bf16Dot<I, const MR: usize, const NV: usize, const KU: usize> = Tile<Pairs<I>, MR, NV, KU>;
+/// s8 × s8 → s32.
+pub type S8<I, const MR: usize, const NV: usize, const KU: usize> = Tile<Quads<I>, MR, NV, KU>;
+
 /// Hash of what the kernels of an ISA are built from, beside the ISA's own file.
 const fn source(isa: isa::IsaId) -> u64 {
     match isa {
         isa::IsaId::Sve => const { of_source(include_bytes!("sve.rs")) },
-        _ => const { of_source(include_bytes!("micro.rs")) },
+        _ => const { fnv1a(of_source(include_bytes!("micro.rs")), include_bytes!("dot.rs")) },
     }
 }
 
+/// Two products are added before the sum is rounded.
+const fn pairs_order(_: isa::IsaId) -> &'static str {
+    "bf16-pairs"
+}
+
+/// Integers: the order does not matter.
+const fn exact_order(_: isa::IsaId) -> &'static str {
+    "exact"
+}
+
 macro_rules! gemm_meta {
-    ($isa:ident $name:literal $mr:literal $nv:literal $ku:literal) => {
-        meta!(Gemm F32 $isa, source,
-            concat!("gemm::F32::<isa::", stringify!($isa), ", ", $mr, ", ", $nv, ", ", $ku, ">"),
-            concat!("gemm_f32_", $name, "_", $mr, "x", $nv, "v_u", $ku),
+    ($kernel:ident $format:ident $prefix:literal $layout:literal $order:path; $work:literal $close:literal, $isa:ident $name:literal $mr:literal $nv:literal $ku:literal) => {
+        meta!(Gemm $format $isa, source,
+            concat!("gemm::", stringify!($kernel), "::<isa::", stringify!($isa), ", ", $mr, ", ", $nv, ", ", $ku, ">"),
+            concat!("gemm_", $prefix, "_", $name, "_", $mr, "x", $nv, "v_u", $ku),
             [("MR" $mr) ("NV" $nv) ("KU" $ku)],
-            concat!("b", $nv, "v"),
-            isa::IsaId::$isa.order())
+            concat!($layout, $nv, "v"),
+            $order(isa::IsaId::$isa),
+            [concat!("::", $work, "<"), concat!("::", stringify!($isa), $close, ", ", $mr, ", ", $nv, ", ", $ku, ">")])
     };
 }
 
 macro_rules! tiles {
-    ($($isa:ident $name:literal $arch:tt $unroll:tt: $(($mr:literal $nv:literal))+;)+) => {
-        $($(tiles!(@impls $isa $name $arch $mr $nv $unroll);)+)+
+    ($table:ident = $kernel:ident $format:ident $prefix:literal $layout:literal $order:path; $work:literal $close:literal;
+     $($isa:ident $name:literal $arch:tt $unroll:tt: $(($mr:literal $nv:literal))+;)+) => {
+        $($(tiles!(@impls ($kernel $format $prefix $layout $order; $work $close) $isa $name $arch $mr $nv $unroll);)+)+
 
-        /// Every GEMM kernel.
         #[cfg(feature = "sweep")]
-        pub(crate) const ENTRIES: &[&[Entry]] = &[$($(tiles!(@entries $isa $name $arch $mr $nv $unroll)),+),+];
+        const $table: &[&[Entry]] = &[$($(tiles!(@entries ($kernel $format $prefix $layout $order; $work $close) $isa $name $arch $mr $nv $unroll)),+),+];
     };
-    (@impls $isa:ident $name:literal $arch:tt $mr:literal $nv:literal [$($ku:literal)+]) => {
+    (@impls ($kernel:ident $format:ident $prefix:literal $layout:literal $order:path; $work:literal $close:literal)
+     $isa:ident $name:literal $arch:tt $mr:literal $nv:literal [$($ku:literal)+]) => {
         $(isa::only_on! { $arch
-            impl Registered for F32<isa::$isa, $mr, $nv, $ku> {
-                const META: &'static Meta = &gemm_meta!($isa $name $mr $nv $ku);
+            impl Registered for $kernel<isa::$isa, $mr, $nv, $ku> {
+                const META: &'static Meta = &gemm_meta!($kernel $format $prefix $layout $order; $work $close, $isa $name $mr $nv $ku);
             }
         })+
     };
-    (@entries $isa:ident $name:literal $arch:tt $mr:literal $nv:literal [$($ku:literal)+]) => {
+    (@entries ($kernel:ident $format:ident $prefix:literal $layout:literal $order:path; $work:literal $close:literal)
+     $isa:ident $name:literal $arch:tt $mr:literal $nv:literal [$($ku:literal)+]) => {
         &[$(Entry {
-            meta: &gemm_meta!($isa $name $mr $nv $ku),
-            make: isa::if_arch!($arch => { F32::<isa::$isa, $mr, $nv, $ku>::make } else { || None }),
+            meta: &gemm_meta!($kernel $format $prefix $layout $order; $work $close, $isa $name $mr $nv $ku),
+            make: isa::if_arch!($arch => { $kernel::<isa::$isa, $mr, $nv, $ku>::make } else { || None }),
         }),+]
     };
 }
 
+/// Every GEMM kernel, one table for each kernel type.
+#[cfg(feature = "sweep")]
+pub(crate) const ENTRIES: &[&[&[Entry]]] = &[F32_TILES, F16_TILES, BF16_TILES, BF16_DOT_TILES, S8_TILES];
+
+// Table = kernel type, format, its part of the name, layout, accumulation order; the arithmetic's name and
+// what ends its parameters in a symbol.
 // ISA, its name and architecture, [unrolls of the depth loop]: (MR NV)…
 tiles! {
+    F32_TILES = F32 F32 "f32" "b" isa::IsaId::order; "Fma" ">";
     Scalar "scalar" "any" [1]: (1 4) (2 4) (4 4);
     Avx2 "avx2" "x86_64" [1 4]: (1 1) (1 2) (1 3) (1 4) (2 2) (4 2) (6 2) (5 2) (3 3) (4 3) (8 1) (12 1);
-    Avx512 "avx512" "x86_64" [1 4]: (1 1) (1 2) (1 3) (1 4) (4 2) (8 2) (12 2) (14 2) (8 3) (9 3) (6 4) (24 1);
+    Avx512 "avx512" "x86_64" [1 4]: (1 1) (1 2) (1 3) (1 4) (4 2) (8 2) (12 2) (8 3) (9 3) (4 4) (6 4);
     Neon "neon" "aarch64" [1 4]: (1 1) (1 2) (1 3) (1 4) (1 5) (1 6) (4 4) (4 5) (8 2) (8 3) (12 2) (4 6) (6 4) (16 1);
     Sve "sve" "aarch64" [1 4]: (1 2) (1 3) (1 4) (1 5) (1 6) (4 4) (4 5) (4 6) (6 4) (8 2) (8 3) (12 2);
+}
+
+tiles! {
+    F16_TILES = F16 F16 "f16" "f16-b" isa::IsaId::order; "Widen" ", kiln_kernels::gemm::product::Half>";
+    Scalar "scalar" "any" [1]: (1 4) (4 4);
+    Avx2 "avx2" "x86_64" [1 4]: (1 2) (1 4) (6 2) (3 4);
+    Avx512 "avx512" "x86_64" [1 4]: (1 2) (1 4) (4 4) (6 4) (12 2);
+    Neon "neon" "aarch64" [1 4]: (1 2) (1 4) (4 4) (6 4) (8 2) (12 2);
+}
+
+tiles! {
+    BF16_TILES = Bf16 Bf16 "bf16" "bf16-b" isa::IsaId::order; "Widen" ", kiln_kernels::gemm::product::BFloat>";
+    Scalar "scalar" "any" [1]: (1 4) (4 4);
+    Avx2 "avx2" "x86_64" [1 4]: (1 2) (1 4) (6 2) (3 4);
+    Avx512 "avx512" "x86_64" [1 4]: (1 2) (1 4) (4 4) (6 4) (12 2);
+    Neon "neon" "aarch64" [1 4]: (1 2) (1 4) (4 4) (6 4) (8 2) (12 2);
+}
+
+tiles! {
+    BF16_DOT_TILES = Bf16Dot Bf16 "bf16" "bf16-k2b" pairs_order; "Pairs" ">";
+    Avx512Bf16 "avx512bf16" "x86_64" [1 4]: (1 2) (1 3) (1 4) (4 4) (6 4) (8 3) (12 2);
+}
+
+tiles! {
+    S8_TILES = S8 S8 "s8" "s8-b" exact_order; "Quads" ">";
+    Scalar "scalar" "any" [1]: (1 4) (4 4);
+    Avx2 "avx2" "x86_64" [1 4]: (1 2) (1 4) (6 2) (4 2);
+    AvxVnni "avxvnni" "x86_64" [1 4]: (1 2) (1 4) (6 2) (4 2);
+    Avx512 "avx512" "x86_64" [1 4]: (1 2) (1 4) (6 4) (12 2);
+    Avx512Vnni "avx512vnni" "x86_64" [1 4]: (1 2) (1 3) (1 4) (4 4) (6 4) (8 3) (12 2);
+    Neon "neon" "aarch64" [1 4]: (1 2) (1 4) (4 4) (6 4) (8 2) (12 2);
 }

@@ -1,92 +1,164 @@
 //! The micro-kernel: an MR × (NV vectors) tile of C held in registers over the whole depth.
 //!
-//! One generic body over the ISA token; `asm!` ISAs have a body of their own beside it. No edges,
-//! no blocking, no packing policy here.
+//! One generic body over [`Dot`], which says what one step of the depth does; `asm!` ISAs have a body
+//! of their own beside it. No edges, no blocking, no packing policy here.
 
-use super::Gemm;
-use super::pack::pack_strips;
+use super::dot::{Arithmetic, Dot};
+use super::product::Product;
+use super::{AnyGemm, Gemm};
 use crate::isa::{Isa, Simd};
 use crate::mat::{Mat, MatMut};
 use crate::registry::{Kernel, Registered};
 
-/// The f32 micro-kernel of `MR` rows by `NV` vectors, its depth loop unrolled `KU` times.
+/// The micro-kernel of `MR` rows by `NV` vectors, its depth loop unrolled `KU` times.
 #[derive(Clone, Copy, Debug)]
-pub struct F32<I, const MR: usize, const NV: usize, const KU: usize>(pub(super) I);
+pub struct Tile<D: Arithmetic, const MR: usize, const NV: usize, const KU: usize>(pub(super) D::Isa);
+
+/// How a micro-kernel's packed operands are laid out, in 32-bit words.
+///
+/// A strip of A holds MR rows: `a_head` words, then `a_words` for each step of the depth. A panel of B
+/// holds NR columns: `b_words` for each step. The last step is padded so that it adds nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Rows of a tile.
+    pub mr: usize,
+    /// Columns of a tile, in elements.
+    pub nr: usize,
+    /// Depths that are packed together.
+    pub step: usize,
+    /// Words at the beginning of a strip.
+    pub a_head: usize,
+    /// Words of a strip for each step.
+    pub a_words: usize,
+    /// Words of a panel for each step.
+    pub b_words: usize,
+}
+
+impl Geometry {
+    /// Words of all strips for `rows` rows of depth `k`.
+    pub fn strips(&self, rows: usize, k: usize) -> usize {
+        rows.div_ceil(self.mr) * self.strip(k)
+    }
+
+    /// Words of one strip of depth `k`.
+    pub fn strip(&self, k: usize) -> usize {
+        self.a_head + k.div_ceil(self.step) * self.a_words
+    }
+
+    /// Words of all panels for `cols` columns of depth `k`.
+    pub fn panels(&self, cols: usize, k: usize) -> usize {
+        cols.div_ceil(self.nr) * self.panel(k)
+    }
+
+    /// Words of one panel of depth `k`.
+    pub fn panel(&self, k: usize) -> usize {
+        k.div_ceil(self.step) * self.b_words
+    }
+}
 
 /// What the blocking loops ask of a micro-kernel.
-pub trait MicroKernel: Send + Sync {
-    /// C (MR × NR) ← or += A panel (`[k][MR]`) · B panel (`[k][NR]`).
-    fn tile(&self, a: &[f32], b: &[f32], c: MatMut<'_, f32>, accumulate: bool);
-    /// Rows of `a` (M × K) into strips `[k][MR]`, zero-padded.
-    fn pack_a(&self, a: Mat<'_, f32>, out: &mut [f32]);
-    /// Rows of `bt` (N × K, the transposed B) into strips `[k][NR]`, zero-padded.
-    fn pack_b(&self, bt: Mat<'_, f32>, out: &mut [f32]);
-    /// NR in elements.
-    fn nr(&self) -> usize;
+pub trait MicroKernel<P: Product>: Send + Sync {
+    /// The layout of its operands.
+    fn geometry(&self) -> Geometry;
+    /// C (MR × NR) ← or += strip of A · panel of B, both of the same depth.
+    fn tile(&self, a: &[u32], b: &[u32], c: MatMut<'_, P::C>, accumulate: bool);
+    /// Rows of `a` (M × K) into strips; every word of `out` that [`Geometry::strips`] counts is written.
+    fn pack_a(&self, a: Mat<'_, P::A>, out: &mut [u32]);
+    /// Rows of `bt` (N × K in elements of B, the transposed B) into panels.
+    fn pack_b(&self, bt: Mat<'_, P::B>, out: &mut [u32]);
 }
 
-impl<I: Isa, const MR: usize, const NV: usize, const KU: usize> F32<I, MR, NV, KU>
+/// The handle of a micro-kernel. A token is zero-sized: leaking the box allocates nothing and gives the
+/// proof a 'static home.
+pub(super) fn handle<K: Registered + MicroKernel<P> + 'static, P: Product>(kernel: K) -> Gemm<P> {
+    let micro: &'static dyn MicroKernel<P> = Box::leak(Box::new(kernel));
+    Gemm { meta: K::META, geometry: micro.geometry(), micro }
+}
+
+impl<D: Arithmetic, const MR: usize, const NV: usize, const KU: usize> Tile<D, MR, NV, KU>
 where
-    Self: Registered + MicroKernel,
+    Self: Registered + MicroKernel<D::P>,
 {
     /// The handle, when this CPU has the instructions.
-    pub fn handle() -> Option<Gemm> {
-        let kernel = F32(I::detect()?);
-        // A zero-sized token: leaking it allocates nothing and gives the proof a 'static home.
-        let micro: &'static dyn MicroKernel = Box::leak(Box::new(kernel));
-        Some(Gemm { meta: Self::META, mr: MR, nr: micro.nr(), micro })
-    }
-
-    /// [`Self::handle`] for the registry.
-    #[cfg_attr(not(feature = "sweep"), allow(dead_code))]
-    pub(super) fn make() -> Option<Kernel> {
-        Self::handle().map(Kernel::Gemm)
+    pub fn handle() -> Option<Gemm<D::P>> {
+        D::Isa::detect().map(|isa| handle(Self(isa)))
     }
 }
 
-impl<I: Simd, const MR: usize, const NV: usize, const KU: usize> MicroKernel for F32<I, MR, NV, KU> {
-    fn tile(&self, a: &[f32], b: &[f32], mut c: MatMut<'_, f32>, accumulate: bool) {
+#[cfg_attr(not(feature = "sweep"), allow(dead_code))]
+impl<D: Arithmetic, const MR: usize, const NV: usize, const KU: usize> Tile<D, MR, NV, KU>
+where
+    Self: Registered + MicroKernel<D::P>,
+    AnyGemm: From<Gemm<D::P>>,
+{
+    /// [`Self::handle`] for the registry.
+    pub(super) fn make() -> Option<Kernel> {
+        Self::handle().map(|gemm| Kernel::Gemm(gemm.into()))
+    }
+}
+
+impl<D: Dot, const MR: usize, const NV: usize, const KU: usize> MicroKernel<D::P> for Tile<D, MR, NV, KU>
+where
+    D::Isa: Simd,
+{
+    fn geometry(&self) -> Geometry {
+        let nr = NV * <D::Isa as Simd>::LANES;
+        let b_words = NV * size_of::<D::Lanes>() / size_of::<u32>();
+        debug_assert_eq!(b_words * size_of::<u32>(), NV * size_of::<D::Lanes>(), "a step of B is whole words");
+        Geometry { mr: MR, nr, step: D::STEP, a_head: if D::HEAD { MR } else { 0 }, a_words: MR, b_words }
+    }
+
+    fn tile(&self, a: &[u32], b: &[u32], mut c: MatMut<'_, <D::P as Product>::C>, accumulate: bool) {
         let isa = self.0;
         isa.vectorize(
             #[inline(always)]
-            || tile::<I, MR, NV, KU>(isa, a, b, &mut c, accumulate),
+            || tile::<D, MR, NV, KU>(isa, a, b, &mut c, accumulate),
         );
     }
 
-    fn pack_a(&self, a: Mat<'_, f32>, out: &mut [f32]) {
-        pack_strips(MR, a, out);
+    fn pack_a(&self, a: Mat<'_, <D::P as Product>::A>, out: &mut [u32]) {
+        let isa = self.0;
+        isa.vectorize(
+            #[inline(always)]
+            || D::pack_a(MR, a, out),
+        );
     }
 
-    fn pack_b(&self, bt: Mat<'_, f32>, out: &mut [f32]) {
-        pack_strips(NV * I::LANES, bt, out);
-    }
-
-    fn nr(&self) -> usize {
-        NV * I::LANES
+    fn pack_b(&self, bt: Mat<'_, <D::P as Product>::B>, out: &mut [u32]) {
+        let isa = self.0;
+        isa.vectorize(
+            #[inline(always)]
+            || D::pack_b(NV * <D::Isa as Simd>::LANES, bt, out),
+        );
     }
 }
 
 #[inline(always)]
-fn tile<I: Simd, const MR: usize, const NV: usize, const KU: usize>(
-    isa: I,
-    a: &[f32],
-    b: &[f32],
-    c: &mut MatMut<'_, f32>,
+fn tile<D: Dot, const MR: usize, const NV: usize, const KU: usize>(
+    isa: D::Isa,
+    a: &[u32],
+    b: &[u32],
+    c: &mut MatMut<'_, <D::P as Product>::C>,
     accumulate: bool,
-) {
-    let (a, b) = (a.as_chunks::<MR>().0, I::vectors(b).as_chunks::<NV>().0);
+) where
+    D::Isa: Simd,
+{
+    let lanes = <D::Isa as Simd>::LANES;
+    let (head, a) = if D::HEAD { a.split_at(MR) } else { (&[0; MR][..], a) };
+    let (a, b) = (a.as_chunks::<MR>().0, D::vectors(b).as_chunks::<NV>().0);
     let (a_main, a_rest) = a.as_chunks::<KU>();
     let (b_main, b_rest) = b.as_chunks::<KU>();
-    let mut acc = [[isa.splat(0.0); NV]; MR];
+    let mut acc = [[D::start(isa, 0); NV]; MR];
     for i in 0..MR {
-        isa.prefetch(&c.row_mut(i)[..NV * I::LANES]);
+        acc[i] = [D::start(isa, head[i]); NV];
+        D::prefetch(isa, &c.row_mut(i)[..NV * lanes]);
     }
     for (a, b) in a_main.iter().zip(b_main) {
         // Written out, because the compiler's own unroller gives up on bodies this large.
         macro_rules! steps {
             ($($u:literal)*) => {
                 $(if $u < KU {
-                    isa.rank1(&mut acc, &a[$u], &b[$u]);
+                    D::rank1(isa, &mut acc, &a[$u], &b[$u]);
                 })*
             };
         }
@@ -94,14 +166,12 @@ fn tile<I: Simd, const MR: usize, const NV: usize, const KU: usize>(
         steps!(0 1 2 3 4 5 6 7);
     }
     for (a, b) in a_rest.iter().zip(b_rest) {
-        isa.rank1(&mut acc, a, b);
+        D::rank1(isa, &mut acc, a, b);
     }
     for (i, acc) in acc.iter().enumerate() {
         let row = c.row_mut(i);
         for (j, v) in acc.iter().enumerate() {
-            let out = &mut row[j * I::LANES..][..I::LANES];
-            let v = if accumulate { isa.add(isa.load(out), *v) } else { *v };
-            isa.store(v, out);
+            D::put(isa, *v, &mut row[j * lanes..][..lanes], accumulate);
         }
     }
 }

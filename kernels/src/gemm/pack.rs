@@ -1,61 +1,216 @@
 //! Packing: operands are rearranged into strips that a micro-kernel reads front to back.
 //!
-//! A strip holds `width` rows of a W × K view as `[k][width]`, the last strip padded with zeros. A
-//! is packed with width MR, B (as Bᵀ) with width NR: one routine serves both.
+//! A strip holds `width` rows of a W × K view as `[step][width]` units: a unit is what one lane takes in
+//! one step of the depth, which may be several elements. The last strip and the last unit are padded
+//! with zeros. A is packed with width MR, B (as Bᵀ) with width NR: one routine serves both, and every
+//! format. What differs between formats is how elements become a unit, which a [`Pack`] says.
 
+use super::micro::Geometry;
 use crate::isa::turn;
 use crate::mat::Mat;
+use bytemuck::{Pod, Zeroable};
+use core::marker::PhantomData;
 
-/// Elements of all strips for `rows` rows of depth `k`.
-pub(super) fn strips_len(width: usize, rows: usize, k: usize) -> usize {
-    rows.div_ceil(width) * width * k
+/// How elements of type `T` become units.
+pub(super) trait Pack<T: Copy> {
+    /// What one lane takes in one step.
+    type Unit: Pod;
+    /// Elements in a unit.
+    fn step(&self) -> usize;
+    /// A unit from its elements; fewer than [`Pack::step`] at the end of a row, where the rest is zero.
+    fn unit(&self, elements: &[T]) -> Self::Unit;
+    /// Four units of a row, one after another.
+    #[inline(always)]
+    fn four(&self, elements: &[T]) -> [Self::Unit; 4] {
+        let step = self.step();
+        core::array::from_fn(|u| self.unit(&elements[u * step..][..step]))
+    }
+    /// Units (`j`, `i`) at (`i`, `j`).
+    #[inline(always)]
+    fn turn(rows: [[Self::Unit; 4]; 4]) -> [[Self::Unit; 4]; 4] {
+        core::array::from_fn(|i| core::array::from_fn(|j| rows[j][i]))
+    }
+    /// One line of units from the lines of a step, whose elements are those of neighbouring rows.
+    #[inline(always)]
+    fn line(&self, lines: &[&[T]], out: &mut [Self::Unit]) {
+        let mut elements = [lines[0][0]; MAX_STEP];
+        for (j, out) in out.iter_mut().enumerate() {
+            for (element, line) in elements.iter_mut().zip(lines) {
+                *element = line[j];
+            }
+            *out = self.unit(&elements[..lines.len()]);
+        }
+    }
+}
+
+/// Elements in a unit at most.
+const MAX_STEP: usize = 8;
+
+/// f32 as they are.
+pub(super) struct Floats;
+
+impl Pack<f32> for Floats {
+    type Unit = u32;
+    #[inline(always)]
+    fn step(&self) -> usize {
+        1
+    }
+    #[inline(always)]
+    fn unit(&self, elements: &[f32]) -> u32 {
+        elements[0].to_bits()
+    }
+    #[inline(always)]
+    fn four(&self, elements: &[f32]) -> [u32; 4] {
+        let four: &[f32; 4] = elements.first_chunk().unwrap_or(&[0.0; 4]);
+        four.map(f32::to_bits)
+    }
+    #[inline(always)]
+    fn turn(rows: [[u32; 4]; 4]) -> [[u32; 4]; 4] {
+        turn(rows)
+    }
+    #[inline(always)]
+    fn line(&self, lines: &[&[f32]], out: &mut [u32]) {
+        out.copy_from_slice(bytemuck::cast_slice(&lines[0][..out.len()]));
+    }
+}
+
+/// `STEP` elements as the bytes of a word in memory order, with some bits flipped.
+pub(super) struct Bytes<T, const STEP: usize> {
+    /// The bits that are flipped, also those of the padding at the end of a row.
+    pub flip: u32,
+    pub elements: PhantomData<T>,
+}
+
+impl<T, const STEP: usize> Bytes<T, STEP> {
+    pub(super) fn flipping(flip: u32) -> Self {
+        Bytes { flip, elements: PhantomData }
+    }
+}
+
+impl<T: Pod, const STEP: usize> Pack<T> for Bytes<T, STEP> {
+    type Unit = u32;
+    #[inline(always)]
+    fn step(&self) -> usize {
+        const { assert!(STEP * size_of::<T>() == 4) };
+        STEP
+    }
+    #[inline(always)]
+    fn unit(&self, elements: &[T]) -> u32 {
+        let mut word = [T::zeroed(); STEP];
+        word[..elements.len()].copy_from_slice(elements);
+        bytemuck::pod_read_unaligned::<u32>(bytemuck::cast_slice(&word)) ^ self.flip
+    }
+    #[inline(always)]
+    fn four(&self, elements: &[T]) -> [u32; 4] {
+        let bytes: &[u8; 16] = bytemuck::cast_slice(elements).first_chunk().unwrap_or(&[0; 16]);
+        let words: [u32; 4] = bytemuck::pod_read_unaligned(bytes);
+        words.map(|word| word ^ self.flip)
+    }
+    #[inline(always)]
+    fn turn(rows: [[u32; 4]; 4]) -> [[u32; 4]; 4] {
+        turn(rows)
+    }
+    #[inline(always)]
+    fn line(&self, lines: &[&[T]], out: &mut [u32]) {
+        if lines.len() < STEP {
+            for (j, out) in out.iter_mut().enumerate() {
+                let mut word = [T::zeroed(); STEP];
+                for (element, line) in word.iter_mut().zip(lines) {
+                    *element = line[j];
+                }
+                *out = self.unit(&word);
+            }
+            return;
+        }
+        let lines: [&[T]; STEP] = core::array::from_fn(|l| &lines[l][..out.len()]);
+        for (j, out) in out.iter_mut().enumerate() {
+            *out = self.unit(&lines.map(|line| line[j]));
+        }
+    }
+}
+
+/// Units made one by one.
+pub(super) struct Each<F> {
+    step: usize,
+    unit: F,
+}
+
+impl<F> Each<F> {
+    /// Units of `step` elements, made by `unit`.
+    pub(super) fn new(step: usize, unit: F) -> Each<F> {
+        Each { step, unit }
+    }
+}
+
+impl<T: Copy, U: Pod, F: Fn(&[T]) -> U> Pack<T> for Each<F> {
+    type Unit = U;
+    #[inline(always)]
+    fn step(&self) -> usize {
+        self.step
+    }
+    #[inline(always)]
+    fn unit(&self, elements: &[T]) -> U {
+        (self.unit)(elements)
+    }
 }
 
 /// Packs all rows of `src` (W × K) into strips of `width`.
 ///
 /// # Panics
-/// If `out` is shorter than [`strips_len`].
+/// If `out` is too short for them.
 #[inline(always)]
-pub(super) fn pack_strips(width: usize, src: Mat<'_, f32>, out: &mut [f32]) {
+pub(super) fn strips<T: Copy, P: Pack<T>>(width: usize, pack: &P, src: Mat<'_, T>, out: &mut [P::Unit]) {
+    strips_with_head(width, 0, pack, src, out);
+}
+
+/// As [`strips`], with `head` units left alone at the beginning of each strip.
+#[inline(always)]
+pub(super) fn strips_with_head<T: Copy, P: Pack<T>>(width: usize, head: usize, pack: &P, src: Mat<'_, T>, out: &mut [P::Unit]) {
     let (rows, k) = (src.rows(), src.cols());
     if rows == 0 || k == 0 {
         return;
     }
-    let out = &mut out[..strips_len(width, rows, k)];
+    let length = head + k.div_ceil(pack.step()) * width;
+    let out = &mut out[..rows.div_ceil(width) * length];
     if rows % width != 0 {
-        let last = out.len() - width * k;
-        out[last..].fill(0.0);
+        let last = out.len() - length;
+        out[last..].fill(P::Unit::zeroed());
     }
     if src.transposed().row(0).is_some() {
-        return copy_lines(width, src, out);
+        return lines(width, head, length, pack, src, out);
     }
-    for (strip, out) in out.chunks_exact_mut(width * k).enumerate() {
+    for (strip, out) in out.chunks_exact_mut(length).enumerate() {
         let first = strip * width;
         let valid = width.min(rows - first);
-        transpose_strip(width, src.block(first, 0, valid, k), out);
+        transpose_strip(width, pack, src.block(first, 0, valid, k), &mut out[head..]);
     }
 }
 
-/// Neighbouring rows are adjacent in memory (B in row-major order): whole lines are copied. A few
+/// Neighbouring rows are adjacent in memory (B in row-major order): whole lines are moved. A few
 /// depths are taken across all strips before the next few, so that reading advances along a few
 /// memory rows: strip by strip, every line would come from another page.
 #[inline(always)]
-fn copy_lines(width: usize, src: Mat<'_, f32>, out: &mut [f32]) {
-    const DEPTHS: usize = 8;
-    let (columns, rows, k) = (src.transposed(), src.rows(), src.cols());
-    for from in (0..k).step_by(DEPTHS) {
-        let to = k.min(from + DEPTHS);
-        for (strip, out) in out.chunks_exact_mut(width * k).enumerate() {
+fn lines<T: Copy, P: Pack<T>>(width: usize, head: usize, length: usize, pack: &P, src: Mat<'_, T>, out: &mut [P::Unit]) {
+    const UNITS: usize = 8;
+    let (columns, rows, k, step) = (src.transposed(), src.rows(), src.cols(), pack.step());
+    let units = k.div_ceil(step);
+    for from in (0..units).step_by(UNITS) {
+        let to = units.min(from + UNITS);
+        for (strip, out) in out.chunks_exact_mut(length).enumerate() {
             let first = strip * width;
             let valid = width.min(rows - first);
-            for p in from..to {
-                let Some(line) = columns.row(p) else { return };
-                let out = &mut out[p * width..][..width];
+            for u in from..to {
+                let depths = step.min(k - u * step);
+                let mut lines: [&[T]; MAX_STEP] = [&[]; MAX_STEP];
+                for (d, line) in lines[..depths].iter_mut().enumerate() {
+                    *line = &columns.row(u * step + d).unwrap_or_default()[first..];
+                }
+                let out = &mut out[head + u * width..][..width];
                 // A whole line has a length known at compile time, which spares a call of memcpy.
                 if valid == width {
-                    out.copy_from_slice(&line[first..][..width]);
+                    pack.line(&lines[..depths], out);
                 } else {
-                    out[..valid].copy_from_slice(&line[first..]);
+                    pack.line(&lines[..depths], &mut out[..valid]);
                 }
             }
         }
@@ -64,12 +219,17 @@ fn copy_lines(width: usize, src: Mat<'_, f32>, out: &mut [f32]) {
 
 /// Up to `width` rows, none adjacent to its neighbour, into the lanes of one strip.
 #[inline(always)]
-fn transpose_strip(width: usize, src: Mat<'_, f32>, out: &mut [f32]) {
-    let valid = src.rows();
+fn transpose_strip<T: Copy, P: Pack<T>>(width: usize, pack: &P, src: Mat<'_, T>, out: &mut [P::Unit]) {
+    let (valid, k, step) = (src.rows(), src.cols(), pack.step());
     if src.row(0).is_none() {
-        for (p, out) in out.chunks_exact_mut(width).enumerate() {
+        let mut elements = [src.get(0, 0); MAX_STEP];
+        for (u, out) in out.chunks_exact_mut(width).enumerate() {
+            let depths = step.min(k - u * step);
             for (i, out) in out[..valid].iter_mut().enumerate() {
-                *out = src.get(i, p);
+                for (d, element) in elements[..depths].iter_mut().enumerate() {
+                    *element = src.get(i, u * step + d);
+                }
+                *out = pack.unit(&elements[..depths]);
             }
         }
         return;
@@ -77,36 +237,37 @@ fn transpose_strip(width: usize, src: Mat<'_, f32>, out: &mut [f32]) {
     // Each row is adjacent in itself: four at a time, then one.
     let mut first = 0;
     while first + SQUARE <= valid {
-        four_rows(width, src, first, out);
+        four_rows(width, pack, src, first, out);
         first += SQUARE;
     }
     for i in first..valid {
         let row = src.row(i).unwrap_or_default();
-        for (line, x) in out.chunks_exact_mut(width).zip(row) {
-            line[i] = *x;
+        for (line, elements) in out.chunks_exact_mut(width).zip(row.chunks(step)) {
+            line[i] = pack.unit(elements);
         }
     }
 }
 
-/// Rows and depths that are turned at a time.
+/// Rows and units that are turned at a time.
 const SQUARE: usize = 4;
 
 /// Rows `first..first + 4` of `src`, each adjacent in itself, into those lanes of each line of a strip.
 #[inline(always)]
-fn four_rows(width: usize, src: Mat<'_, f32>, first: usize, out: &mut [f32]) {
-    let rows: [&[f32]; SQUARE] = core::array::from_fn(|i| src.row(first + i).unwrap_or_default());
-    let squares = rows.map(|row| row.as_chunks::<SQUARE>());
-    let whole = squares[0].0.len();
+fn four_rows<T: Copy, P: Pack<T>>(width: usize, pack: &P, src: Mat<'_, T>, first: usize, out: &mut [P::Unit]) {
+    let rows: [&[T]; SQUARE] = core::array::from_fn(|i| src.row(first + i).unwrap_or_default());
+    let square = SQUARE * pack.step();
+    let whole = src.cols() / square;
+    let [a, b, c, d] = rows.map(|row| row[..whole * square].chunks_exact(square));
     let (lines, last) = out.split_at_mut(whole * SQUARE * width);
-    let [a, b, c, d] = squares.map(|s| &s.0[..whole]);
-    for (s, lines) in lines.chunks_exact_mut(SQUARE * width).enumerate() {
-        for (line, lanes) in lines.chunks_exact_mut(width).zip(turn([&a[s], &b[s], &c[s], &d[s]])) {
-            line[first..first + SQUARE].copy_from_slice(&lanes);
+    for ((((lines, a), b), c), d) in lines.chunks_exact_mut(SQUARE * width).zip(a).zip(b).zip(c).zip(d) {
+        let turned = P::turn([pack.four(a), pack.four(b), pack.four(c), pack.four(d)]);
+        for (line, lanes) in lines.chunks_exact_mut(width).zip(&turned) {
+            line[first..first + SQUARE].copy_from_slice(lanes);
         }
     }
-    for (p, line) in last.chunks_exact_mut(width).enumerate() {
-        for (i, rest) in squares.iter().enumerate() {
-            line[first + i] = rest.1[p];
+    for (i, row) in rows.iter().enumerate() {
+        for (line, elements) in last.chunks_exact_mut(width).zip(row[whole * square..].chunks(pack.step())) {
+            line[first + i] = pack.unit(elements);
         }
     }
 }
@@ -114,20 +275,19 @@ fn four_rows(width: usize, src: Mat<'_, f32>, first: usize, out: &mut [f32]) {
 /// A right operand (K × N) in panels of NR columns, as [`super::Gemm::pack_b`] lays it out.
 #[derive(Clone, Copy, Debug)]
 pub struct PackedB<'a> {
-    data: &'a [f32],
+    words: &'a [u32],
     k: usize,
     n: usize,
-    nr: usize,
+    geometry: Geometry,
 }
 
 impl<'a> PackedB<'a> {
-    /// A view of packed data for K = `k`, N = `n` and panels of `nr` columns.
+    /// A view of packed words for K = `k` and N = `n`.
     ///
     /// # Panics
-    /// If `nr` is 0 or `data` is too short.
-    pub fn new(data: &'a [f32], k: usize, n: usize, nr: usize) -> Self {
-        assert!(nr > 0, "a panel has at least one column");
-        PackedB { data: &data[..strips_len(nr, n, k)], k, n, nr }
+    /// If there are too few words.
+    pub(super) fn new(words: &'a [u32], k: usize, n: usize, geometry: Geometry) -> Self {
+        PackedB { words: &words[..geometry.panels(n, k)], k, n, geometry }
     }
 
     /// Depth.
@@ -140,9 +300,9 @@ impl<'a> PackedB<'a> {
         self.n
     }
 
-    /// Columns of a panel.
-    pub fn nr(&self) -> usize {
-        self.nr
+    /// How it is laid out.
+    pub fn geometry(&self) -> Geometry {
+        self.geometry
     }
 
     /// Columns `from..to`, to be given to one of several threads.
@@ -150,19 +310,17 @@ impl<'a> PackedB<'a> {
     /// # Panics
     /// Unless `from` is a multiple of NR, `to` one or N, and `from` ≤ `to` ≤ N.
     pub fn columns(&self, from: usize, to: usize) -> PackedB<'a> {
+        let nr = self.geometry.nr;
         assert!(from <= to && to <= self.n, "columns {from}..{to} of {}", self.n);
-        assert!(
-            from.is_multiple_of(self.nr) && (to.is_multiple_of(self.nr) || to == self.n),
-            "columns {from}..{to} cut a panel of {}",
-            self.nr
-        );
-        PackedB { data: &self.data[from * self.k..to.div_ceil(self.nr) * self.nr * self.k], n: to - from, ..*self }
+        assert!(from.is_multiple_of(nr) && (to.is_multiple_of(nr) || to == self.n), "columns {from}..{to} cut a panel of {nr}");
+        let panel = self.geometry.panel(self.k);
+        PackedB { words: &self.words[from / nr * panel..to.div_ceil(nr) * panel], n: to - from, ..*self }
     }
 
-    /// Depths `from..from + depth` of panel `index`.
+    /// Depths `from..from + depth` of panel `index`; `from` is at the beginning of a step.
     #[inline]
-    pub(super) fn panel(&self, index: usize, from: usize, depth: usize) -> &'a [f32] {
-        let start = (index * self.k + from) * self.nr;
-        &self.data[start..start + depth * self.nr]
+    pub(super) fn panel(&self, index: usize, from: usize, depth: usize) -> &'a [u32] {
+        let start = index * self.geometry.panel(self.k) + self.geometry.panel(from);
+        &self.words[start..start + self.geometry.panel(depth)]
     }
 }

@@ -5,36 +5,38 @@
 //! row by row. No edges, no blocking here.
 
 use super::F32;
-use super::micro::MicroKernel;
-use super::pack::pack_strips;
+use super::micro::{Geometry, MicroKernel};
+use super::pack;
+use super::product::Single;
 use crate::isa::{Sve, sve_asm};
 use crate::mat::{Mat, MatMut};
 
-impl<const MR: usize, const NV: usize, const KU: usize> MicroKernel for F32<Sve, MR, NV, KU> {
-    fn tile(&self, a: &[f32], b: &[f32], mut c: MatMut<'_, f32>, accumulate: bool) {
-        let nr = self.nr();
+impl<const MR: usize, const NV: usize, const KU: usize> MicroKernel<Single> for F32<Sve, MR, NV, KU> {
+    fn geometry(&self) -> Geometry {
+        let nr = NV * self.0.lanes();
+        Geometry { mr: MR, nr, step: 1, a_head: 0, a_words: MR, b_words: nr }
+    }
+
+    fn tile(&self, a: &[u32], b: &[u32], mut c: MatMut<'_, f32>, accumulate: bool) {
+        let nr = NV * self.0.lanes();
         let depth = a.len() / MR;
         assert!(a.len() == depth * MR && b.len() == depth * nr, "panels of different depths");
         assert!(c.rows() == MR && c.cols() == nr, "C is not one tile");
         tile::<MR, NV, KU>(self.0, a, b, &mut c, accumulate);
     }
 
-    fn pack_a(&self, a: Mat<'_, f32>, out: &mut [f32]) {
-        pack_strips(MR, a, out);
+    fn pack_a(&self, a: Mat<'_, f32>, out: &mut [u32]) {
+        pack::strips(MR, &pack::Floats, a, out);
     }
 
-    fn pack_b(&self, bt: Mat<'_, f32>, out: &mut [f32]) {
-        pack_strips(self.nr(), bt, out);
-    }
-
-    fn nr(&self) -> usize {
-        NV * self.0.lanes()
+    fn pack_b(&self, bt: Mat<'_, f32>, out: &mut [u32]) {
+        pack::strips(NV * self.0.lanes(), &pack::Floats, bt, out);
     }
 }
 
 /// C ← or += A·B for panels `a` (`[k][MR]`) and `b` (`[k][NV · lanes]`) of one depth and a whole
 /// tile `c`: the caller has checked all three.
-fn tile<const MR: usize, const NV: usize, const KU: usize>(isa: Sve, a: &[f32], b: &[f32], c: &mut MatMut<'_, f32>, accumulate: bool) {
+fn tile<const MR: usize, const NV: usize, const KU: usize>(isa: Sve, a: &[u32], b: &[u32], c: &mut MatMut<'_, f32>, accumulate: bool) {
     const {
         assert!(MR >= 1 && NV >= 1 && KU >= 1, "an empty tile");
         assert!(MR * NV + NV + MR.div_ceil(4) <= 32, "the tile does not fit 32 registers");

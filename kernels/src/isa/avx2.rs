@@ -1,6 +1,7 @@
-//! AVX2 with FMA and F16C: 256-bit vectors, 16 registers.
+//! AVX2 with FMA and F16C: 256-bit vectors, 16 registers; with AVX-VNNI.
 
-use super::{Isa, IsaId, LINE, Simd};
+use super::avx512::sign_extended;
+use super::{IntDot, Isa, IsaId, LINE, Simd, extends};
 use core::arch::x86_64::*;
 
 /// Proof that this CPU has AVX2, FMA and F16C.
@@ -18,6 +19,9 @@ impl Isa for Avx2 {
 impl Simd for Avx2 {
     type F32 = __m256;
     type Lanes = [f32; Self::LANES];
+    type I32 = __m256i;
+    type Words = [u32; Self::LANES];
+    type Halves = [u16; Self::LANES];
     const LANES: usize = 8;
     const ACCUMULATORS: usize = 12;
 
@@ -94,5 +98,115 @@ impl Simd for Avx2 {
         let dst = &mut dst[..Self::LANES];
         // SAFETY: `self` proves F16C; the slice above holds eight halves, and the store is unaligned.
         unsafe { _mm_storeu_si128(dst.as_mut_ptr().cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v)) }
+    }
+    #[inline(always)]
+    fn words(src: &[u32]) -> &[Self::Words] {
+        src.as_chunks().0
+    }
+    #[inline(always)]
+    fn halves(src: &[u16]) -> &[Self::Halves] {
+        src.as_chunks().0
+    }
+    #[inline(always)]
+    fn load_bf16(self, src: &[u16]) -> __m256 {
+        let src = &src[..Self::LANES];
+        // SAFETY: `self` proves AVX2; the slice above holds eight elements, and the load is unaligned.
+        unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(src.as_ptr().cast())))) }
+    }
+    #[inline(always)]
+    fn splat_i32(self, x: i32) -> __m256i {
+        // SAFETY: `self` proves AVX.
+        unsafe { _mm256_set1_epi32(x) }
+    }
+    #[inline(always)]
+    fn load_i32(self, src: &[i32]) -> __m256i {
+        let src = &src[..Self::LANES];
+        // SAFETY: `self` proves AVX; the slice above holds eight elements, and the load is unaligned.
+        unsafe { _mm256_loadu_si256(src.as_ptr().cast()) }
+    }
+    #[inline(always)]
+    fn store_i32(self, v: __m256i, dst: &mut [i32]) {
+        let dst = &mut dst[..Self::LANES];
+        // SAFETY: `self` proves AVX; the slice above holds eight elements, and the store is unaligned.
+        unsafe { _mm256_storeu_si256(dst.as_mut_ptr().cast(), v) }
+    }
+    #[inline(always)]
+    fn add_i32(self, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: `self` proves AVX2.
+        unsafe { _mm256_add_epi32(a, b) }
+    }
+    #[inline(always)]
+    fn to_f32(self, v: __m256i) -> __m256 {
+        // SAFETY: `self` proves AVX.
+        unsafe { _mm256_cvtepi32_ps(v) }
+    }
+}
+
+impl IntDot for Avx2 {
+    type Bytes = [u16; 8];
+    const DEPTH: usize = 2;
+    const OFFSET: bool = false;
+
+    #[inline(always)]
+    fn bytes(src: &[u32]) -> &[[u16; 8]] {
+        bytemuck::cast_slice(src).as_chunks().0
+    }
+    #[inline(always)]
+    fn pair(low: i8, high: i8) -> u32 {
+        sign_extended(low, high)
+    }
+    #[inline(always)]
+    fn rank1_s8<const MR: usize, const NV: usize>(self, acc: &mut [[__m256i; NV]; MR], a: &[u32; MR], b: &[[u16; 8]; NV]) {
+        let mut bv = [self.splat_i32(0); NV];
+        for j in 0..NV {
+            // SAFETY: `self` proves AVX2; the load covers the 16 bytes of one array.
+            bv[j] = unsafe { _mm256_cvtepi8_epi16(_mm_loadu_si128(b[j].as_ptr().cast())) };
+        }
+        for i in 0..MR {
+            let x = self.splat_i32(a[i].cast_signed());
+            for j in 0..NV {
+                // SAFETY: `self` proves AVX2.
+                acc[i][j] = unsafe { _mm256_add_epi32(acc[i][j], _mm256_madd_epi16(x, bv[j])) };
+            }
+        }
+    }
+}
+
+/// Proof that this CPU has AVX2 with AVX-VNNI.
+#[derive(Clone, Copy, Debug)]
+pub struct AvxVnni(Avx2);
+
+impl Isa for AvxVnni {
+    const ID: IsaId = IsaId::AvxVnni;
+    fn detect() -> Option<Self> {
+        if std::is_x86_feature_detected!("avxvnni") { Avx2::detect().map(Self) } else { None }
+    }
+}
+
+extends! { AvxVnni Avx2 "avx2,fma,f16c,avxvnni" }
+
+impl IntDot for AvxVnni {
+    type Bytes = [u32; 8];
+    const DEPTH: usize = 4;
+    const OFFSET: bool = true;
+
+    #[inline(always)]
+    fn bytes(src: &[u32]) -> &[[u32; 8]] {
+        src.as_chunks().0
+    }
+    #[inline(always)]
+    fn rank1_s8<const MR: usize, const NV: usize>(self, acc: &mut [[__m256i; NV]; MR], a: &[u32; MR], b: &[[u32; 8]; NV]) {
+        let mut bv = [self.splat_i32(0); NV];
+        for j in 0..NV {
+            // SAFETY: `self` proves AVX; the load covers the eight words of one array.
+            bv[j] = unsafe { _mm256_loadu_si256(b[j].as_ptr().cast()) };
+        }
+        for i in 0..MR {
+            let x = self.splat_i32(a[i].cast_signed());
+            for j in 0..NV {
+                // SAFETY: `self` proves AVX-VNNI.
+                acc[i][j] = unsafe { _mm256_dpbusd_avx_epi32(acc[i][j], bv[j], x) };
+            }
+        }
     }
 }

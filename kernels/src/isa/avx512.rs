@@ -1,28 +1,35 @@
-//! AVX-512F: 512-bit vectors, 32 registers, masked edges.
+//! AVX-512 (F, BW, DQ and VL): 512-bit vectors, 32 registers, masked edges; with VNNI and with BF16.
 
-use super::{Isa, IsaId, LINE, Simd};
+use super::{Bf16Dot, IntDot, Isa, IsaId, LINE, Simd, extends};
 use core::arch::x86_64::*;
 
-/// Proof that this CPU has AVX-512F.
+/// Proof that this CPU has AVX-512 as servers have it: F, BW, DQ and VL.
 #[derive(Clone, Copy, Debug)]
 pub struct Avx512(());
 
 impl Isa for Avx512 {
     const ID: IsaId = IsaId::Avx512;
     fn detect() -> Option<Self> {
-        std::is_x86_feature_detected!("avx512f").then_some(Avx512(()))
+        let has = std::is_x86_feature_detected!("avx512f")
+            && std::is_x86_feature_detected!("avx512bw")
+            && std::is_x86_feature_detected!("avx512dq")
+            && std::is_x86_feature_detected!("avx512vl");
+        has.then_some(Avx512(()))
     }
 }
 
 impl Simd for Avx512 {
     type F32 = __m512;
     type Lanes = [f32; Self::LANES];
+    type I32 = __m512i;
+    type Words = [u32; Self::LANES];
+    type Halves = [u16; Self::LANES];
     const LANES: usize = 16;
     const ACCUMULATORS: usize = 24;
 
     #[inline(always)]
     fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
-        #[target_feature(enable = "avx512f")]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
         fn enabled<R>(f: impl FnOnce() -> R) -> R {
             f()
         }
@@ -106,6 +113,158 @@ impl Simd for Avx512 {
         // SAFETY: `self` proves AVX-512F; lanes at or beyond `dst.len()` are masked off and not touched.
         unsafe { _mm512_mask_storeu_ps(dst.as_mut_ptr(), mask, v) }
     }
+    #[inline(always)]
+    fn words(src: &[u32]) -> &[Self::Words] {
+        src.as_chunks().0
+    }
+    #[inline(always)]
+    fn halves(src: &[u16]) -> &[Self::Halves] {
+        src.as_chunks().0
+    }
+    #[inline(always)]
+    fn load_bf16(self, src: &[u16]) -> __m512 {
+        let src = &src[..Self::LANES];
+        // SAFETY: `self` proves AVX-512F; the slice above holds 16 elements, and the load is unaligned.
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(src.as_ptr().cast())))) }
+    }
+    #[inline(always)]
+    fn splat_i32(self, x: i32) -> __m512i {
+        // SAFETY: `self` proves AVX-512F.
+        unsafe { _mm512_set1_epi32(x) }
+    }
+    #[inline(always)]
+    fn load_i32(self, src: &[i32]) -> __m512i {
+        let src = &src[..Self::LANES];
+        // SAFETY: `self` proves AVX-512F; the slice above holds 16 elements, and the load is unaligned.
+        unsafe { _mm512_loadu_si512(src.as_ptr().cast()) }
+    }
+    #[inline(always)]
+    fn store_i32(self, v: __m512i, dst: &mut [i32]) {
+        let dst = &mut dst[..Self::LANES];
+        // SAFETY: `self` proves AVX-512F; the slice above holds 16 elements, and the store is unaligned.
+        unsafe { _mm512_storeu_si512(dst.as_mut_ptr().cast(), v) }
+    }
+    #[inline(always)]
+    fn add_i32(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: `self` proves AVX-512F.
+        unsafe { _mm512_add_epi32(a, b) }
+    }
+    #[inline(always)]
+    fn to_f32(self, v: __m512i) -> __m512 {
+        // SAFETY: `self` proves AVX-512F.
+        unsafe { _mm512_cvtepi32_ps(v) }
+    }
+}
+
+impl IntDot for Avx512 {
+    type Bytes = [u16; 16];
+    const DEPTH: usize = 2;
+    const OFFSET: bool = false;
+
+    #[inline(always)]
+    fn bytes(src: &[u32]) -> &[[u16; 16]] {
+        bytemuck::cast_slice(src).as_chunks().0
+    }
+    #[inline(always)]
+    fn pair(low: i8, high: i8) -> u32 {
+        sign_extended(low, high)
+    }
+    #[inline(always)]
+    fn rank1_s8<const MR: usize, const NV: usize>(self, acc: &mut [[__m512i; NV]; MR], a: &[u32; MR], b: &[[u16; 16]; NV]) {
+        let mut bv = [self.splat_i32(0); NV];
+        for j in 0..NV {
+            // SAFETY: `self` proves AVX-512BW; the load covers the 32 bytes of one array.
+            bv[j] = unsafe { _mm512_cvtepi8_epi16(_mm256_loadu_si256(b[j].as_ptr().cast())) };
+        }
+        for i in 0..MR {
+            let x = self.splat_i32(a[i].cast_signed());
+            for j in 0..NV {
+                // SAFETY: `self` proves AVX-512BW.
+                acc[i][j] = unsafe { _mm512_add_epi32(acc[i][j], _mm512_madd_epi16(x, bv[j])) };
+            }
+        }
+    }
+}
+
+/// Proof that this CPU has AVX-512 with VNNI.
+#[derive(Clone, Copy, Debug)]
+pub struct Avx512Vnni(Avx512);
+
+impl Isa for Avx512Vnni {
+    const ID: IsaId = IsaId::Avx512Vnni;
+    fn detect() -> Option<Self> {
+        if std::is_x86_feature_detected!("avx512vnni") { Avx512::detect().map(Self) } else { None }
+    }
+}
+
+extends! { Avx512Vnni Avx512 "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni" }
+
+impl IntDot for Avx512Vnni {
+    type Bytes = [u32; 16];
+    const DEPTH: usize = 4;
+    const OFFSET: bool = true;
+
+    #[inline(always)]
+    fn bytes(src: &[u32]) -> &[[u32; 16]] {
+        src.as_chunks().0
+    }
+    #[inline(always)]
+    fn rank1_s8<const MR: usize, const NV: usize>(self, acc: &mut [[__m512i; NV]; MR], a: &[u32; MR], b: &[[u32; 16]; NV]) {
+        let mut bv = [self.splat_i32(0); NV];
+        for j in 0..NV {
+            // SAFETY: `self` proves AVX-512F; the load covers the 16 words of one array.
+            bv[j] = unsafe { _mm512_loadu_si512(b[j].as_ptr().cast()) };
+        }
+        for i in 0..MR {
+            let x = self.splat_i32(a[i].cast_signed());
+            for j in 0..NV {
+                // SAFETY: `self` proves AVX512-VNNI.
+                acc[i][j] = unsafe { _mm512_dpbusd_epi32(acc[i][j], bv[j], x) };
+            }
+        }
+    }
+}
+
+/// Proof that this CPU has AVX-512 with BF16.
+#[derive(Clone, Copy, Debug)]
+pub struct Avx512Bf16(Avx512);
+
+impl Isa for Avx512Bf16 {
+    const ID: IsaId = IsaId::Avx512Bf16;
+    fn detect() -> Option<Self> {
+        if std::is_x86_feature_detected!("avx512bf16") { Avx512::detect().map(Self) } else { None }
+    }
+}
+
+extends! { Avx512Bf16 Avx512 "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16" }
+
+impl Bf16Dot for Avx512Bf16 {
+    #[inline(always)]
+    fn rank1_bf16<const MR: usize, const NV: usize>(self, acc: &mut [[__m512; NV]; MR], a: &[u32; MR], b: &[[u32; 16]; NV]) {
+        /// The same bits as 32 bfloat16.
+        #[inline(always)]
+        fn pairs(v: __m512i) -> __m512bh {
+            // SAFETY: both types are 512 bits, any of which are valid.
+            unsafe { core::mem::transmute::<__m512i, __m512bh>(v) }
+        }
+        let mut bv = [pairs(self.splat_i32(0)); NV];
+        for j in 0..NV {
+            // SAFETY: `self` proves AVX-512F; the load covers the 16 words of one array.
+            bv[j] = pairs(unsafe { _mm512_loadu_si512(b[j].as_ptr().cast()) });
+        }
+        for i in 0..MR {
+            let x = pairs(self.splat_i32(a[i].cast_signed()));
+            for j in 0..NV {
+                // SAFETY: `self` proves AVX512-BF16.
+                acc[i][j] = unsafe { _mm512_dpbf16_ps(acc[i][j], x, bv[j]) };
+            }
+        }
+    }
+}
+
+/// Two bytes as the 16-bit elements of one word.
+pub(super) fn sign_extended(low: i8, high: i8) -> u32 {
+    u32::from(i16::from(low).cast_unsigned()) | u32::from(i16::from(high).cast_unsigned()) << 16
 }
 
 /// The lowest `n` lanes; all of them from 16 on.

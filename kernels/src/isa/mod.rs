@@ -13,11 +13,11 @@ pub use scalar::Scalar;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
-pub use avx2::Avx2;
+pub use avx2::{Avx2, AvxVnni};
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
-pub use avx512::Avx512;
+pub use avx512::{Avx512, Avx512Bf16, Avx512Vnni};
 #[cfg(target_arch = "aarch64")]
 mod neon;
 #[cfg(target_arch = "aarch64")]
@@ -30,8 +30,8 @@ pub use sve::Sve;
 pub(crate) use sve::sve_asm;
 
 pub mod peak;
-pub mod stream;
 mod square;
+pub mod stream;
 pub(crate) use square::turn;
 
 /// The list of instruction sets: `Token "name" "architecture" "source"`; "any" runs everywhere.
@@ -40,7 +40,10 @@ macro_rules! with_isas {
         $m! {
             Scalar "scalar" "any" "scalar.rs";
             Avx2 "avx2" "x86_64" "avx2.rs";
+            AvxVnni "avxvnni" "x86_64" "avx2.rs";
             Avx512 "avx512" "x86_64" "avx512.rs";
+            Avx512Vnni "avx512vnni" "x86_64" "avx512.rs";
+            Avx512Bf16 "avx512bf16" "x86_64" "avx512.rs";
             Neon "neon" "aarch64" "neon.rs";
             Sve "sve" "aarch64" "sve.rs";
         }
@@ -230,19 +233,140 @@ pub trait Simd: Isa {
     /// One step of a matrix product: `acc[i][j] += a[i] · b[j]`, with `MR` scalars in `a` and `NV`
     /// vectors in `b`. Fixed sizes leave no bounds check, so that the loops unroll into registers.
     #[inline(always)]
-    fn rank1<const MR: usize, const NV: usize>(self, acc: &mut [[Self::F32; NV]; MR], a: &[f32; MR], b: &[Self::Lanes; NV]) {
-        let mut bv = [self.splat(0.0); NV];
-        for j in 0..NV {
-            bv[j] = self.load(b[j].as_ref());
-        }
+    fn rank1<const MR: usize, const NV: usize>(self, acc: &mut [[Self::F32; NV]; MR], a: &[f32; MR], b: [Self::F32; NV]) {
         for i in 0..MR {
             let x = self.splat(a[i]);
             for j in 0..NV {
-                acc[i][j] = self.fma(x, bv[j], acc[i][j]);
+                acc[i][j] = self.fma(x, b[j], acc[i][j]);
             }
         }
     }
+
+    /// A vector of [`Simd::LANES`] 32-bit integers.
+    type I32: Copy;
+    /// A vector's worth of words in memory: `[u32; LANES]`.
+    type Words: AsRef<[u32]> + 'static;
+    /// As many 16-bit elements: `[u16; LANES]`.
+    type Halves: AsRef<[u16]> + 'static;
+
+    /// `src` as whole vectors of words; what does not fill the last one is left out.
+    fn words(src: &[u32]) -> &[Self::Words];
+    /// `src` as whole vectors of 16-bit elements; what does not fill the last one is left out.
+    fn halves(src: &[u16]) -> &[Self::Halves];
+    /// The first [`Simd::LANES`] bfloat16 (their bits), widened. Panics if there are fewer.
+    fn load_bf16(self, src: &[u16]) -> Self::F32;
+    /// All lanes `x`.
+    fn splat_i32(self, x: i32) -> Self::I32;
+    /// The first [`Simd::LANES`] elements. Panics if there are fewer.
+    fn load_i32(self, src: &[i32]) -> Self::I32;
+    /// Writes the first [`Simd::LANES`] elements. Panics if there are fewer.
+    fn store_i32(self, v: Self::I32, dst: &mut [i32]);
+    /// Lane-wise a + b, wrapping.
+    fn add_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// Lane-wise nearest f32.
+    fn to_f32(self, v: Self::I32) -> Self::F32;
 }
+
+/// An instruction set that multiplies small integers and sums neighbouring products in 32-bit lanes,
+/// exactly.
+pub trait IntDot: Simd {
+    /// A vector of B in memory: [`Simd::LANES`] times [`IntDot::DEPTH`] bytes.
+    type Bytes: 'static;
+    /// Products that are summed in a lane: 2 or 4.
+    const DEPTH: usize;
+    /// B is unsigned: each of its elements is offset by 128.
+    const OFFSET: bool;
+
+    /// `src` as whole vectors.
+    fn bytes(src: &[u32]) -> &[Self::Bytes];
+    /// Two elements of A as [`IntDot::rank1_s8`] wants them, where DEPTH is 2.
+    fn pair(low: i8, high: i8) -> u32 {
+        u32::from(low.cast_unsigned()) | u32::from(high.cast_unsigned()) << 8
+    }
+    /// `acc[i][j] += a[i] · b[j]`: each lane of `b[j]` holds DEPTH elements, as `a[i]` does.
+    fn rank1_s8<const MR: usize, const NV: usize>(self, acc: &mut [[Self::I32; NV]; MR], a: &[u32; MR], b: &[Self::Bytes; NV]);
+}
+
+/// An instruction set that multiplies pairs of bfloat16 and adds their products to f32 lanes.
+pub trait Bf16Dot: Simd {
+    /// `acc[i][j] += a[i] · b[j]`: each lane of `b[j]` holds two bfloat16, as `a[i]` does.
+    fn rank1_bf16<const MR: usize, const NV: usize>(self, acc: &mut [[Self::F32; NV]; MR], a: &[u32; MR], b: &[Self::Words; NV]);
+}
+
+/// Implements [`Simd`] for a token that is another one with further instructions.
+macro_rules! extends {
+    ($isa:ident $base:ident $features:literal) => {
+        impl Simd for $isa {
+            type F32 = <$base as Simd>::F32;
+            type Lanes = <$base as Simd>::Lanes;
+            type I32 = <$base as Simd>::I32;
+            type Words = <$base as Simd>::Words;
+            type Halves = <$base as Simd>::Halves;
+            const LANES: usize = <$base as Simd>::LANES;
+            const ACCUMULATORS: usize = <$base as Simd>::ACCUMULATORS;
+
+            #[inline(always)]
+            fn vectorize<R>(self, f: impl FnOnce() -> R) -> R {
+                #[target_feature(enable = $features)]
+                fn enabled<R>(f: impl FnOnce() -> R) -> R {
+                    f()
+                }
+                // SAFETY: `self` proves that the CPU has these features.
+                unsafe { enabled(f) }
+            }
+            $crate::isa::delegate! { $isa
+                splat(x: f32) -> Self::F32;
+                load(src: &[f32]) -> Self::F32;
+                store(v: Self::F32, dst: &mut [f32]) -> ();
+                add(a: Self::F32, b: Self::F32) -> Self::F32;
+                sub(a: Self::F32, b: Self::F32) -> Self::F32;
+                mul(a: Self::F32, b: Self::F32) -> Self::F32;
+                fma(a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+                xor(a: Self::F32, b: Self::F32) -> Self::F32;
+                load_f16(src: &[u16]) -> Self::F32;
+                store_f16(v: Self::F32, dst: &mut [u16]) -> ();
+                load_bf16(src: &[u16]) -> Self::F32;
+                load_partial(src: &[f32]) -> Self::F32;
+                store_partial(v: Self::F32, dst: &mut [f32]) -> ();
+                prefetch(row: &[f32]) -> ();
+                sum(v: Self::F32) -> f32;
+                splat_i32(x: i32) -> Self::I32;
+                load_i32(src: &[i32]) -> Self::I32;
+                store_i32(v: Self::I32, dst: &mut [i32]) -> ();
+                add_i32(a: Self::I32, b: Self::I32) -> Self::I32;
+                to_f32(v: Self::I32) -> Self::F32;
+            }
+            #[inline(always)]
+            fn vectors(src: &[f32]) -> &[Self::Lanes] {
+                <$base as Simd>::vectors(src)
+            }
+            #[inline(always)]
+            fn words(src: &[u32]) -> &[Self::Words] {
+                <$base as Simd>::words(src)
+            }
+            #[inline(always)]
+            fn halves(src: &[u16]) -> &[Self::Halves] {
+                <$base as Simd>::halves(src)
+            }
+            #[inline(always)]
+            fn rank1<const MR: usize, const NV: usize>(self, acc: &mut [[Self::F32; NV]; MR], a: &[f32; MR], b: [Self::F32; NV]) {
+                self.0.rank1(acc, a, b);
+            }
+        }
+    };
+}
+pub(crate) use extends;
+
+/// Methods that do what the token inside does.
+macro_rules! delegate {
+    ($isa:ident $($method:ident($($arg:ident: $type:ty),*) -> $result:ty;)+) => {
+        $(#[inline(always)]
+        fn $method(self, $($arg: $type),*) -> $result {
+            self.0.$method($($arg),*)
+        })+
+    };
+}
+pub(crate) use delegate;
 
 /// f32 elements of a cache line.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]

@@ -1,6 +1,6 @@
 //! NEON (Advanced SIMD): 128-bit vectors, 32 registers, multiply-add by element.
 
-use super::{Isa, IsaId, LINE, Simd};
+use super::{IntDot, Isa, IsaId, LINE, Simd};
 use core::arch::aarch64::*;
 
 /// Proof that this CPU has Advanced SIMD.
@@ -17,6 +17,9 @@ impl Isa for Neon {
 impl Simd for Neon {
     type F32 = float32x4_t;
     type Lanes = [f32; Self::LANES];
+    type I32 = int32x4_t;
+    type Words = [u32; Self::LANES];
+    type Halves = [u16; Self::LANES];
     const LANES: usize = 4;
     const ACCUMULATORS: usize = 24;
 
@@ -105,27 +108,89 @@ impl Simd for Neon {
     /// Four rows of A come with one load and are multiplied by element; the rows that four do not
     /// divide are broadcast.
     #[inline(always)]
-    fn rank1<const MR: usize, const NV: usize>(self, acc: &mut [[float32x4_t; NV]; MR], a: &[f32; MR], b: &[Self::Lanes; NV]) {
-        let mut bv = [self.splat(0.0); NV];
-        for j in 0..NV {
-            bv[j] = self.load(&b[j]);
-        }
+    fn rank1<const MR: usize, const NV: usize>(self, acc: &mut [[float32x4_t; NV]; MR], a: &[f32; MR], b: [float32x4_t; NV]) {
         for i in (0..MR / 4 * 4).step_by(4) {
             let av = self.load(&a[i..]);
             for j in 0..NV {
                 // SAFETY: `self` proves NEON.
                 unsafe {
-                    acc[i][j] = vfmaq_laneq_f32::<0>(acc[i][j], bv[j], av);
-                    acc[i + 1][j] = vfmaq_laneq_f32::<1>(acc[i + 1][j], bv[j], av);
-                    acc[i + 2][j] = vfmaq_laneq_f32::<2>(acc[i + 2][j], bv[j], av);
-                    acc[i + 3][j] = vfmaq_laneq_f32::<3>(acc[i + 3][j], bv[j], av);
+                    acc[i][j] = vfmaq_laneq_f32::<0>(acc[i][j], b[j], av);
+                    acc[i + 1][j] = vfmaq_laneq_f32::<1>(acc[i + 1][j], b[j], av);
+                    acc[i + 2][j] = vfmaq_laneq_f32::<2>(acc[i + 2][j], b[j], av);
+                    acc[i + 3][j] = vfmaq_laneq_f32::<3>(acc[i + 3][j], b[j], av);
                 }
             }
         }
         for i in MR / 4 * 4..MR {
             let x = self.splat(a[i]);
             for j in 0..NV {
-                acc[i][j] = self.fma(x, bv[j], acc[i][j]);
+                acc[i][j] = self.fma(x, b[j], acc[i][j]);
+            }
+        }
+    }
+    #[inline(always)]
+    fn words(src: &[u32]) -> &[Self::Words] {
+        src.as_chunks().0
+    }
+    #[inline(always)]
+    fn halves(src: &[u16]) -> &[Self::Halves] {
+        src.as_chunks().0
+    }
+    #[inline(always)]
+    fn load_bf16(self, src: &[u16]) -> float32x4_t {
+        let src = &src[..Self::LANES];
+        // SAFETY: `self` proves NEON; the slice above holds four elements.
+        unsafe { vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(src.as_ptr()))) }
+    }
+    #[inline(always)]
+    fn splat_i32(self, x: i32) -> int32x4_t {
+        // SAFETY: `self` proves NEON.
+        unsafe { vdupq_n_s32(x) }
+    }
+    #[inline(always)]
+    fn load_i32(self, src: &[i32]) -> int32x4_t {
+        let src = &src[..Self::LANES];
+        // SAFETY: `self` proves NEON; the slice above holds four elements.
+        unsafe { vld1q_s32(src.as_ptr()) }
+    }
+    #[inline(always)]
+    fn store_i32(self, v: int32x4_t, dst: &mut [i32]) {
+        let dst = &mut dst[..Self::LANES];
+        // SAFETY: `self` proves NEON; the slice above holds four elements.
+        unsafe { vst1q_s32(dst.as_mut_ptr(), v) }
+    }
+    #[inline(always)]
+    fn add_i32(self, a: int32x4_t, b: int32x4_t) -> int32x4_t {
+        // SAFETY: `self` proves NEON.
+        unsafe { vaddq_s32(a, b) }
+    }
+    #[inline(always)]
+    fn to_f32(self, v: int32x4_t) -> float32x4_t {
+        // SAFETY: `self` proves NEON.
+        unsafe { vcvtq_f32_s32(v) }
+    }
+}
+
+impl IntDot for Neon {
+    type Bytes = [u16; 4];
+    const DEPTH: usize = 2;
+    const OFFSET: bool = false;
+
+    #[inline(always)]
+    fn bytes(src: &[u32]) -> &[[u16; 4]] {
+        bytemuck::cast_slice(src).as_chunks().0
+    }
+    /// Eight products of bytes at a time, which 16 bits hold, added to the lanes in pairs.
+    #[inline(always)]
+    fn rank1_s8<const MR: usize, const NV: usize>(self, acc: &mut [[int32x4_t; NV]; MR], a: &[u32; MR], b: &[[u16; 4]; NV]) {
+        for i in 0..MR {
+            for j in 0..NV {
+                // SAFETY: `self` proves NEON; the load covers the four elements of one array.
+                unsafe {
+                    let x = vreinterpret_s8_u16(vdup_n_u16(a[i] as u16));
+                    let products = vmull_s8(x, vreinterpret_s8_u16(vld1_u16(b[j].as_ptr())));
+                    acc[i][j] = vpadalq_s16(acc[i][j], products);
+                }
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Plain Rust, one lane: the fallback that every CPU runs, and the readable form of every body.
 
-use super::{Isa, IsaId, Simd};
+use super::{IntDot, Isa, IsaId, Simd};
 use crate::format::f16;
 
 /// The proof that needs no proof.
@@ -17,6 +17,9 @@ impl Isa for Scalar {
 impl Simd for Scalar {
     type F32 = f32;
     type Lanes = [f32; Self::LANES];
+    type I32 = i32;
+    type Words = [u32; Self::LANES];
+    type Halves = [u16; Self::LANES];
     const LANES: usize = 1;
     const ACCUMULATORS: usize = 8;
 
@@ -68,5 +71,59 @@ impl Simd for Scalar {
     #[inline(always)]
     fn store_f16(self, v: f32, dst: &mut [u16]) {
         dst[0] = f16::from_f32(v);
+    }
+    #[inline(always)]
+    fn words(src: &[u32]) -> &[Self::Words] {
+        src.as_chunks().0
+    }
+    #[inline(always)]
+    fn halves(src: &[u16]) -> &[Self::Halves] {
+        src.as_chunks().0
+    }
+    #[inline(always)]
+    fn load_bf16(self, src: &[u16]) -> f32 {
+        f32::from_bits(u32::from(src[0]) << 16)
+    }
+    #[inline(always)]
+    fn splat_i32(self, x: i32) -> i32 {
+        x
+    }
+    #[inline(always)]
+    fn load_i32(self, src: &[i32]) -> i32 {
+        src[0]
+    }
+    #[inline(always)]
+    fn store_i32(self, v: i32, dst: &mut [i32]) {
+        dst[0] = v;
+    }
+    #[inline(always)]
+    fn add_i32(self, a: i32, b: i32) -> i32 {
+        a.wrapping_add(b)
+    }
+    #[inline(always)]
+    fn to_f32(self, v: i32) -> f32 {
+        v as f32
+    }
+}
+
+impl IntDot for Scalar {
+    type Bytes = [u32; 1];
+    const DEPTH: usize = 4;
+    const OFFSET: bool = false;
+
+    #[inline(always)]
+    fn bytes(src: &[u32]) -> &[[u32; 1]] {
+        src.as_chunks().0
+    }
+    #[inline(always)]
+    fn rank1_s8<const MR: usize, const NV: usize>(self, acc: &mut [[i32; NV]; MR], a: &[u32; MR], b: &[[u32; 1]; NV]) {
+        for i in 0..MR {
+            let a = a[i].to_le_bytes();
+            for j in 0..NV {
+                for (a, b) in a.iter().zip(b[j][0].to_le_bytes()) {
+                    acc[i][j] = acc[i][j].wrapping_add(i32::from(a.cast_signed()) * i32::from(b.cast_signed()));
+                }
+            }
+        }
     }
 }

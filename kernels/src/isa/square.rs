@@ -4,15 +4,15 @@
 /// Word (`i`, `j`) of the result is word (`j`, `i`) of `rows`.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-pub(crate) fn turn(rows: [&[f32; 4]; 4]) -> [[f32; 4]; 4] {
+pub(crate) fn turn(rows: [[u32; 4]; 4]) -> [[u32; 4]; 4] {
     use core::arch::x86_64::*;
-    let mut out = [[0.0; 4]; 4];
+    let mut out = [[0; 4]; 4];
     // SAFETY: SSE is part of x86-64; each load and store covers the four elements of one array.
     unsafe {
-        let [mut a, mut b, mut c, mut d] = rows.map(|row| _mm_loadu_ps(row.as_ptr()));
+        let [mut a, mut b, mut c, mut d] = rows.map(|row| _mm_loadu_ps(row.as_ptr().cast()));
         _MM_TRANSPOSE4_PS(&mut a, &mut b, &mut c, &mut d);
         for (out, v) in out.iter_mut().zip([a, b, c, d]) {
-            _mm_storeu_ps(out.as_mut_ptr(), v);
+            _mm_storeu_ps(out.as_mut_ptr().cast(), v);
         }
     }
     out
@@ -21,17 +21,17 @@ pub(crate) fn turn(rows: [&[f32; 4]; 4]) -> [[f32; 4]; 4] {
 /// Word (`i`, `j`) of the result is word (`j`, `i`) of `rows`.
 #[cfg(target_arch = "aarch64")]
 #[inline(always)]
-pub(crate) fn turn(rows: [&[f32; 4]; 4]) -> [[f32; 4]; 4] {
+pub(crate) fn turn(rows: [[u32; 4]; 4]) -> [[u32; 4]; 4] {
     use core::arch::aarch64::*;
-    let mut out = [[0.0; 4]; 4];
+    let mut out = [[0; 4]; 4];
     // SAFETY: NEON is part of AArch64; each load and store covers the four elements of one array.
     unsafe {
-        let [a, b, c, d] = rows.map(|row| vld1q_f32(row.as_ptr()));
-        let (low, high) = (vzip1q_f32(a, c), vzip2q_f32(a, c));
-        let (low2, high2) = (vzip1q_f32(b, d), vzip2q_f32(b, d));
-        let turned = [vzip1q_f32(low, low2), vzip2q_f32(low, low2), vzip1q_f32(high, high2), vzip2q_f32(high, high2)];
+        let [a, b, c, d] = rows.map(|row| vld1q_u32(row.as_ptr()));
+        let (low, high) = (vzip1q_u32(a, c), vzip2q_u32(a, c));
+        let (low2, high2) = (vzip1q_u32(b, d), vzip2q_u32(b, d));
+        let turned = [vzip1q_u32(low, low2), vzip2q_u32(low, low2), vzip1q_u32(high, high2), vzip2q_u32(high, high2)];
         for (out, v) in out.iter_mut().zip(turned) {
-            vst1q_f32(out.as_mut_ptr(), v);
+            vst1q_u32(out.as_mut_ptr(), v);
         }
     }
     out
@@ -40,7 +40,7 @@ pub(crate) fn turn(rows: [&[f32; 4]; 4]) -> [[f32; 4]; 4] {
 /// Word (`i`, `j`) of the result is word (`j`, `i`) of `rows`.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 #[inline(always)]
-pub(crate) fn turn(rows: [&[f32; 4]; 4]) -> [[f32; 4]; 4] {
+pub(crate) fn turn(rows: [[u32; 4]; 4]) -> [[u32; 4]; 4] {
     core::array::from_fn(|i| core::array::from_fn(|j| rows[j][i]))
 }
 
@@ -48,8 +48,8 @@ pub(crate) fn turn(rows: [&[f32; 4]; 4]) -> [[f32; 4]; 4] {
 mod tests {
     #[test]
     fn rows_become_columns() {
-        let rows: [[f32; 4]; 4] = core::array::from_fn(|i| core::array::from_fn(|j| (4 * i + j) as f32));
-        let turned = super::turn([&rows[0], &rows[1], &rows[2], &rows[3]]);
+        let rows: [[u32; 4]; 4] = core::array::from_fn(|i| core::array::from_fn(|j| (4 * i + j) as u32));
+        let turned = super::turn(rows);
         for i in 0..4 {
             for j in 0..4 {
                 assert_eq!(turned[i][j], rows[j][i]);

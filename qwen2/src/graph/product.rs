@@ -12,7 +12,7 @@ const WORTH_A_THREAD: usize = 1 << 17;
 /// Workspaces for products, one per thread.
 #[derive(Debug)]
 pub(super) struct Product {
-    workspaces: Vec<Vec<f32>>,
+    workspaces: Vec<Vec<u32>>,
 }
 
 impl Product {

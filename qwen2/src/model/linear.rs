@@ -1,6 +1,7 @@
 //! A weight matrix in packed form. The panels are those of the baked GEMM: `nr` outputs side by side, one panel
 //! after the other, each as deep as the input is wide. Packing streams: at no time is there a second f32 copy.
 
+use crate::baked::Gemm;
 use crate::baked::Mat;
 use crate::baked::Ops;
 use crate::baked::PackedB;
@@ -17,8 +18,8 @@ const ROWS_AT_A_TIME: usize = 64;
 pub struct Linear {
     inputs: usize,
     outputs: usize,
-    nr: usize,
-    packed: Vec<f32>,
+    kernel: Gemm,
+    packed: Vec<u32>,
     bias: Option<Vec<f32>>,
 }
 
@@ -30,9 +31,8 @@ impl Linear {
     pub fn pack(ops: &Ops, rows: &dyn Rows, bias: Option<Vec<f32>>, name: &str) -> Result<Self, Error> {
         let (inputs, outputs) = (rows.cols(), rows.rows());
         let kernel = ops.gemm_for(usize::MAX).kernel;
-        let nr = kernel.nr();
         let mut packed = zeroed(kernel.packed_b_len(inputs, outputs), "the packed weights")?;
-        let at_a_time = ROWS_AT_A_TIME.next_multiple_of(nr);
+        let at_a_time = ROWS_AT_A_TIME.next_multiple_of(kernel.nr());
         packed.par_chunks_mut(kernel.packed_b_len(inputs, at_a_time)).enumerate().try_for_each_init(
             Vec::new,
             |unpacked, (part, panels)| {
@@ -46,7 +46,7 @@ impl Linear {
                 Ok(())
             },
         )?;
-        Ok(Self { inputs, outputs, nr, packed, bias })
+        Ok(Self { inputs, outputs, kernel, packed, bias })
     }
 
     /// Width of the input.
@@ -66,7 +66,7 @@ impl Linear {
 
     /// The panels.
     pub fn panels(&self) -> PackedB<'_> {
-        PackedB::new(&self.packed, self.inputs, self.outputs, self.nr)
+        self.kernel.packed_b(&self.packed, self.inputs, self.outputs)
     }
 
     /// Writes the weights of one output, a row of the original matrix, into `out`.
@@ -75,9 +75,10 @@ impl Linear {
     /// When there is no such output or `out` is longer than the input is wide.
     pub fn row(&self, output: usize, out: &mut [f32]) {
         assert!(output < self.outputs && out.len() <= self.inputs, "row {output} of {}", self.outputs);
-        let panel = &self.packed[output / self.nr * self.nr * self.inputs..];
-        for (value, lane) in out.iter_mut().zip(panel.chunks_exact(self.nr)) {
-            *value = lane[output % self.nr];
+        let nr = self.kernel.nr();
+        let panel = &self.packed[output / nr * nr * self.inputs..];
+        for (value, lane) in out.iter_mut().zip(panel.chunks_exact(nr)) {
+            *value = f32::from_bits(lane[output % nr]);
         }
     }
 

@@ -1,0 +1,298 @@
+//! What one step of the depth does to a tile: multiply f32, widen 16-bit elements and multiply them,
+//! or multiply pairs and quadruples of small elements inside of 32-bit lanes.
+//!
+//! Each [`Dot`] also says how its operands are packed. It holds no loops over the depth and no
+//! instructions: those are in `micro.rs` and `isa/`.
+
+use super::pack;
+use super::product::{BFloat, Byte, Half, Product, Single};
+use crate::isa::{Bf16Dot, IntDot, Isa, Simd};
+use crate::mat::Mat;
+use core::marker::PhantomData;
+use half::{bf16, f16};
+
+/// What a tile computes and with which instructions.
+pub trait Arithmetic: Copy + Send + Sync + 'static {
+    /// The instructions.
+    type Isa: Isa;
+    /// The product.
+    type P: Product;
+}
+
+/// One step of the depth on vectors of 32-bit lanes.
+pub trait Dot: Arithmetic<Isa: Simd> {
+    /// A vector of results.
+    type Acc: Copy;
+    /// A vector of B in memory.
+    type Lanes: 'static;
+    /// Depths of a step.
+    const STEP: usize;
+    /// A strip of A begins with a word for each row, which its accumulators start from.
+    const HEAD: bool = false;
+
+    /// Words of B as vectors.
+    fn vectors(words: &[u32]) -> &[Self::Lanes];
+    /// What an accumulator starts from.
+    fn start(isa: Self::Isa, head: u32) -> Self::Acc;
+    /// `acc[i][j] += a[i] · b[j]`, each a scalar product over the depths of a step.
+    fn rank1<const MR: usize, const NV: usize>(isa: Self::Isa, acc: &mut [[Self::Acc; NV]; MR], a: &[u32; MR], b: &[Self::Lanes; NV]);
+    /// Writes or adds a vector of results.
+    fn put(isa: Self::Isa, v: Self::Acc, out: &mut [<Self::P as Product>::C], accumulate: bool);
+    /// Asks for a row of C.
+    fn prefetch(isa: Self::Isa, row: &[<Self::P as Product>::C]) {
+        isa.prefetch(bytemuck::cast_slice(row));
+    }
+    /// Rows of `a` into strips of `mr`.
+    fn pack_a(mr: usize, a: Mat<'_, <Self::P as Product>::A>, out: &mut [u32]);
+    /// Rows of `bt` into panels of `nr`.
+    fn pack_b(nr: usize, bt: Mat<'_, <Self::P as Product>::B>, out: &mut [u32]);
+}
+
+#[inline(always)]
+fn put_f32<I: Simd>(isa: I, v: I::F32, out: &mut [f32], accumulate: bool) {
+    let v = if accumulate { isa.add(isa.load(out), v) } else { v };
+    isa.store(v, out);
+}
+
+/// f32 elements, multiplied and added one depth at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Fma<I>(PhantomData<I>);
+
+impl<I: Isa> Arithmetic for Fma<I> {
+    type Isa = I;
+    type P = Single;
+}
+
+impl<I: Simd> Dot for Fma<I> {
+    type Acc = I::F32;
+    type Lanes = I::Lanes;
+    const STEP: usize = 1;
+
+    #[inline(always)]
+    fn vectors(words: &[u32]) -> &[I::Lanes] {
+        I::vectors(bytemuck::cast_slice(words))
+    }
+    #[inline(always)]
+    fn start(isa: I, _: u32) -> I::F32 {
+        isa.splat(0.0)
+    }
+    #[inline(always)]
+    fn rank1<const MR: usize, const NV: usize>(isa: I, acc: &mut [[I::F32; NV]; MR], a: &[u32; MR], b: &[I::Lanes; NV]) {
+        let mut bv = [isa.splat(0.0); NV];
+        for j in 0..NV {
+            bv[j] = isa.load(b[j].as_ref());
+        }
+        isa.rank1(acc, bytemuck::cast_ref(a), bv);
+    }
+    #[inline(always)]
+    fn put(isa: I, v: I::F32, out: &mut [f32], accumulate: bool) {
+        put_f32(isa, v, out, accumulate);
+    }
+    #[inline(always)]
+    fn pack_a(mr: usize, a: Mat<'_, f32>, out: &mut [u32]) {
+        pack::strips(mr, &pack::Floats, a, out);
+    }
+    #[inline(always)]
+    fn pack_b(nr: usize, bt: Mat<'_, f32>, out: &mut [u32]) {
+        pack::strips(nr, &pack::Floats, bt, out);
+    }
+}
+
+/// 16-bit elements: A is widened when it is packed, B (which stays narrow in memory) when it is loaded,
+/// and the products are those of f32.
+#[derive(Clone, Copy, Debug)]
+pub struct Widen<I, P>(PhantomData<(I, P)>);
+
+/// A product of 16-bit elements that widen to f32.
+pub trait Narrow: Product<C = f32> {
+    /// An element of A as f32.
+    fn widen(a: Self::A) -> f32;
+    /// The bits of an element of B.
+    fn bits(b: Self::B) -> u16;
+    /// A vector of B.
+    fn load<I: Simd>(isa: I, b: &[u16]) -> I::F32;
+}
+
+impl Narrow for Half {
+    #[inline(always)]
+    fn widen(a: f16) -> f32 {
+        crate::format::f16::to_f32(a.to_bits())
+    }
+    #[inline(always)]
+    fn bits(b: f16) -> u16 {
+        b.to_bits()
+    }
+    #[inline(always)]
+    fn load<I: Simd>(isa: I, b: &[u16]) -> I::F32 {
+        isa.load_f16(b)
+    }
+}
+
+impl Narrow for BFloat {
+    #[inline(always)]
+    fn widen(a: bf16) -> f32 {
+        f32::from_bits(u32::from(a.to_bits()) << 16)
+    }
+    #[inline(always)]
+    fn bits(b: bf16) -> u16 {
+        b.to_bits()
+    }
+    #[inline(always)]
+    fn load<I: Simd>(isa: I, b: &[u16]) -> I::F32 {
+        isa.load_bf16(b)
+    }
+}
+
+impl<I: Isa, P: Narrow> Arithmetic for Widen<I, P> {
+    type Isa = I;
+    type P = P;
+}
+
+impl<I: Simd, P: Narrow> Dot for Widen<I, P> {
+    type Acc = I::F32;
+    type Lanes = I::Halves;
+    const STEP: usize = 1;
+
+    #[inline(always)]
+    fn vectors(words: &[u32]) -> &[I::Halves] {
+        I::halves(bytemuck::cast_slice(words))
+    }
+    #[inline(always)]
+    fn start(isa: I, _: u32) -> I::F32 {
+        isa.splat(0.0)
+    }
+    #[inline(always)]
+    fn rank1<const MR: usize, const NV: usize>(isa: I, acc: &mut [[I::F32; NV]; MR], a: &[u32; MR], b: &[I::Halves; NV]) {
+        let mut bv = [isa.splat(0.0); NV];
+        for j in 0..NV {
+            bv[j] = P::load(isa, b[j].as_ref());
+        }
+        isa.rank1(acc, bytemuck::cast_ref(a), bv);
+    }
+    #[inline(always)]
+    fn put(isa: I, v: I::F32, out: &mut [f32], accumulate: bool) {
+        put_f32(isa, v, out, accumulate);
+    }
+    #[inline(always)]
+    fn pack_a(mr: usize, a: Mat<'_, P::A>, out: &mut [u32]) {
+        pack::strips(mr, &pack::Each::new(1, |a: &[P::A]| P::widen(a[0]).to_bits()), a, out);
+    }
+    #[inline(always)]
+    fn pack_b(nr: usize, bt: Mat<'_, P::B>, out: &mut [u32]) {
+        pack::strips(nr, &pack::Each::new(1, |b: &[P::B]| P::bits(b[0])), bt, bytemuck::cast_slice_mut(out));
+    }
+}
+
+/// bf16 elements, two depths in a lane, their products added before the sum is rounded.
+#[derive(Clone, Copy, Debug)]
+pub struct Pairs<I>(PhantomData<I>);
+
+impl<I: Isa> Arithmetic for Pairs<I> {
+    type Isa = I;
+    type P = BFloat;
+}
+
+impl<I: Bf16Dot> Dot for Pairs<I> {
+    type Acc = I::F32;
+    type Lanes = I::Words;
+    const STEP: usize = 2;
+
+    #[inline(always)]
+    fn vectors(words: &[u32]) -> &[I::Words] {
+        I::words(words)
+    }
+    #[inline(always)]
+    fn start(isa: I, _: u32) -> I::F32 {
+        isa.splat(0.0)
+    }
+    #[inline(always)]
+    fn rank1<const MR: usize, const NV: usize>(isa: I, acc: &mut [[I::F32; NV]; MR], a: &[u32; MR], b: &[I::Words; NV]) {
+        isa.rank1_bf16(acc, a, b);
+    }
+    #[inline(always)]
+    fn put(isa: I, v: I::F32, out: &mut [f32], accumulate: bool) {
+        put_f32(isa, v, out, accumulate);
+    }
+    #[inline(always)]
+    fn pack_a(mr: usize, a: Mat<'_, bf16>, out: &mut [u32]) {
+        pack::strips(mr, &pack::Bytes::<bf16, 2>::flipping(0), a, out);
+    }
+    #[inline(always)]
+    fn pack_b(nr: usize, bt: Mat<'_, bf16>, out: &mut [u32]) {
+        pack::strips(nr, &pack::Bytes::<bf16, 2>::flipping(0), bt, out);
+    }
+}
+
+/// s8 elements, two or four depths in a lane, summed exactly in s32.
+///
+/// An ISA whose instruction takes unsigned × signed gets B offset by 128, and accumulators that start
+/// from −128·Σa, so that nothing saturates and nothing is lost.
+#[derive(Clone, Copy, Debug)]
+pub struct Quads<I>(PhantomData<I>);
+
+impl<I: Isa> Arithmetic for Quads<I> {
+    type Isa = I;
+    type P = Byte;
+}
+
+impl<I: IntDot> Dot for Quads<I> {
+    type Acc = I::I32;
+    type Lanes = I::Bytes;
+    const STEP: usize = I::DEPTH;
+    const HEAD: bool = I::OFFSET;
+
+    #[inline(always)]
+    fn vectors(words: &[u32]) -> &[I::Bytes] {
+        I::bytes(words)
+    }
+    #[inline(always)]
+    fn start(isa: I, head: u32) -> I::I32 {
+        isa.splat_i32(head.cast_signed())
+    }
+    #[inline(always)]
+    fn rank1<const MR: usize, const NV: usize>(isa: I, acc: &mut [[I::I32; NV]; MR], a: &[u32; MR], b: &[I::Bytes; NV]) {
+        isa.rank1_s8(acc, a, b);
+    }
+    #[inline(always)]
+    fn put(isa: I, v: I::I32, out: &mut [i32], accumulate: bool) {
+        let v = if accumulate { isa.add_i32(isa.load_i32(out), v) } else { v };
+        isa.store_i32(v, out);
+    }
+    #[inline(always)]
+    fn pack_a(mr: usize, a: Mat<'_, i8>, out: &mut [u32]) {
+        if I::DEPTH == 4 {
+            pack::strips_with_head(mr, usize::from(I::OFFSET) * mr, &pack::Bytes::<i8, 4>::flipping(0), a, out);
+        } else {
+            pack::strips(mr, &pack::Each::new(2, |a: &[i8]| I::pair(a[0], a.get(1).copied().unwrap_or(0))), a, out);
+        }
+        if I::OFFSET {
+            starts(mr, a, out);
+        }
+    }
+    #[inline(always)]
+    fn pack_b(nr: usize, bt: Mat<'_, i8>, out: &mut [u32]) {
+        if I::DEPTH == 4 {
+            pack::strips(nr, &pack::Bytes::<i8, 4>::flipping(if I::OFFSET { 0x8080_8080 } else { 0 }), bt, out);
+        } else {
+            let pair = |b: &[i8]| u16::from_le_bytes([b[0].cast_unsigned(), b.get(1).copied().unwrap_or(0).cast_unsigned()]);
+            pack::strips(nr, &pack::Each::new(2, pair), bt, bytemuck::cast_slice_mut(out));
+        }
+    }
+}
+
+/// −128·Σa of each row at the head of its strip, 0 for the rows that pad the last one.
+#[inline(always)]
+fn starts(mr: usize, a: Mat<'_, i8>, out: &mut [u32]) {
+    let strip = mr + a.cols().div_ceil(4) * mr;
+    for (s, out) in out.chunks_exact_mut(strip).enumerate().take(a.rows().div_ceil(mr)) {
+        for (i, head) in out[..mr].iter_mut().enumerate() {
+            let row = s * mr + i;
+            let sum: i32 = match (row < a.rows()).then(|| a.row(row)) {
+                None => 0,
+                Some(Some(row)) => row.iter().map(|x| i32::from(*x)).sum(),
+                Some(None) => (0..a.cols()).map(|p| i32::from(a.get(row, p))).sum(),
+            };
+            *head = (-128 * sum).cast_unsigned();
+        }
+    }
+}
