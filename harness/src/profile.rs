@@ -6,7 +6,6 @@
 use crate::check::{self, Status};
 use crate::counters::{Count, CounterSet, Counts, Event, Scope};
 use crate::machine::bandwidth::{Access, bandwidths};
-use crate::machine::peak::f32_peaks;
 use crate::machine::timing::Plan;
 use crate::machine::{Machine, bandwidth, peak};
 use crate::measure::clock::{self, Effort};
@@ -27,7 +26,7 @@ const COUNTED: Duration = Duration::from_millis(200);
 /// What this machine can do at most on one thread, measured in this session.
 #[derive(Clone, Debug, Serialize)]
 pub struct Roof {
-    /// f32 peaks of each instruction set.
+    /// Peaks of each instruction set and format.
     pub peaks: Vec<peak::Peak>,
     /// Bandwidths of each level.
     pub bandwidths: Vec<bandwidth::Bandwidth>,
@@ -37,12 +36,14 @@ impl Roof {
     /// Measures it, roughly.
     pub fn measure(machine: &Machine) -> Roof {
         let none = |_: &str| {};
-        Roof { peaks: f32_peaks(&[1], &Plan::QUICK, none), bandwidths: bandwidths(machine, &[1], &Plan::QUICK, none) }
+        Roof { peaks: peak::peaks(None, &[1], &Plan::QUICK, none), bandwidths: bandwidths(machine, &[1], &Plan::QUICK, none) }
     }
 
-    /// The f32 peak of an instruction set in GFLOP/s.
-    fn peak(&self, isa: &str) -> Option<f64> {
-        self.peaks.iter().find(|p| p.isa == isa).map(peak::Peak::gflops)
+    /// What an instruction set does in a format, in 10⁹ operations per second; of formats that it has no
+    /// arithmetic of its own for, what it does in f32.
+    fn peak(&self, isa: &str, format: &str) -> Option<f64> {
+        let of = |format: &str| self.peaks.iter().find(|p| p.isa == isa && p.format == format).map(peak::Peak::gflops);
+        of(format).or_else(|| of("f32"))
     }
 
     /// The read bandwidth in GB/s of the nearest level whose cache holds `bytes`.
@@ -126,7 +127,7 @@ impl Profile {
         let bytes = problem.bytes();
         let flops = problem.shape.flops();
         let gflops = flops.map(|f| f / median_ns);
-        let peak = roof.peak(&config.isa);
+        let peak = roof.peak(&config.isa, &config.format);
         let level = roof.bandwidth(machine, bytes);
         let intensity = flops.map(|f| f / bytes);
         let slope = intensity.zip(level).map(|(i, (_, bandwidth))| i * bandwidth);

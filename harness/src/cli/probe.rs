@@ -74,7 +74,7 @@ fn describe(report: &Report) -> String {
     let mut parts = vec![machine_table(&report.machine)];
     match &report.limits {
         Limits::Measured { peaks, bandwidths } => {
-            parts.push(format!("f32 multiply-adds (tier: measured)\n{}", peak_table(peaks)));
+            parts.push(format!("Multiply-adds on registers (tier: measured)\n{}", peak_table(peaks)));
             parts.push(format!("Memory (tier: measured)\n{}", bandwidth_table(bandwidths)));
         }
         Limits::NotAvailable { reason } => parts.push(format!("Limits: not available: {reason}")),
@@ -92,10 +92,10 @@ fn machine_table(machine: &Machine) -> String {
 }
 
 fn peak_table(peaks: &[Peak]) -> String {
-    let mut table = Table::new(["ISA", "threads", "GFLOP/s", "range", ""]);
+    let mut table = Table::new(["format", "ISA", "threads", "GFLOP/s, GOP/s", "range", ""]);
     for peak in peaks {
         let (median, range) = scaled(&peak.flops);
-        table.row([peak.isa.as_str(), &peak.threads.to_string(), &median, &range, remark(&peak.flops)]);
+        table.row([peak.format.as_str(), &peak.isa, &peak.threads.to_string(), &median, &range, remark(&peak.flops)]);
     }
     table.to_string()
 }

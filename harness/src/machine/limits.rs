@@ -3,7 +3,7 @@
 //! Under a user-mode emulator nothing is measured: the times would be the emulator's.
 
 use super::bandwidth::{Access, Bandwidth};
-use super::peak::{Peak, f32_peaks};
+use super::peak::{Peak, peaks};
 use super::timing::Plan;
 use super::{Machine, bandwidth, timing};
 use serde::{Deserialize, Serialize};
@@ -65,7 +65,7 @@ fn threads(machine: &Machine) -> Vec<usize> {
 /// How often [`measure`] reports progress.
 pub fn steps(machine: &Machine) -> u64 {
     let threads = threads(machine);
-    let peaks = kiln_kernels::isa::peak::peaks_f32().len() * threads.len();
+    let peaks = kiln_kernels::isa::peak::peaks().len() * threads.len();
     let memory: usize = threads.iter().map(|count| bandwidth::lines(machine, *count)).sum();
     (1 + peaks + memory) as u64
 }
@@ -80,7 +80,7 @@ pub fn measure(machine: &Machine, quick: bool, mut progress: impl FnMut(&str)) -
     let threads = threads(machine);
     progress("letting the clock settle");
     settle(threads.last().copied().unwrap_or(1), quick);
-    let peaks = f32_peaks(&threads, &plan, &mut progress);
+    let peaks = peaks(None, &threads, &plan, &mut progress);
     let bandwidths = bandwidth::bandwidths(machine, &threads, &plan, &mut progress);
     if peaks.is_empty() && bandwidths.is_empty() {
         return Limits::NotAvailable { reason: "no loop gave a figure on this machine".into() };

@@ -144,6 +144,9 @@ fn tile<D: Dot, const MR: usize, const NV: usize, const KU: usize>(
     D::Isa: Simd,
 {
     let lanes = <D::Isa as Simd>::LANES;
+    // A view of its own, whose extents are known here once: no row is checked again below.
+    let mut c = c.reborrow();
+    assert!(c.rows() == MR && c.cols() == NV * lanes, "C is not one tile");
     let (head, a) = if D::HEAD { a.split_at(MR) } else { (&[0; MR][..], a) };
     let (a, b) = (a.as_chunks::<MR>().0, D::vectors(b).as_chunks::<NV>().0);
     let (a_main, a_rest) = a.as_chunks::<KU>();
@@ -168,10 +171,10 @@ fn tile<D: Dot, const MR: usize, const NV: usize, const KU: usize>(
     for (a, b) in a_rest.iter().zip(b_rest) {
         D::rank1(isa, &mut acc, a, b);
     }
-    for (i, acc) in acc.iter().enumerate() {
-        let row = c.row_mut(i);
-        for (j, v) in acc.iter().enumerate() {
-            D::put(isa, *v, &mut row[j * lanes..][..lanes], accumulate);
+    for i in 0..MR {
+        let row = &mut c.row_mut(i)[..NV * lanes];
+        for j in 0..NV {
+            D::put(isa, acc[i][j], &mut row[j * lanes..][..lanes], accumulate);
         }
     }
 }

@@ -200,18 +200,23 @@ fn lines<T: Copy, P: Pack<T>>(width: usize, head: usize, length: usize, pack: &P
             let first = strip * width;
             let valid = width.min(rows - first);
             for u in from..to {
+                let out = &mut out[head + u * width..][..width];
+                if step == 1 {
+                    let line = &columns.row(u).unwrap_or_default()[first..];
+                    // A whole line has a length known at compile time, which spares a call of memcpy.
+                    if valid == width {
+                        pack.line(&[&line[..width]], out);
+                    } else {
+                        pack.line(&[&line[..valid]], &mut out[..valid]);
+                    }
+                    continue;
+                }
                 let depths = step.min(k - u * step);
                 let mut lines: [&[T]; MAX_STEP] = [&[]; MAX_STEP];
                 for (d, line) in lines[..depths].iter_mut().enumerate() {
-                    *line = &columns.row(u * step + d).unwrap_or_default()[first..];
+                    *line = &columns.row(u * step + d).unwrap_or_default()[first..][..valid];
                 }
-                let out = &mut out[head + u * width..][..width];
-                // A whole line has a length known at compile time, which spares a call of memcpy.
-                if valid == width {
-                    pack.line(&lines[..depths], out);
-                } else {
-                    pack.line(&lines[..depths], &mut out[..valid]);
-                }
+                pack.line(&lines[..depths], &mut out[..valid]);
             }
         }
     }

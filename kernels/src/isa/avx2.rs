@@ -1,7 +1,8 @@
 //! AVX2 with FMA and F16C: 256-bit vectors, 16 registers; with AVX-VNNI.
 
 use super::avx512::sign_extended;
-use super::{IntDot, Isa, IsaId, LINE, Simd, extends};
+use super::{IntDot, Isa, IsaId, LINE, Simd, extends, peak};
+use crate::format::Format;
 use core::arch::x86_64::*;
 
 /// Proof that this CPU has AVX2, FMA and F16C.
@@ -10,6 +11,7 @@ pub struct Avx2(());
 
 impl Isa for Avx2 {
     const ID: IsaId = IsaId::Avx2;
+    const PEAKS: &'static [(Format, peak::Loop)] = &[(Format::F32, peak::f32::<Self>), (Format::S8, peak::s8::<Self>)];
     fn detect() -> Option<Self> {
         (std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") && std::is_x86_feature_detected!("f16c"))
             .then_some(Avx2(()))
@@ -178,6 +180,7 @@ pub struct AvxVnni(Avx2);
 
 impl Isa for AvxVnni {
     const ID: IsaId = IsaId::AvxVnni;
+    const PEAKS: &'static [(Format, peak::Loop)] = &[(Format::S8, peak::s8::<Self>)];
     fn detect() -> Option<Self> {
         if std::is_x86_feature_detected!("avxvnni") { Avx2::detect().map(Self) } else { None }
     }

@@ -1,6 +1,7 @@
 //! AVX-512 (F, BW, DQ and VL): 512-bit vectors, 32 registers, masked edges; with VNNI and with BF16.
 
-use super::{Bf16Dot, IntDot, Isa, IsaId, LINE, Simd, extends};
+use super::{Bf16Dot, IntDot, Isa, IsaId, LINE, Simd, extends, peak};
+use crate::format::Format;
 use core::arch::x86_64::*;
 
 /// Proof that this CPU has AVX-512 as servers have it: F, BW, DQ and VL.
@@ -9,6 +10,7 @@ pub struct Avx512(());
 
 impl Isa for Avx512 {
     const ID: IsaId = IsaId::Avx512;
+    const PEAKS: &'static [(Format, peak::Loop)] = &[(Format::F32, peak::f32::<Self>), (Format::S8, peak::s8::<Self>)];
     fn detect() -> Option<Self> {
         let has = std::is_x86_feature_detected!("avx512f")
             && std::is_x86_feature_detected!("avx512bw")
@@ -192,6 +194,7 @@ pub struct Avx512Vnni(Avx512);
 
 impl Isa for Avx512Vnni {
     const ID: IsaId = IsaId::Avx512Vnni;
+    const PEAKS: &'static [(Format, peak::Loop)] = &[(Format::S8, peak::s8::<Self>)];
     fn detect() -> Option<Self> {
         if std::is_x86_feature_detected!("avx512vnni") { Avx512::detect().map(Self) } else { None }
     }
@@ -231,6 +234,7 @@ pub struct Avx512Bf16(Avx512);
 
 impl Isa for Avx512Bf16 {
     const ID: IsaId = IsaId::Avx512Bf16;
+    const PEAKS: &'static [(Format, peak::Loop)] = &[(Format::Bf16, peak::bf16::<Self>)];
     fn detect() -> Option<Self> {
         if std::is_x86_feature_detected!("avx512bf16") { Avx512::detect().map(Self) } else { None }
     }

@@ -4,6 +4,7 @@
 //! that holds one may use the instructions without being `unsafe` to call. This module never
 //! chooses between instruction sets; that is what profiles are for.
 
+use crate::format::Format;
 use core::fmt;
 use core::str::FromStr;
 
@@ -154,6 +155,9 @@ impl core::error::Error for UnknownIsa {}
 pub trait Isa: Copy + Send + Sync + 'static {
     /// Which one.
     const ID: IsaId;
+
+    /// The loops that show what its arithmetic can do, by format; an extension lists what it adds.
+    const PEAKS: &'static [(Format, peak::Loop)] = &[];
 
     /// The proof, when this CPU (and its operating system) has the instructions.
     fn detect() -> Option<Self>;

@@ -1,6 +1,7 @@
 //! NEON (Advanced SIMD): 128-bit vectors, 32 registers, multiply-add by element.
 
-use super::{IntDot, Isa, IsaId, LINE, Simd};
+use super::{IntDot, Isa, IsaId, LINE, Simd, peak};
+use crate::format::Format;
 use core::arch::aarch64::*;
 
 /// Proof that this CPU has Advanced SIMD.
@@ -9,6 +10,7 @@ pub struct Neon(());
 
 impl Isa for Neon {
     const ID: IsaId = IsaId::Neon;
+    const PEAKS: &'static [(Format, peak::Loop)] = &[(Format::F32, peak::f32::<Self>), (Format::S8, peak::s8::<Self>)];
     fn detect() -> Option<Self> {
         std::arch::is_aarch64_feature_detected!("neon").then_some(Neon(()))
     }

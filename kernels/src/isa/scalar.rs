@@ -1,7 +1,7 @@
 //! Plain Rust, one lane: the fallback that every CPU runs, and the readable form of every body.
 
-use super::{IntDot, Isa, IsaId, Simd};
-use crate::format::f16;
+use super::{IntDot, Isa, IsaId, Simd, peak};
+use crate::format::{Format, f16};
 
 /// The proof that needs no proof.
 #[derive(Clone, Copy, Debug)]
@@ -9,6 +9,7 @@ pub struct Scalar;
 
 impl Isa for Scalar {
     const ID: IsaId = IsaId::Scalar;
+    const PEAKS: &'static [(Format, peak::Loop)] = &[(Format::F32, peak::f32::<Self>), (Format::S8, peak::s8::<Self>)];
     fn detect() -> Option<Self> {
         Some(Scalar)
     }

@@ -3,8 +3,8 @@
 //! Rust has no stable SVE types, so [`Sve`] is no [`super::Simd`]: its kernels are whole loops in
 //! [`sve_asm!`], beside the generic body of each family. They are written for any vector length.
 
-use super::peak::PeakLoop;
-use super::{Isa, IsaId};
+use super::{Isa, IsaId, peak};
+use crate::format::Format;
 
 /// Proof that this CPU has SVE.
 #[derive(Clone, Copy, Debug)]
@@ -12,6 +12,7 @@ pub struct Sve(());
 
 impl Isa for Sve {
     const ID: IsaId = IsaId::Sve;
+    const PEAKS: &'static [(Format, peak::Loop)] = &[(Format::F32, f32_peak)];
     fn detect() -> Option<Self> {
         std::arch::is_aarch64_feature_detected!("sve").then_some(Sve(()))
     }
@@ -53,11 +54,8 @@ pub(crate) use sve_asm;
 /// Accumulators of the peak loop: enough for four cycles of latency on six pipes.
 const CHAINS: usize = 24;
 
-impl PeakLoop for Sve {
-    fn peak_loop() -> Option<fn(usize) -> u64> {
-        Sve::detect()?;
-        Some(|n| Sve::detect().map_or(0, |isa| fma_rounds(isa, n)))
-    }
+fn f32_peak(n: usize) -> u64 {
+    Sve::detect().map_or(0, |isa| fma_rounds(isa, n))
 }
 
 fn fma_rounds(isa: Sve, n: usize) -> u64 {
