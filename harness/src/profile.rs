@@ -106,7 +106,7 @@ pub fn run(
     if let Status::Failed { first, .. } = check::kernel(candidate.entry) {
         anyhow::bail!("{} gives wrong answers and is not timed: {first}", config.kernel);
     }
-    let (samples, calls, counters) = runner::pool(1)?.install(|| -> anyhow::Result<_> {
+    let (samples, calls, counters) = runner::pinned()?.install(|| -> anyhow::Result<_> {
         let mut operands = Operands::new(problem, room, 1)?;
         let mut runner = Runner::new(candidate, &operands)?;
         runner.verify(&mut operands).map_err(|e| anyhow::anyhow!("{} gives wrong answers and is not timed: {e}", config.label()))?;

@@ -13,6 +13,7 @@ pub mod isa;
 pub mod mat;
 pub mod norm;
 pub mod registry;
+pub mod team;
 
 #[cfg(feature = "sweep")]
 pub mod conformance;

@@ -4,6 +4,8 @@
 //! without further arithmetic on raw lengths. Views never own memory.
 
 use core::marker::PhantomData;
+use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A read-only matrix view with arbitrary strides, in elements.
 #[derive(Clone, Copy, Debug)]
@@ -151,6 +153,36 @@ impl<'a, T: Copy> MatMut<'a, T> {
         MatMut { ptr, rows, cols, ld: self.ld, life: PhantomData }
     }
 
+    /// The view cut into a grid of parts, each of which one thread may take. `cuts` gives the range of rows of
+    /// part `i`, and the range of columns of part `j`, of as many as `parts` says.
+    ///
+    /// # Panics
+    /// If parts overlap, reach beyond the view, or are more than 64.
+    pub fn grid(self, cuts: [&dyn Fn(usize) -> Range<usize>; 2], parts: (usize, usize)) -> Grid<'a, T> {
+        let mut grid = Grid {
+            view: self,
+            rows: core::array::from_fn(|_| 0..0),
+            cols: core::array::from_fn(|_| 0..0),
+            parts,
+            taken: AtomicU64::new(0),
+        };
+        assert!(parts.0 * parts.1 <= MOST_PARTS, "a grid of {parts:?} parts");
+        for (ranges, (cut, (count, extent))) in
+            [&mut grid.rows, &mut grid.cols].into_iter().zip(cuts.iter().zip([(parts.0, grid.view.rows), (parts.1, grid.view.cols)]))
+        {
+            let mut end = 0;
+            for (i, range) in ranges.iter_mut().enumerate().take(count) {
+                *range = cut(i);
+                assert!(
+                    range.start >= end && range.start <= range.end && range.end <= extent,
+                    "part {i} is {range:?}, overlapping or outside"
+                );
+                end = range.end;
+            }
+        }
+        grid
+    }
+
     /// Pointer to the first element and the leading dimension, for `asm!` families.
     #[cfg(target_arch = "aarch64")]
     pub(crate) fn as_raw(&mut self) -> (*mut T, usize) {
@@ -162,6 +194,45 @@ impl<'a, T: Copy> MatMut<'a, T> {
         for row in 0..self.rows {
             self.row_mut(row).fill(value);
         }
+    }
+}
+
+/// Parts of a [`Grid`] at most.
+const MOST_PARTS: usize = 64;
+
+/// A writable view in parts that do not overlap; each can be taken once, by any thread.
+#[derive(Debug)]
+pub struct Grid<'a, T> {
+    view: MatMut<'a, T>,
+    rows: [Range<usize>; MOST_PARTS],
+    cols: [Range<usize>; MOST_PARTS],
+    parts: (usize, usize),
+    /// A bit for each part that was taken.
+    taken: AtomicU64,
+}
+
+// SAFETY: sharing a grid lets threads do nothing but take parts, which are disjoint and given out once.
+unsafe impl<T: Send> Sync for Grid<'_, T> {}
+
+impl<T: Copy> Grid<'_, T> {
+    /// Part (`row`, `col`), unless it was taken before or there is none.
+    pub fn take(&self, row: usize, col: usize) -> Option<MatMut<'_, T>> {
+        if row >= self.parts.0 || col >= self.parts.1 {
+            return None;
+        }
+        let bit = 1u64 << (row * self.parts.1 + col);
+        if self.taken.fetch_or(bit, Relaxed) & bit != 0 {
+            return None;
+        }
+        let (rows, cols) = (&self.rows[row], &self.cols[col]);
+        let ptr = if rows.is_empty() || cols.is_empty() {
+            self.view.ptr
+        } else {
+            // SAFETY: the part is not empty and, as `grid` checked, inside the view.
+            unsafe { self.view.ptr.add(rows.start * self.view.ld + cols.start) }
+        };
+        // Parts do not overlap and this one is given out once, so the new view is the only one of its elements.
+        Some(MatMut { ptr, rows: rows.len(), cols: cols.len(), ld: self.view.ld, life: PhantomData })
     }
 }
 
@@ -183,6 +254,26 @@ mod tests {
         left.fill(1);
         right.fill(2);
         assert_eq!(data, [1, 2, 2, 2, 0, 1, 2, 2, 2, 0, 1, 2, 2, 2, 0]);
+    }
+
+    #[test]
+    fn parts_of_a_grid_are_disjoint_and_given_out_once() {
+        let mut data = vec![0; 5 * 7];
+        let grid = MatMut::new(&mut data, 5, 6, 7).grid([&|i| [0..2, 2..5][i].clone(), &|j| [0..1, 1..6][j].clone()], (2, 2));
+        for (i, j) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            grid.take(i, j).expect("a part").fill(10 * i + j + 1);
+            assert!(grid.take(i, j).is_none());
+        }
+        assert!(grid.take(2, 0).is_none());
+        assert_eq!(data[..8], [1, 2, 2, 2, 2, 2, 0, 1]);
+        assert_eq!(data[28..], [11, 12, 12, 12, 12, 12, 0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "overlapping")]
+    fn overlapping_parts_are_refused() {
+        let mut data = vec![0; 4];
+        MatMut::new(&mut data, 2, 2, 2).grid([&|_| 0..2, &|_| 0..2], (2, 1));
     }
 
     #[test]

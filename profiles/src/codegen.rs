@@ -175,7 +175,7 @@ fn fallback() -> Vec<Choice> {
             kernel: (*kernel).into(),
             rust_type: (*rust_type).into(),
             fingerprint: String::new(),
-            layout: "b4v".into(),
+            layout: "b4v-scalar".into(),
             blocking: None,
             runner_up: None,
             margin: None,

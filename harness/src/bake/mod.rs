@@ -231,10 +231,8 @@ fn unmeasured(op: Op, class: Class, threads: usize, layout: Option<&str>) -> any
     choice.threads = threads;
     choice.note = format!("not measured; {}", choice.note);
     let Some(layout) = layout.filter(|l| *l != choice.layout) else { return Ok(choice) };
-    let isa = by_name(&choice.kernel)?.meta.isa;
-    let relatives = kiln_kernels::registry::all().map(|e| e.meta).filter(|m| m.op == op && m.isa == isa && m.layout == layout);
-    let nearest =
-        relatives.min_by_key(|m| (m.param("MR"), m.name)).with_context(|| format!("no {isa} kernel packs weights as {layout}"))?;
+    let relatives = kiln_kernels::registry::all().map(|e| e.meta).filter(|m| m.op == op && m.layout == layout);
+    let nearest = relatives.min_by_key(|m| (m.param("MR"), m.name)).with_context(|| format!("no kernel packs weights as {layout}"))?;
     choice.kernel = nearest.name.into();
     choice.rust_type = nearest.rust_type.into();
     choice.layout = layout.into();

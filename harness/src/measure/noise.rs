@@ -6,7 +6,7 @@
 use super::clock::Effort;
 use super::operands::{Operands, Room};
 use super::pairing::abba;
-use super::runner::{Runner, pool};
+use super::runner::{Runner, pinned};
 use super::statistics::{Ratio, paired_ratio};
 use super::{clock, operands};
 use crate::space::{Candidate, Problem};
@@ -18,7 +18,7 @@ use crate::space::{Candidate, Problem};
 /// If the operands do not fit or threads cannot be started.
 pub fn floor(problem: &Problem, candidate: &Candidate, room: Room, effort: &Effort) -> anyhow::Result<f64> {
     operands::fits(problem, room)?;
-    let ratio = pool(problem.threads)?.install(|| -> anyhow::Result<Option<Ratio>> {
+    let ratio = pinned()?.install(|| -> anyhow::Result<Option<Ratio>> {
         let mut operands = Operands::new(problem, room, 1)?;
         let mut one = Runner::new(candidate, &operands)?;
         let mut other = Runner::new(candidate, &operands)?;

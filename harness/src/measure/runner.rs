@@ -1,40 +1,58 @@
 //! One candidate at work on a problem's operands: what a timed call does, and whether it did it right.
 //!
-//! Threads are a pool pinned one to a CPU; products are split over them by columns, row operations by
-//! rows. Packing weights happens before anything is timed.
+//! Threads are a team pinned one to a CPU; products are split over them in two dimensions, row operations
+//! by rows. Packing weights happens before anything is timed.
 
 use super::operands::{Buffer, Inputs, Operands, Output};
 use super::spot;
 use super::statistics::Random;
 use crate::machine::timing;
-use crate::space::{Candidate, Shape};
+use crate::space::{Candidate, Problem, Shape};
 use kiln_kernels::gemm::product::Product;
-use kiln_kernels::gemm::{Blocking, Gemm, PackedB};
+use kiln_kernels::gemm::{Blocking, Gemm, Right, Split};
 use kiln_kernels::mat::{Mat, MatMut};
 use kiln_kernels::registry::Kernel;
+use kiln_kernels::team::{DEFAULT_SPIN, Team, Workers};
 use kiln_kernels::with_gemm;
-use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The ε of norms, as Qwen2 has it.
 pub const EPS: f32 = 1e-6;
 
-/// A pool of `threads` threads, each pinned to a CPU of its own; measuring happens inside of it, so
-/// that the caller's thread stays free. Threads beyond the CPUs there are stay unpinned.
+/// A thread pinned to the first CPU; measuring happens inside of it, so that the caller's thread stays free.
+///
+/// # Errors
+/// If the thread cannot be started.
+pub fn pinned() -> anyhow::Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .start_handler(|_| pin(0))
+        .build()
+        .map_err(|e| anyhow::anyhow!("cannot start a thread: {e}"))
+}
+
+/// Pins the calling thread to the CPU of that number among those that may be used; beyond them it stays
+/// unpinned.
+fn pin(index: usize) {
+    if let Some(cpu) = timing::cpus().get(index) {
+        core_affinity::set_for_current(*cpu);
+    }
+}
+
+/// The team of `threads` threads, of which the caller is the first and the others are pinned to the CPUs
+/// after the first. There is one of each size, started when it is first asked for.
 ///
 /// # Errors
 /// If the threads cannot be started.
-pub fn pool(threads: usize) -> anyhow::Result<rayon::ThreadPool> {
-    let cpus = timing::cpus();
-    let pin = move |index: usize| {
-        if let Some(cpu) = cpus.get(index) {
-            core_affinity::set_for_current(*cpu);
-        }
-    };
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .start_handler(pin)
-        .build()
-        .map_err(|e| anyhow::anyhow!("cannot start {threads} threads: {e}"))
+pub fn team(threads: usize) -> anyhow::Result<Arc<Team>> {
+    static TEAMS: Mutex<BTreeMap<usize, Arc<Team>>> = Mutex::new(BTreeMap::new());
+    let mut teams = TEAMS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(team) = teams.get(&threads) {
+        return Ok(Arc::clone(team));
+    }
+    let team = Team::new(threads, DEFAULT_SPIN, pin).map_err(|e| anyhow::anyhow!("cannot start {threads} threads: {e}"))?;
+    Ok(Arc::clone(teams.entry(threads).or_insert(Arc::new(team))))
 }
 
 /// A candidate with what it needs beside the operands.
@@ -43,8 +61,9 @@ pub struct Runner {
     blocking: Blocking,
     /// The packed right operand of each set.
     panels: Vec<Buffer<u32>>,
-    /// One for each thread.
-    workspaces: Vec<Buffer<u32>>,
+    workspace: Buffer<u32>,
+    split: Split,
+    team: Arc<Team>,
     next: usize,
 }
 
@@ -55,26 +74,33 @@ impl Runner {
     /// If the memory cannot be had.
     pub fn new(candidate: &Candidate, operands: &Operands) -> anyhow::Result<Runner> {
         let blocking = candidate.blocking.unwrap_or(Blocking { kc: 1, mc: 1, nc: 1 });
-        let mut runner = Runner { kernel: candidate.kernel, blocking, panels: Vec::new(), workspaces: Vec::new(), next: 0 };
-        let (Kernel::Gemm(any), Shape::Product { m, n, k }) = (candidate.kernel, operands.inputs.problem.shape) else { return Ok(runner) };
         let random = &mut Random::new(operands.inputs.problem.threads as u64);
+        let Problem { shape, threads, packed, .. } = operands.inputs.problem;
+        let mut runner = Runner {
+            kernel: candidate.kernel,
+            blocking,
+            panels: Vec::new(),
+            workspace: Buffer::new(0, random)?,
+            split: Split { rows: 1, cols: 1 },
+            team: team(threads)?,
+            next: 0,
+        };
+        let (Kernel::Gemm(any), Shape::Product { m, n, k }) = (candidate.kernel, shape) else { return Ok(runner) };
         with_gemm!(any, gemm => {
-            if operands.inputs.problem.packed {
+            if packed {
                 for set in 0..operands.outputs.len() {
                     let mut panels = Buffer::new(gemm.packed_b_len(k, n), random)?;
                     gemm.pack_b(right(&gemm, &operands.inputs, set), panels.get_mut());
                     runner.panels.push(panels);
                 }
             }
-            let len = gemm.packed_workspace_len(&blocking, m, k).max(gemm.workspace_len(&blocking, m, n, k));
-            for _ in 0..operands.inputs.problem.threads {
-                runner.workspaces.push(Buffer::new(len, random)?);
-            }
+            runner.split = Split::analytical(threads, gemm.geometry(), m, n, packed);
+            runner.workspace = Buffer::new(gemm.parallel_workspace_len(&blocking, runner.split, packed, (m, n, k)), random)?;
         });
         Ok(runner)
     }
 
-    /// One call on the next set of operands. Must run inside of the [`pool`] for several threads.
+    /// One call on the next set of operands.
     pub fn call(&mut self, operands: &mut Operands) {
         let index = self.next;
         self.next = (index + 1) % operands.outputs.len();
@@ -84,20 +110,15 @@ impl Runner {
     fn call_on(&mut self, index: usize, operands: &mut Operands) {
         let Operands { inputs, outputs } = operands;
         let output = &mut outputs[index];
-        let threads = inputs.problem.threads;
         match (self.kernel, inputs.problem.shape) {
             (Kernel::Gemm(any), Shape::Product { m, n, k }) => with_gemm!(any, gemm => {
                 let packed = self.panels.get(index).map(|p| gemm.packed_b(p.get(), k, n));
                 let right = packed.map_or_else(|| Right::Plain(right(&gemm, inputs, index)), Right::Packed);
-                let work = Work { gemm, a: left(&gemm, inputs, index), right, blocking: self.blocking };
-                let c = bytemuck::cast_slice_mut(output.floats.get_mut());
-                work.run(MatMut::new(c, m, n, n), threads, &mut self.workspaces);
+                let c = MatMut::new(bytemuck::cast_slice_mut(output.floats.get_mut()), m, n, n);
+                gemm.run_parallel(left(&gemm, inputs, index), right, c, false, &self.blocking, self.split, &*self.team, self.workspace.get_mut());
             }),
             (Kernel::Gemm(_), Shape::Rows { .. }) | (_, Shape::Product { .. }) => {}
-            (kernel, Shape::Rows { rows, cols }) => {
-                let share = rows.div_ceil(threads) * cols;
-                over_rows(kernel, inputs, index, output, cols, share.max(1), threads);
-            }
+            (kernel, Shape::Rows { rows, cols }) => over_rows(kernel, inputs, index, output, (rows, cols), &self.team),
         }
     }
 
@@ -114,13 +135,6 @@ impl Runner {
     }
 }
 
-/// A right operand as it is given to a product.
-#[derive(Clone, Copy)]
-enum Right<'a, B> {
-    Plain(Mat<'a, B>),
-    Packed(PackedB<'a>),
-}
-
 /// The left operand of a set in the kernel's format.
 fn left<'a, P: Product>(_: &Gemm<P>, inputs: &'a Inputs, set: usize) -> Mat<'a, P::A> {
     inputs.left::<P>(set)
@@ -131,76 +145,36 @@ fn right<'a, P: Product>(_: &Gemm<P>, inputs: &'a Inputs, set: usize) -> Mat<'a,
     inputs.right::<P>(set)
 }
 
-#[derive(Clone, Copy)]
-struct Work<'a, P: Product> {
-    gemm: Gemm<P>,
-    a: Mat<'a, P::A>,
-    right: Right<'a, P::B>,
-    blocking: Blocking,
-}
-
-impl<P: Product> Work<'_, P> {
-    /// Splits C into one run of whole panels for each thread.
-    fn run(self, c: MatMut<'_, P::C>, threads: usize, workspaces: &mut [Buffer<u32>]) {
-        if threads <= 1 {
-            let n = c.cols();
-            return self.columns(0, n, c, workspaces[0].get_mut());
-        }
-        let n = c.cols();
-        let share = n.div_ceil(self.gemm.nr()).div_ceil(threads) * self.gemm.nr();
-        rayon::scope(|scope| {
-            let mut rest = c;
-            let mut from = 0;
-            for workspace in workspaces {
-                let cols = share.min(rest.cols());
-                if cols == 0 {
-                    break;
-                }
-                let (mine, others) = rest.split_cols(cols);
-                rest = others;
-                scope.spawn(move |_| self.columns(from, cols, mine, workspace.get_mut()));
-                from += cols;
-            }
-        });
-    }
-
-    fn columns(self, from: usize, cols: usize, c: MatMut<'_, P::C>, workspace: &mut [u32]) {
-        match self.right {
-            Right::Plain(b) => {
-                let b = b.block(0, from, b.rows(), cols);
-                self.gemm.run(self.a, b, c, false, &self.blocking, workspace);
-            }
-            Right::Packed(b) => self.gemm.run_packed(self.a, b.columns(from, from + cols), c, false, &self.blocking, workspace),
-        }
-    }
-}
-
-/// A row operation over all rows; `share` is the number of elements of a thread's rows.
-fn over_rows(kernel: Kernel, inputs: &Inputs, set: usize, output: &mut Output, cols: usize, share: usize, threads: usize) {
+/// A row operation over all rows, which the team shares out.
+fn over_rows(kernel: Kernel, inputs: &Inputs, set: usize, output: &mut Output, shape: (usize, usize), team: &Team) {
     let (weight, bias) = (inputs.weight.get(), inputs.bias.get());
     let (x, halves) = (inputs.rows(set), inputs.sets[set].halves.get());
     match kernel {
-        Kernel::RmsNorm(k) => split(x, output.floats.get_mut(), cols, share, threads, |x, y| k.run(x, weight, EPS, y)),
-        Kernel::LayerNorm(k) => split(x, output.floats.get_mut(), cols, share, threads, |x, y| k.run(x, weight, bias, EPS, y)),
-        Kernel::F16ToF32(k) => split(halves, output.floats.get_mut(), cols, share, threads, |x, y| k.run(x, y)),
-        Kernel::F32ToF16(k) => split(x, output.halves.get_mut(), cols, share, threads, |x, y| k.run(x, y)),
+        Kernel::RmsNorm(k) => split(x, output.floats.get_mut(), shape, team, |x, y| k.run(x, weight, EPS, y)),
+        Kernel::LayerNorm(k) => split(x, output.floats.get_mut(), shape, team, |x, y| k.run(x, weight, bias, EPS, y)),
+        Kernel::F16ToF32(k) => split(halves, output.floats.get_mut(), shape, team, |x, y| k.run(x, y)),
+        Kernel::F32ToF16(k) => split(x, output.halves.get_mut(), shape, team, |x, y| k.run(x, y)),
         Kernel::Gemm(_) => {}
     }
 }
 
-fn split<X: Sync, Y: Send>(x: &[X], y: &mut [Y], cols: usize, share: usize, threads: usize, row: impl Fn(&[X], &mut [Y]) + Sync) {
-    let some = |x: &[X], y: &mut [Y]| x.chunks_exact(cols).zip(y.chunks_exact_mut(cols)).for_each(|(x, y)| row(x, y));
-    if threads <= 1 {
-        return some(x, y);
-    }
-    x.par_chunks(share).zip(y.par_chunks_mut(share)).with_max_len(1).for_each(|(x, y)| some(x, y));
+fn split<X: Sync, Y: Copy + Send>(x: &[X], y: &mut [Y], (rows, cols): (usize, usize), team: &Team, row: impl Fn(&[X], &mut [Y]) + Sync) {
+    let threads = team.count();
+    let part = |i: usize| rows * i / threads..rows * (i + 1) / threads;
+    let y = MatMut::new(y, rows, cols, cols).grid([&part, &|_| 0..cols], (threads, 1));
+    team.run(&|worker| {
+        let Some(mut mine) = y.take(worker, 0) else { return };
+        for (i, x) in x.chunks_exact(cols).skip(part(worker).start).take(mine.rows()).enumerate() {
+            row(x, mine.row_mut(i));
+        }
+    });
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::operands::Room;
     use super::*;
-    use crate::space::{Blockings, Problem, Temperature, candidates};
+    use crate::space::{Blockings, Temperature, candidates};
     use kiln_kernels::format::Format;
     use kiln_kernels::gemm::Caches;
     use kiln_kernels::registry::{self, Op};
@@ -220,7 +194,7 @@ mod tests {
                 let problem = Problem { op, format, shape: shape.parse().expect("a shape"), packed, threads, operands };
                 let (all, _) = candidates(&problem, &entries, Blockings::Analytical, caches).expect("candidates");
                 let mut operands = Operands::new(&problem, room, 7).expect("operands");
-                pool(threads).expect("a pool").install(|| {
+                pinned().expect("a thread").install(|| {
                     for c in &all {
                         let mut runner = Runner::new(c, &operands).expect("a runner");
                         let worst = runner.verify(&mut operands).unwrap_or_else(|e| panic!("{}: {e}", c.entry.meta.name));

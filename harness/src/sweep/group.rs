@@ -50,7 +50,7 @@ impl GroupRun<'_, '_> {
         let seed = (session.records.len() as u64) << 8 | group.problem.threads as u64;
         let mut run = GroupRun {
             operands: Operands::new(&group.problem, session.room, seed)?,
-            pool: runner::pool(group.problem.threads)?,
+            pool: runner::pinned()?,
             session,
             group,
             configs,

@@ -3,9 +3,11 @@
 use super::values::Values;
 use super::{Arena, Flush, Outcome, compare, worst};
 use crate::gemm::product::{Output, Product};
-use crate::gemm::{Blocking, Gemm};
+use crate::gemm::{Blocking, Gemm, Right, Split};
 use crate::mat::{Mat, MatMut};
 use crate::reference;
+use crate::team::{Team, Workers};
+use std::sync::OnceLock;
 
 /// What surrounds the columns of C; it must be there afterwards.
 const PADDING: i32 = -77;
@@ -20,6 +22,8 @@ struct Case {
     packed: bool,
     /// Blocks of one tile and a depth of five, so that every loop runs more than once.
     small_blocks: bool,
+    /// Threads that share the product; 1 × 1 is the path of one thread.
+    split: (usize, usize),
     values: Values,
 }
 
@@ -43,6 +47,7 @@ pub(super) fn grid<P: Product, A: Arena>(gemm: &Gemm<P>, arena: &A, out: &mut Ou
                     accumulate: turn.is_multiple_of(2),
                     packed: turn.is_multiple_of(3),
                     small_blocks: turn % 5 < 3,
+                    split: [(1, 1), (2, 1), (1, 1), (1, 2), (1, 1), (2, 2), (1, 1)][turn % 7],
                     values: Values::Uniform,
                 };
                 check(gemm, &case, arena, out);
@@ -53,7 +58,7 @@ pub(super) fn grid<P: Product, A: Arena>(gemm: &Gemm<P>, arena: &A, out: &mut Ou
     for values in Values::ALL {
         for (packed, accumulate) in [(false, false), (true, true)] {
             let k = 37usize.next_multiple_of(P::B_DEPTH);
-            check(gemm, &Case { m, n, k, accumulate, packed, small_blocks: packed, values }, arena, out);
+            check(gemm, &Case { m, n, k, accumulate, packed, small_blocks: packed, split: (1, 1), values }, arena, out);
         }
     }
 }
@@ -96,14 +101,28 @@ fn check<P: Product, A: Arena>(gemm: &Gemm<P>, case: &Case, arena: &A, out: &mut
     }
     let blocking = if case.small_blocks { Blocking { kc: 5, mc: 1, nc: 1 } } else { Blocking { kc: 256, mc: 72, nc: 1024 } };
     let view = MatMut::new(&mut c, m, n, ldc);
-    if case.packed {
-        let mut panels = arena.buffer(gemm.packed_b_len(k, n), !0u32, flush);
-        let mut ws = arena.buffer(gemm.packed_workspace_len(&blocking, m, k), !0u32, flush);
+    let mut panels = arena.buffer(if case.packed { gemm.packed_b_len(k, n) } else { 0 }, !0u32, flush);
+    let right = if case.packed {
         gemm.pack_b(b, &mut panels);
-        gemm.run_packed(a, gemm.packed_b(&panels, k, n), view, case.accumulate, &blocking, &mut ws);
+        Right::Packed(gemm.packed_b(&panels, k, n))
     } else {
-        let mut ws = arena.buffer(gemm.workspace_len(&blocking, m, n, k), !0u32, flush);
-        gemm.run(a, b, view, case.accumulate, &blocking, &mut ws);
+        Right::Plain(b)
+    };
+    let split = Split { rows: case.split.0, cols: case.split.1 };
+    match right {
+        _ if split.threads() > 1 => {
+            let len = gemm.parallel_workspace_len(&blocking, split, case.packed, (m, n, k));
+            let mut ws = arena.buffer(len, !0u32, flush);
+            gemm.run_parallel(a, right, view, case.accumulate, &blocking, split, team(), &mut ws);
+        }
+        Right::Packed(b) => {
+            let mut ws = arena.buffer(gemm.packed_workspace_len(&blocking, m, k), !0u32, flush);
+            gemm.run_packed(a, b, view, case.accumulate, &blocking, &mut ws);
+        }
+        Right::Plain(b) => {
+            let mut ws = arena.buffer(gemm.workspace_len(&blocking, m, n, k), !0u32, flush);
+            gemm.run(a, b, view, case.accumulate, &blocking, &mut ws);
+        }
     }
 
     let elements = worst((0..m * n).map(|e| {
@@ -122,6 +141,15 @@ fn check<P: Product, A: Arena>(gemm: &Gemm<P>, case: &Case, arena: &A, out: &mut
     let padding_kept = n == 0 || (0..m.saturating_sub(1)).all(|i| c[i * ldc + n..(i + 1) * ldc].iter().all(|x| *x == P::C::of(PADDING)));
     let result = if padding_kept { elements } else { Err("wrote between the rows of C".into()) };
     out.case(|| format!("{case:?}"), result);
+}
+
+/// The threads of products that are shared: started once.
+fn team() -> &'static dyn Workers {
+    static TEAM: OnceLock<Option<Team>> = OnceLock::new();
+    match TEAM.get_or_init(|| Team::new(4, 100, |_| {}).ok()) {
+        Some(team) => team,
+        None => panic!("threads cannot be started"),
+    }
 }
 
 /// `len` elements, each made of `depth` values.

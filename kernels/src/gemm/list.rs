@@ -45,7 +45,7 @@ macro_rules! gemm_meta {
             concat!("gemm::", stringify!($kernel), "::<isa::", stringify!($isa), ", ", $mr, ", ", $nv, ", ", $ku, ">"),
             concat!("gemm_", $prefix, "_", $name, "_", $mr, "x", $nv, "v_u", $ku),
             [("MR" $mr) ("NV" $nv) ("KU" $ku)],
-            concat!($layout, $nv, "v"),
+            concat!($layout, $nv, "v-", $name),
             $order(isa::IsaId::$isa),
             [concat!("::", $work, "<"), concat!("::", stringify!($isa), $close, ", ", $mr, ", ", $nv, ", ", $ku, ">")])
     };

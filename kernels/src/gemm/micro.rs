@@ -171,10 +171,10 @@ fn tile<D: Dot, const MR: usize, const NV: usize, const KU: usize>(
     for (a, b) in a_rest.iter().zip(b_rest) {
         D::rank1(isa, &mut acc, a, b);
     }
-    for i in 0..MR {
+    for (i, acc) in acc.iter().enumerate() {
         let row = &mut c.row_mut(i)[..NV * lanes];
-        for j in 0..NV {
-            D::put(isa, acc[i][j], &mut row[j * lanes..][..lanes], accumulate);
+        for (j, v) in acc.iter().enumerate() {
+            D::put(isa, *v, &mut row[j * lanes..][..lanes], accumulate);
         }
     }
 }

@@ -3,13 +3,15 @@
 //! The five-loop blocking of Goto and van de Geijn ("Anatomy of high-performance matrix
 //! multiplication", 2008) around a register-tiled micro-kernel. Blocking, packing and edges are
 //! here, once, for every micro-kernel: a micro-kernel only ever sees whole tiles. With β = 0 the
-//! output is written and never read. Nothing here spawns threads: callers split C by columns.
+//! output is written and never read. Several threads share one product in `parallel`; the threads
+//! themselves are the caller's.
 
 mod blocking;
 mod dot;
 mod list;
 mod micro;
 mod pack;
+mod parallel;
 pub mod product;
 #[cfg(target_arch = "aarch64")]
 mod sve;
@@ -18,6 +20,7 @@ pub use blocking::{Blocking, Caches};
 pub use list::*;
 pub use micro::Geometry;
 pub use pack::PackedB;
+pub use parallel::{MOST_THREADS, Right, Split};
 
 use crate::mat::{Mat, MatMut};
 use crate::registry::Meta;
@@ -152,9 +155,7 @@ impl<P: Product> Gemm<P> {
         ws: &mut [u32],
     ) {
         let (m, n, k) = check_shapes(a.rows(), a.cols(), (b.k(), b.n()), 1, &c);
-        let (theirs, ours) = (b.geometry(), self.geometry);
-        let same = (theirs.nr, theirs.step, theirs.b_words) == (ours.nr, ours.step, ours.b_words);
-        assert!(same, "B is packed for another layout than that of {}", self.meta.name);
+        self.check_layout(&b);
         if k == 0 {
             return finish_empty(c, accumulate);
         }
@@ -168,6 +169,12 @@ impl<P: Product> Gemm<P> {
                 self.row_blocks(a.block(0, pc, m, depth), block, c.block_or_empty(jc, n_block), ws);
             }
         }
+    }
+
+    fn check_layout(&self, b: &PackedB<'_>) {
+        let (theirs, ours) = (b.geometry(), self.geometry);
+        let same = (theirs.nr, theirs.step, theirs.b_words) == (ours.nr, ours.step, ours.b_words);
+        assert!(same, "B is packed for another layout than that of {}", self.meta.name);
     }
 
     /// The three inner loops: rows `a` (M × depth) against a block of B.
