@@ -107,8 +107,6 @@ pub struct Widen<I, P>(PhantomData<(I, P)>);
 pub trait Narrow: Product<C = f32> {
     /// An element of A as f32.
     fn widen(a: Self::A) -> f32;
-    /// The bits of an element of B.
-    fn bits(b: Self::B) -> u16;
     /// A vector of B.
     fn load<I: Simd>(isa: I, b: &[u16]) -> I::F32;
 }
@@ -117,10 +115,6 @@ impl Narrow for Half {
     #[inline(always)]
     fn widen(a: f16) -> f32 {
         crate::format::f16::to_f32(a.to_bits())
-    }
-    #[inline(always)]
-    fn bits(b: f16) -> u16 {
-        b.to_bits()
     }
     #[inline(always)]
     fn load<I: Simd>(isa: I, b: &[u16]) -> I::F32 {
@@ -132,10 +126,6 @@ impl Narrow for BFloat {
     #[inline(always)]
     fn widen(a: bf16) -> f32 {
         f32::from_bits(u32::from(a.to_bits()) << 16)
-    }
-    #[inline(always)]
-    fn bits(b: bf16) -> u16 {
-        b.to_bits()
     }
     #[inline(always)]
     fn load<I: Simd>(isa: I, b: &[u16]) -> I::F32 {
@@ -179,7 +169,7 @@ impl<I: Simd, P: Narrow> Dot for Widen<I, P> {
     }
     #[inline(always)]
     fn pack_b(nr: usize, bt: Mat<'_, P::B>, out: &mut [u32]) {
-        pack::strips(nr, &pack::Each::new(1, |b: &[P::B]| P::bits(b[0])), bt, bytemuck::cast_slice_mut(out));
+        pack::strips(nr, &pack::Bytes::<P::B, u16, 1>::plain(), bt, bytemuck::cast_slice_mut(out));
     }
 }
 
@@ -215,11 +205,11 @@ impl<I: Bf16Dot> Dot for Pairs<I> {
     }
     #[inline(always)]
     fn pack_a(mr: usize, a: Mat<'_, bf16>, out: &mut [u32]) {
-        pack::strips(mr, &pack::Bytes::<bf16, 2>::flipping(0), a, out);
+        pack::strips(mr, &pack::Bytes::<bf16, u32, 2>::plain(), a, out);
     }
     #[inline(always)]
     fn pack_b(nr: usize, bt: Mat<'_, bf16>, out: &mut [u32]) {
-        pack::strips(nr, &pack::Bytes::<bf16, 2>::flipping(0), bt, out);
+        pack::strips(nr, &pack::Bytes::<bf16, u32, 2>::plain(), bt, out);
     }
 }
 
@@ -261,7 +251,7 @@ impl<I: IntDot> Dot for Quads<I> {
     #[inline(always)]
     fn pack_a(mr: usize, a: Mat<'_, i8>, out: &mut [u32]) {
         if I::DEPTH == 4 {
-            pack::strips_with_head(mr, usize::from(I::OFFSET) * mr, &pack::Bytes::<i8, 4>::flipping(0), a, out);
+            pack::strips_with_head(mr, usize::from(I::OFFSET) * mr, &pack::Bytes::<i8, u32, 4>::plain(), a, out);
         } else {
             pack::strips(mr, &pack::Each::new(2, |a: &[i8]| I::pair(a[0], a.get(1).copied().unwrap_or(0))), a, out);
         }
@@ -272,10 +262,9 @@ impl<I: IntDot> Dot for Quads<I> {
     #[inline(always)]
     fn pack_b(nr: usize, bt: Mat<'_, i8>, out: &mut [u32]) {
         if I::DEPTH == 4 {
-            pack::strips(nr, &pack::Bytes::<i8, 4>::flipping(if I::OFFSET { 0x8080_8080 } else { 0 }), bt, out);
+            pack::strips(nr, &pack::Bytes::<i8, u32, 4>::flipping(if I::OFFSET { 0x8080_8080 } else { 0 }), bt, out);
         } else {
-            let pair = |b: &[i8]| u16::from_le_bytes([b[0].cast_unsigned(), b.get(1).copied().unwrap_or(0).cast_unsigned()]);
-            pack::strips(nr, &pack::Each::new(2, pair), bt, bytemuck::cast_slice_mut(out));
+            pack::strips(nr, &pack::Bytes::<i8, u16, 2>::plain(), bt, bytemuck::cast_slice_mut(out));
         }
     }
 }

@@ -74,57 +74,96 @@ impl Pack<f32> for Floats {
     }
 }
 
-/// `STEP` elements as the bytes of a word in memory order, with some bits flipped.
-pub(super) struct Bytes<T, const STEP: usize> {
+/// `STEP` elements as the bytes of a unit of type `U` in memory order, with some bits flipped.
+pub(super) struct Bytes<T, U, const STEP: usize> {
     /// The bits that are flipped, also those of the padding at the end of a row.
-    pub flip: u32,
-    pub elements: PhantomData<T>,
+    flip: u32,
+    elements: PhantomData<(T, U)>,
 }
 
-impl<T, const STEP: usize> Bytes<T, STEP> {
+impl<T, U, const STEP: usize> Bytes<T, U, STEP> {
+    /// The bytes as they are.
+    pub(super) fn plain() -> Self {
+        Self::flipping(0)
+    }
+
+    /// The bytes with the bits of `flip` inverted.
     pub(super) fn flipping(flip: u32) -> Self {
         Bytes { flip, elements: PhantomData }
     }
 }
 
-impl<T: Pod, const STEP: usize> Pack<T> for Bytes<T, STEP> {
-    type Unit = u32;
+impl<T: Pod, U: Pod, const STEP: usize> Pack<T> for Bytes<T, U, STEP> {
+    type Unit = U;
     #[inline(always)]
     fn step(&self) -> usize {
-        const { assert!(STEP * size_of::<T>() == 4) };
+        const { assert!(STEP * size_of::<T>() == size_of::<U>() && size_of::<U>() <= 4) };
         STEP
     }
     #[inline(always)]
-    fn unit(&self, elements: &[T]) -> u32 {
-        let mut word = [T::zeroed(); STEP];
-        word[..elements.len()].copy_from_slice(elements);
-        bytemuck::pod_read_unaligned::<u32>(bytemuck::cast_slice(&word)) ^ self.flip
+    fn unit(&self, elements: &[T]) -> U {
+        let mut bytes = [0; 4];
+        bytes[..size_of_val(elements)].copy_from_slice(bytemuck::cast_slice(elements));
+        let bytes = (u32::from_le_bytes(bytes) ^ self.flip).to_le_bytes();
+        bytemuck::pod_read_unaligned(&bytes[..size_of::<U>()])
     }
     #[inline(always)]
-    fn four(&self, elements: &[T]) -> [u32; 4] {
+    fn four(&self, elements: &[T]) -> [U; 4] {
+        if size_of::<U>() < 4 {
+            return core::array::from_fn(|u| self.unit(&elements[u * STEP..][..STEP]));
+        }
         let bytes: &[u8; 16] = bytemuck::cast_slice(elements).first_chunk().unwrap_or(&[0; 16]);
         let words: [u32; 4] = bytemuck::pod_read_unaligned(bytes);
-        words.map(|word| word ^ self.flip)
+        bytemuck::cast(words.map(|word| word ^ self.flip))
     }
     #[inline(always)]
-    fn turn(rows: [[u32; 4]; 4]) -> [[u32; 4]; 4] {
-        turn(rows)
+    fn turn(rows: [[U; 4]; 4]) -> [[U; 4]; 4] {
+        if size_of::<U>() < 4 {
+            core::array::from_fn(|i| core::array::from_fn(|j| rows[j][i]))
+        } else {
+            bytemuck::cast(turn(bytemuck::cast(rows)))
+        }
     }
     #[inline(always)]
-    fn line(&self, lines: &[&[T]], out: &mut [u32]) {
+    fn line(&self, lines: &[&[T]], out: &mut [U]) {
+        let n = out.len();
         if lines.len() < STEP {
+            let mut elements = [T::zeroed(); MAX_STEP];
             for (j, out) in out.iter_mut().enumerate() {
-                let mut word = [T::zeroed(); STEP];
-                for (element, line) in word.iter_mut().zip(lines) {
+                for (element, line) in elements.iter_mut().zip(lines) {
                     *element = line[j];
                 }
-                *out = self.unit(&word);
+                *out = self.unit(&elements[..lines.len()]);
             }
             return;
         }
-        let lines: [&[T]; STEP] = core::array::from_fn(|l| &lines[l][..out.len()]);
-        for (j, out) in out.iter_mut().enumerate() {
-            *out = self.unit(&lines.map(|line| line[j]));
+        // Spelt out for each size, in a form that becomes vector instructions.
+        match (size_of::<T>(), STEP) {
+            (1, 4) => {
+                let [a, b, c, d]: [&[u8]; 4] = core::array::from_fn(|l| bytemuck::cast_slice(&lines[l][..n]));
+                for (j, out) in bytemuck::cast_slice_mut::<U, u32>(out).iter_mut().enumerate() {
+                    let word = u32::from(a[j]) | u32::from(b[j]) << 8 | u32::from(c[j]) << 16 | u32::from(d[j]) << 24;
+                    *out = word ^ self.flip;
+                }
+            }
+            (1, 2) => {
+                let [a, b]: [&[u8]; 2] = core::array::from_fn(|l| bytemuck::cast_slice(&lines[l][..n]));
+                for (j, out) in bytemuck::cast_slice_mut::<U, u16>(out).iter_mut().enumerate() {
+                    *out = u16::from(a[j]) | u16::from(b[j]) << 8;
+                }
+            }
+            (2, 2) => {
+                let [a, b]: [&[u16]; 2] = core::array::from_fn(|l| bytemuck::cast_slice(&lines[l][..n]));
+                for (j, out) in bytemuck::cast_slice_mut::<U, u32>(out).iter_mut().enumerate() {
+                    *out = (u32::from(a[j]) | u32::from(b[j]) << 16) ^ self.flip;
+                }
+            }
+            _ => {
+                for (j, out) in out.iter_mut().enumerate() {
+                    let elements: [T; STEP] = core::array::from_fn(|l| lines[l][j]);
+                    *out = self.unit(&elements);
+                }
+            }
         }
     }
 }
@@ -216,7 +255,11 @@ fn lines<T: Copy, P: Pack<T>>(width: usize, head: usize, length: usize, pack: &P
                 for (d, line) in lines[..depths].iter_mut().enumerate() {
                     *line = &columns.row(u * step + d).unwrap_or_default()[first..][..valid];
                 }
-                pack.line(&lines[..depths], &mut out[..valid]);
+                if valid == width {
+                    pack.line(&lines.map(|line| line.get(..width).unwrap_or(line))[..depths], out);
+                } else {
+                    pack.line(&lines[..depths], &mut out[..valid]);
+                }
             }
         }
     }
