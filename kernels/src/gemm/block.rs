@@ -5,7 +5,7 @@
 //! every format, which [`Block`] describes, and every ISA that has [`IntDot`]. Weights are unpacked in
 //! registers: in memory they keep their own width. No edges and no blocking here.
 
-use super::block_pack::{GROUPS, Layout};
+use super::block_pack::{GROUPS, Layout, ZERO};
 use super::micro::{Geometry, MicroKernel, handle};
 use super::product::Blocks;
 use super::{AnyGemm, Gemm};
@@ -56,9 +56,10 @@ impl<I: IntDot, B: Block, const MR: usize, const NV: usize, const AHEAD: usize> 
     }
 
     fn pack_a(&self, a: Mat<'_, f32>, out: &mut [u32]) {
-        self.0.vectorize(
+        let isa = self.0;
+        isa.vectorize(
             #[inline(always)]
-            || Layout::<I, B>::pack_a(MR, a, out),
+            || Layout::<I, B>::pack_a::<MR>(isa, a, out),
         );
     }
 
@@ -145,8 +146,8 @@ impl<'a, I: IntDot, B: Block, const NV: usize> Head<'a, I, B, NV> {
     #[inline(always)]
     fn times(&self, mut v: [I::F32; NV], line: usize) -> [I::F32; NV] {
         if Layout::<I, B>::FACTORS {
-            for j in 0..NV {
-                v[j] = self.isa.mul(v[j], self.isa.load_i8(&self.factors[(line * NV + j) * I::LANES..]));
+            for (j, v) in v.iter_mut().enumerate() {
+                *v = self.isa.mul(*v, self.isa.load_i8(&self.factors[(line * NV + j) * I::LANES..]));
             }
         }
         v
@@ -165,7 +166,7 @@ fn span<I: IntDot, B: Block, const MR: usize, const NV: usize>(
 ) {
     let (lines, quads) = a.split_at(Layout::<I, B>::HEAD);
     for part in 0..B::PARTS {
-        let mut sums = [[isa.splat_i32(0); NV]; MR];
+        let mut sums = [[isa.splat_i32(ZERO); NV]; MR];
         if !B::MINIMUM {
             for i in 0..MR {
                 sums[i] = [isa.splat_i32(lines[1 + part][i].cast_signed()); NV];
@@ -184,10 +185,11 @@ fn span<I: IntDot, B: Block, const MR: usize, const NV: usize>(
         groups!(0 1 2 3 4 5 6 7);
         // Weights first: the product of both scales alone could be too small for a normal number.
         let scales = head.scales(n * B::PARTS + part);
+        let zero = isa.of_bits(isa.splat_i32(ZERO));
         for i in 0..MR {
             let d = isa.splat(f32::from_bits(lines[0][i]));
             for j in 0..NV {
-                acc[i][j] = isa.fma(isa.mul(isa.to_f32(sums[i][j]), scales[j]), d, acc[i][j]);
+                acc[i][j] = isa.fma(isa.mul(isa.sub(isa.of_bits(sums[i][j]), zero), scales[j]), d, acc[i][j]);
             }
         }
     }
@@ -208,14 +210,14 @@ fn group<I: IntDot, B: Block, const NV: usize>(isa: I, quants: &[u32], g: usize)
     let mut out = [isa.splat_i32(0); NV];
     let line = |w: usize, j: usize| isa.load_u32(&quants[(w * NV + j) * I::LANES..]);
     let mask = |byte: u8| isa.splat_i32(i32::from_ne_bytes([byte; 4]));
-    for j in 0..NV {
+    for (j, out) in out.iter_mut().enumerate() {
         if B::BITS == 8 {
-            out[j] = line(g, j);
+            *out = line(g, j);
             continue;
         }
         let high = B::BITS - 4;
         let pair = line(high + g / 2, j);
-        out[j] = isa.and_i32(if g % 2 == 0 { pair } else { isa.shr_i32(pair, 4) }, mask(0x0f));
+        *out = isa.and_i32(if g.is_multiple_of(2) { pair } else { isa.shr_i32(pair, 4) }, mask(0x0f));
         // What exceeds four bits, moved to the place above them.
         let (plane, place, bits) = match high {
             0 => continue,
@@ -228,7 +230,7 @@ fn group<I: IntDot, B: Block, const NV: usize>(isa: I, quants: &[u32], g: usize)
             4 => plane,
             _ => isa.shr_i32(plane, place as u32 - 4),
         };
-        out[j] = isa.or_i32(out[j], isa.and_i32(moved, mask(bits)));
+        *out = isa.or_i32(*out, isa.and_i32(moved, mask(bits)));
     }
     out
 }

@@ -143,7 +143,12 @@ macro_rules! block_lines {
     (@$arm:ident $what:tt) => {
         tiles! { @$arm $what
             Scalar "scalar" "any" [0]: (1 4) (4 4);
-            Avx512Vnni "avx512vnni" "x86_64" [0]: (1 2) (4 2) (6 2);
+            Avx2 "avx2" "x86_64" [0]: (1 1) (4 1) (6 1) (1 2) (2 2);
+            AvxVnni "avxvnni" "x86_64" [0]: (1 1) (4 1) (6 1) (1 2) (3 2);
+            Avx512 "avx512" "x86_64" [0]: (1 2) (4 2) (6 2);
+            Avx512Vnni "avx512vnni" "x86_64" [0 2 8]: (1 2) (4 2);
+            Avx512Vnni "avx512vnni" "x86_64" [0]: (5 2) (6 2) (7 2);
+            Neon "neon" "aarch64" [0]: (1 2) (4 2) (6 2);
         }
     };
 }
