@@ -269,6 +269,53 @@ pub trait Simd: Isa {
     fn add_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
     /// Lane-wise nearest f32.
     fn to_f32(self, v: Self::I32) -> Self::F32;
+    /// The first [`Simd::LANES`] words. Panics if there are fewer.
+    #[inline(always)]
+    fn load_u32(self, src: &[u32]) -> Self::I32 {
+        self.load_i32(bytemuck::cast_slice(src))
+    }
+    /// The first [`Simd::LANES`] bytes, as f32. Panics if there are fewer.
+    fn load_i8(self, src: &[i8]) -> Self::F32;
+    /// Bits that both have.
+    fn and_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// Bits that one of them has.
+    fn or_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// Lane-wise shift to the left by fewer than 32 bits.
+    fn shl_i32(self, v: Self::I32, bits: u32) -> Self::I32;
+    /// Lane-wise shift to the right by fewer than 32 bits, zeros coming in.
+    fn shr_i32(self, v: Self::I32, bits: u32) -> Self::I32;
+
+    /// The bits of f32 lanes.
+    fn to_bits(self, v: Self::F32) -> Self::I32;
+    /// f32 lanes of these bits.
+    fn of_bits(self, v: Self::I32) -> Self::F32;
+    /// Lane-wise whole part; unspecified where 32 bits do not hold it.
+    fn truncate(self, v: Self::F32) -> Self::I32;
+    /// Lane-wise larger one.
+    fn max_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// Writes the lowest byte of each lane to the first [`Simd::LANES`] elements. Panics if there are fewer.
+    fn store_i8(self, v: Self::I32, dst: &mut [i8]);
+    /// The largest lane.
+    #[inline(always)]
+    fn largest_i32(self, v: Self::I32) -> i32 {
+        let mut buf = [0; MAX_LANES];
+        self.store_i32(v, &mut buf);
+        buf[..Self::LANES].iter().fold(i32::MIN, |m, x| m.max(*x))
+    }
+    /// Sum of all lanes, wrapping.
+    #[inline(always)]
+    fn sum_i32(self, v: Self::I32) -> i32 {
+        let mut buf = [0; MAX_LANES];
+        self.store_i32(v, &mut buf);
+        buf[..Self::LANES].iter().fold(0, |sum: i32, x| sum.wrapping_add(*x))
+    }
+
+    /// Asks for the cache lines of `len` words, `from` words behind the beginning of `src`; they may lie
+    /// beyond its end. A hint: it may do nothing.
+    #[inline(always)]
+    fn prefetch_ahead(self, src: &[u32], from: usize, len: usize) {
+        let _ = (src, from, len);
+    }
 }
 
 /// An instruction set that multiplies small integers and sums neighbouring products in 32-bit lanes,
@@ -289,6 +336,19 @@ pub trait IntDot: Simd {
     }
     /// `acc[i][j] += a[i] · b[j]`: each lane of `b[j]` holds DEPTH elements, as `a[i]` does.
     fn rank1_s8<const MR: usize, const NV: usize>(self, acc: &mut [[Self::I32; NV]; MR], a: &[u32; MR], b: &[Self::Bytes; NV]);
+
+    /// Weights of eight bits are unsigned for [`IntDot::quad`]: each of them is offset by 128.
+    const UNSIGNED: bool;
+    /// Words that four elements of A fill for [`IntDot::quad`] with weights of eight bits: 2 where
+    /// they are multiplied as 16-bit elements.
+    const WIDE: usize = 1;
+    /// Four elements of A, the bytes of `quad`, in [`IntDot::WIDE`] words.
+    fn wide(quad: u32) -> [u32; 2] {
+        [quad, 0]
+    }
+    /// `acc[i][j] += a[i] · b[j]`: each lane of `b[j]` holds four weights, as `a[..][i]` does elements.
+    /// `small` weights are below 64; then `a` is one line of words, and [`IntDot::WIDE`] lines else.
+    fn quad<const MR: usize, const NV: usize>(self, acc: &mut [[Self::I32; NV]; MR], a: &[[u32; MR]], b: &[Self::I32; NV], small: bool);
 }
 
 /// An instruction set that multiplies pairs of bfloat16 and adds their products to f32 lanes.
@@ -339,6 +399,19 @@ macro_rules! extends {
                 store_i32(v: Self::I32, dst: &mut [i32]) -> ();
                 add_i32(a: Self::I32, b: Self::I32) -> Self::I32;
                 to_f32(v: Self::I32) -> Self::F32;
+                load_i8(src: &[i8]) -> Self::F32;
+                and_i32(a: Self::I32, b: Self::I32) -> Self::I32;
+                or_i32(a: Self::I32, b: Self::I32) -> Self::I32;
+                shl_i32(v: Self::I32, bits: u32) -> Self::I32;
+                shr_i32(v: Self::I32, bits: u32) -> Self::I32;
+                to_bits(v: Self::F32) -> Self::I32;
+                of_bits(v: Self::I32) -> Self::F32;
+                truncate(v: Self::F32) -> Self::I32;
+                max_i32(a: Self::I32, b: Self::I32) -> Self::I32;
+                store_i8(v: Self::I32, dst: &mut [i8]) -> ();
+                largest_i32(v: Self::I32) -> i32;
+                sum_i32(v: Self::I32) -> i32;
+                prefetch_ahead(src: &[u32], from: usize, len: usize) -> ();
             }
             #[inline(always)]
             fn vectors(src: &[f32]) -> &[Self::Lanes] {

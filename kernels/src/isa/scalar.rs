@@ -105,6 +105,46 @@ impl Simd for Scalar {
     fn to_f32(self, v: i32) -> f32 {
         v as f32
     }
+    #[inline(always)]
+    fn load_i8(self, src: &[i8]) -> f32 {
+        src[0].into()
+    }
+    #[inline(always)]
+    fn and_i32(self, a: i32, b: i32) -> i32 {
+        a & b
+    }
+    #[inline(always)]
+    fn or_i32(self, a: i32, b: i32) -> i32 {
+        a | b
+    }
+    #[inline(always)]
+    fn shl_i32(self, v: i32, bits: u32) -> i32 {
+        v << bits
+    }
+    #[inline(always)]
+    fn shr_i32(self, v: i32, bits: u32) -> i32 {
+        (v.cast_unsigned() >> bits).cast_signed()
+    }
+    #[inline(always)]
+    fn to_bits(self, v: f32) -> i32 {
+        v.to_bits().cast_signed()
+    }
+    #[inline(always)]
+    fn of_bits(self, v: i32) -> f32 {
+        f32::from_bits(v.cast_unsigned())
+    }
+    #[inline(always)]
+    fn truncate(self, v: f32) -> i32 {
+        v as i32
+    }
+    #[inline(always)]
+    fn max_i32(self, a: i32, b: i32) -> i32 {
+        a.max(b)
+    }
+    #[inline(always)]
+    fn store_i8(self, v: i32, dst: &mut [i8]) {
+        dst[0] = v as i8;
+    }
 }
 
 impl IntDot for Scalar {
@@ -122,6 +162,20 @@ impl IntDot for Scalar {
             let a = a[i].to_le_bytes();
             for j in 0..NV {
                 for (a, b) in a.iter().zip(b[j][0].to_le_bytes()) {
+                    acc[i][j] = acc[i][j].wrapping_add(i32::from(a.cast_signed()) * i32::from(b.cast_signed()));
+                }
+            }
+        }
+    }
+
+    const UNSIGNED: bool = false;
+
+    #[inline(always)]
+    fn quad<const MR: usize, const NV: usize>(self, acc: &mut [[i32; NV]; MR], a: &[[u32; MR]], b: &[i32; NV], _: bool) {
+        for i in 0..MR {
+            let a = a[0][i].to_le_bytes();
+            for j in 0..NV {
+                for (a, b) in a.iter().zip(b[j].to_le_bytes()) {
                     acc[i][j] = acc[i][j].wrapping_add(i32::from(a.cast_signed()) * i32::from(b.cast_signed()));
                 }
             }
