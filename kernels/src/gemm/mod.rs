@@ -9,6 +9,7 @@ mod blocking;
 mod dot;
 mod list;
 mod micro;
+mod mmla;
 mod pack;
 pub mod product;
 #[cfg(target_arch = "aarch64")]
