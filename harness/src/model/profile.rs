@@ -28,7 +28,7 @@ pub fn predicted_profile(
 ) -> anyhow::Result<Tuned> {
     let (generic, _) = lookup::tuned(root, &lookup::generic(&machine.arch))?;
     let one_row = |layout: &str| {
-        let rates = predictions.iter().filter(|p| meta(p.kernel).is_some_and(|m| m.layout == layout && m.param("MR") == Some(1)));
+        let rates = predictions.iter().filter(|p| meta(&p.kernel).is_some_and(|m| m.layout == layout && m.param("MR") == Some(1)));
         rates.map(|p| p.mac_per_cycle).fold(0.0, f64::max)
     };
     let prefill = choice(machine, predictions, Class::Prefill, |m| one_row(m.layout) > 0.0, |m| one_row(m.layout))?;
@@ -61,7 +61,7 @@ fn choice(
 ) -> anyhow::Result<Choice> {
     let mut candidates: Vec<(&Prediction, &'static Meta)> = predictions
         .iter()
-        .filter_map(|p| meta(p.kernel).map(|m| (p, m)))
+        .filter_map(|p| meta(&p.kernel).map(|m| (p, m)))
         .filter(|(_, m)| (m.param("MR") == Some(1)) == (class == Class::Decode) && fits(m))
         .collect();
     let best = candidates.iter().map(|(p, _)| p.mac_per_cycle).fold(0.0, f64::max);
@@ -72,7 +72,7 @@ fn choice(
     let (winner, meta) = *candidates.first().with_context(|| format!("no kernel for {} was predicted", class.name()))?;
     let runner_up = candidates.get(1).map(|(p, _)| *p);
     let caches: Caches = machine.caches.into();
-    let nr = meta.param("NV").unwrap_or(1) * super::lanes(meta.isa);
+    let nr = meta.param("NV").unwrap_or(1) * super::lanes(meta.isa, machine);
     let mr = meta.param("MR").unwrap_or(1);
     let tile = Geometry { mr, nr, step: 1, a_head: 0, a_words: mr, b_words: nr };
     Ok(Choice {
@@ -85,14 +85,15 @@ fn choice(
         fingerprint: format!("{:016x}", meta.fingerprint),
         layout: meta.layout.into(),
         blocking: Some(Blocking::analytical(tile, caches).into()),
-        runner_up: runner_up.map(|r| r.kernel.into()),
+        runner_up: runner_up.map(|r| r.kernel.clone()),
         margin: runner_up.map(|r| winner.mac_per_cycle / r.mac_per_cycle),
         margin_ci: None,
         regret: None,
         tier: Tier::Predicted,
         note: format!(
-            "llvm-mca: {:.2} fma per cycle, {:.0} % of the pipe limit, bound by {}; within 2 % the order is speed of one row, tile area, ISA, unroll",
+            "llvm-mca: {:.2} {} per cycle, {:.0} % of the pipe limit, bound by {}; within 2 % the order is speed of one row, tile area, ISA, unroll",
             winner.fma_per_cycle,
+            winner.instruction,
             100.0 * winner.share_of_limit,
             winner.limit
         ),

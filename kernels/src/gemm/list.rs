@@ -88,7 +88,8 @@ macro_rules! tiles {
 
 /// Every GEMM kernel, one table for each kernel type.
 #[cfg(feature = "sweep")]
-pub(crate) const ENTRIES: &[&[&[Entry]]] = &[F32_TILES, F16_TILES, F16_FMA_TILES, F16_FMA_SVE_TILES, BF16_TILES, BF16_DOT_TILES, BF16_MMLA_TILES, S8_TILES, S8_MMLA_TILES];
+pub(crate) const ENTRIES: &[&[&[Entry]]] =
+    &[F32_TILES, F16_TILES, F16_FMA_TILES, F16_FMA_SVE_TILES, BF16_TILES, BF16_DOT_TILES, BF16_MMLA_TILES, S8_TILES, S8_MMLA_TILES];
 
 // Table = kernel type, format, its part of the name, layout, accumulation order; the arithmetic's name and
 // what ends its parameters in a symbol.
@@ -139,7 +140,8 @@ tiles! {
 
 tiles! {
     BF16_MMLA_TILES = Bf16Mmla Bf16 "bf16_mmla" "bf16-k4b" pairs_order; "Mmla" ", kiln_kernels::gemm::product::BFloat>";
-    NeonBf16 "neonbf16" "aarch64" [1 2]: (1 2) (1 3) (6 3) (8 2) (8 3) (12 2);
+    NeonBf16 "neonbf16" "aarch64" [1 2]: (1 2) (1 3) (6 3) (8 2);
+    NeonBf16 "neonbf16" "aarch64" [1]: (8 3) (12 2);
     SveBf16 "svebf16" "aarch64" [1 2]: (1 2) (1 3) (6 3) (8 2) (8 3) (12 2);
 }
 
@@ -157,6 +159,7 @@ tiles! {
 
 tiles! {
     S8_MMLA_TILES = S8Mmla S8 "s8" "s8-k8b" exact_order; "Mmla" ", kiln_kernels::gemm::product::Byte>";
-    NeonI8mm "neoni8mm" "aarch64" [1 2]: (1 2) (1 3) (6 3) (8 2) (8 3) (12 2);
+    NeonI8mm "neoni8mm" "aarch64" [1 2]: (1 2) (1 3) (6 3) (8 2);
+    NeonI8mm "neoni8mm" "aarch64" [1]: (8 3) (12 2);
     SveI8mm "svei8mm" "aarch64" [1 2]: (1 2) (1 3) (6 3) (8 2) (8 3) (12 2);
 }

@@ -146,8 +146,8 @@ fn multiply<I: BlockDot<E>, E, const MR: usize, const NV: usize>(
     for i in (0..MR).step_by(2) {
         let av = match a[i..].first_chunk::<2>() {
             Some(pair) => isa.load_i32(bytemuck::cast_slice(pair.as_flattened())),
-            // A row without a partner multiplies beside zeros.
-            None => isa.load_i32(&[a[i][0].cast_signed(), a[i][1].cast_signed(), 0, 0]),
+            // A row without a partner multiplies beside itself.
+            None => isa.load_i32(bytemuck::cast_slice([a[i]; 2].as_flattened())),
         };
         for j in 0..NV {
             acc.rows[i][j] = isa.multiply(acc.rows[i][j], av, bv[j][0]);

@@ -29,9 +29,9 @@ pub use neon_dot::{NeonBf16, NeonDotprod, NeonFhm, NeonI8mm};
 #[cfg(target_arch = "aarch64")]
 mod sve;
 #[cfg(target_arch = "aarch64")]
-pub use sve::{Sve, Sve2, SveBf16, SveI8mm};
-#[cfg(target_arch = "aarch64")]
 pub(crate) use sve::sve_asm;
+#[cfg(target_arch = "aarch64")]
+pub use sve::{Sve, Sve2, SveBf16, SveI8mm};
 
 pub mod peak;
 mod square;
