@@ -27,12 +27,15 @@ pub fn predicted_profile(
     created: String,
 ) -> anyhow::Result<Tuned> {
     let (generic, _) = lookup::tuned(root, &lookup::generic(&machine.arch))?;
-    let one_row = |layout: &str| {
-        let rates = predictions.iter().filter(|p| meta(&p.kernel).is_some_and(|m| m.layout == layout && m.param("MR") == Some(1)));
+    // A layout counts vectors, so that it is one layout within an ISA alone.
+    let shares = |m: &Meta, tile: &Meta| (m.isa, m.layout) == (tile.isa, tile.layout);
+    let one_row = |tile: &Meta| {
+        let rates = predictions.iter().filter(|p| meta(&p.kernel).is_some_and(|m| shares(m, tile) && m.param("MR") == Some(1)));
         rates.map(|p| p.mac_per_cycle).fold(0.0, f64::max)
     };
-    let prefill = choice(machine, predictions, Class::Prefill, |m| one_row(m.layout) > 0.0, |m| one_row(m.layout))?;
-    let decode = choice(machine, predictions, Class::Decode, |m| m.layout == prefill.layout, |_| 0.0)?;
+    let prefill = choice(machine, predictions, Class::Prefill, |m| one_row(m) > 0.0, one_row)?;
+    let winner = meta(&prefill.kernel).with_context(|| format!("{} is not registered", prefill.kernel))?;
+    let decode = choice(machine, predictions, Class::Decode, |m| shares(m, winner), |_| 0.0)?;
     let isa = prefill.rust_type.clone();
     // Row kernels are not modelled yet: those of the generic variant nearest to the winner's ISA.
     let variant = generic.variants.iter().find(|v| v.choices.iter().any(|c| same_isa(&c.rust_type, &isa))).or(generic.variants.last());
