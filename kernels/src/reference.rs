@@ -12,13 +12,18 @@ pub struct Dot {
     pub magnitude: f64,
 }
 
-/// Element (`i`, `j`) of A·B, where each element of B stands for [`Product::B_DEPTH`] depths.
-pub fn dot<P: Product>(a: Mat<'_, P::A>, b: Mat<'_, P::B>, i: usize, j: usize) -> Dot {
+/// Row `i` of A as the product takes it.
+pub fn row<P: Product>(a: Mat<'_, P::A>, i: usize) -> Vec<f64> {
+    P::a_values(&(0..a.cols()).map(|p| a.get(i, p)).collect::<Vec<_>>())
+}
+
+/// A [`row`] of A times column `j` of B, each element of which stands for [`Product::B_DEPTH`] depths.
+pub fn dot<P: Product>(a: &[f64], b: Mat<'_, P::B>, j: usize) -> Dot {
     let mut out = Dot { value: 0.0, magnitude: 0.0 };
-    for p in 0..a.cols() {
-        let term = P::a_value(a.get(i, p)) * P::b_value(&b.get(p / P::B_DEPTH, j), p % P::B_DEPTH);
-        out.value += term;
-        out.magnitude += term.abs();
+    for (p, a) in a.iter().enumerate() {
+        let (b, at) = (&b.get(p / P::B_DEPTH, j), p % P::B_DEPTH);
+        out.value += a * P::b_value(b, at);
+        out.magnitude += a.abs() * P::b_magnitude(b, at);
     }
     out
 }

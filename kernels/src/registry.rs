@@ -125,7 +125,7 @@ pub trait Registered {
 /// Every kernel of every architecture, also those that cannot run here.
 #[cfg(feature = "sweep")]
 pub fn all() -> impl Iterator<Item = &'static Entry> {
-    let products = crate::gemm::ENTRIES.iter().copied().flatten().copied().flatten();
+    let products = [crate::gemm::ENTRIES, crate::gemm::BLOCK_ENTRIES].into_iter().flatten().copied().flatten().copied().flatten();
     products.chain([crate::norm::ENTRIES, crate::convert::ENTRIES].into_iter().flatten().copied().flatten())
 }
 

@@ -44,7 +44,7 @@ fn check_product<P: Product>(inputs: &Inputs, output: &Output, random: &mut Rand
         // The corners first: that is where edges go wrong.
         let i = if turn < 4 { (turn & 1) * (m - 1) } else { random.below(m) };
         let j = if turn < 4 { (turn >> 1) * (n - 1) } else { random.below(n) };
-        let want = reference::dot::<P>(a, b, i, j);
+        let want = reference::dot::<P>(&reference::row::<P>(a, i), b, j);
         worst = worst.max(off(got[i * n + j].value(), want.value, P::C::tolerance(k, want.magnitude), (i, j))?);
     }
     Ok(worst)

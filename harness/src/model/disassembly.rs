@@ -45,6 +45,7 @@ impl Code {
         );
         let symbols = file
             .symbols()
+            .chain(file.dynamic_symbols())
             .filter_map(|s| s.name().ok().map(|name| (format!("{:#}", rustc_demangle::demangle(name)), name.to_owned())))
             .collect();
         Ok(Code { path: path.into(), symbols })

@@ -106,9 +106,10 @@ fn check<P: Product, A: Arena>(gemm: &Gemm<P>, case: &Case, arena: &A, out: &mut
         gemm.run(a, b, view, case.accumulate, &blocking, &mut ws);
     }
 
+    let rows: Vec<Vec<f64>> = (0..m).map(|i| reference::row::<P>(a, i)).collect();
     let elements = worst((0..m * n).map(|e| {
         let (i, j) = (e / n, e % n);
-        let mut want = reference::dot::<P>(a, b, i, j);
+        let mut want = reference::dot::<P>(&rows[i], b, j);
         if case.accumulate {
             want.value += start(i, j).value();
             want.magnitude += start(i, j).value().abs();

@@ -1,11 +1,13 @@
 //! The tiles of the GEMM family: to add one, add its `(MR NV)` to the line of its ISA; to add a kernel
 //! type, add a block with its name, format, step and source.
 
+use super::block::BlockTile;
 use super::dot::{Fma, Lengthen, Pairs, Quads, Widen};
 use super::micro::Tile;
 use super::mmla::Mmla;
 use super::product::{BFloat, Byte, Half};
 use crate::fingerprint::{fnv1a, of_source};
+use crate::format;
 use crate::isa;
 #[cfg(feature = "sweep")]
 use crate::registry::Entry;
@@ -49,53 +51,65 @@ const fn exact_order(_: isa::IsaId) -> &'static str {
     "exact"
 }
 
+/// Spans are summed exactly; their sums are added in order.
+const fn spans_order(isa: isa::IsaId) -> &'static str {
+    match isa {
+        isa::IsaId::Scalar => "spans-mul-add",
+        _ => "spans-fma",
+    }
+}
+
 macro_rules! gemm_meta {
-    ($kernel:ident $format:ident $prefix:literal $layout:literal $order:path; $work:literal $close:literal, $isa:ident $name:literal $mr:literal $nv:literal $ku:literal) => {
+    ($kernel:ident ($format:ident $prefix:literal [$($layout:tt)+] $order:path; $work:literal [$($close:tt)*]; $last:literal $letter:literal)
+     $isa:ident $name:literal $mr:literal $nv:literal $ku:literal) => {
         meta!(Gemm $format $isa, source,
             concat!("gemm::", stringify!($kernel), "::<isa::", stringify!($isa), ", ", $mr, ", ", $nv, ", ", $ku, ">"),
-            concat!("gemm_", $prefix, "_", $name, "_", $mr, "x", $nv, "v_u", $ku),
-            [("MR" $mr) ("NV" $nv) ("KU" $ku)],
-            concat!($layout, $nv, "v"),
+            concat!("gemm_", $prefix, "_", $name, "_", $mr, "x", $nv, "v_", $letter, $ku),
+            [("MR" $mr) ("NV" $nv) ($last $ku)],
+            concat!($($layout)+, $nv, "v"),
             $order(isa::IsaId::$isa),
-            [concat!("::", $work, "<"), concat!("::", stringify!($isa), $close, ", ", $mr, ", ", $nv, ", ", $ku, ">")])
+            [concat!("::", $work, "<"), concat!("::", stringify!($isa) $($close)*, ", ", $mr, ", ", $nv, ", ", $ku, ">")])
     };
 }
 
-macro_rules! tiles {
-    ($table:ident = $kernel:ident $format:ident $prefix:literal $layout:literal $order:path; $work:literal $close:literal;
-     $($isa:ident $name:literal $arch:tt $unroll:tt: $(($mr:literal $nv:literal))+;)+) => {
-        $($(tiles!(@impls ($kernel $format $prefix $layout $order; $work $close) $isa $name $arch $mr $nv $unroll);)+)+
-
-        #[cfg(feature = "sweep")]
-        const $table: &[&[Entry]] = &[$($(tiles!(@entries ($kernel $format $prefix $layout $order; $work $close) $isa $name $arch $mr $nv $unroll)),+),+];
-    };
-    (@impls ($kernel:ident $format:ident $prefix:literal $layout:literal $order:path; $work:literal $close:literal)
-     $isa:ident $name:literal $arch:tt $mr:literal $nv:literal [$($ku:literal)+]) => {
-        $(isa::only_on! { $arch
-            impl Registered for $kernel<isa::$isa, $mr, $nv, $ku> {
-                const META: &'static Meta = &gemm_meta!($kernel $format $prefix $layout $order; $work $close, $isa $name $mr $nv $ku);
-            }
-        })+
-    };
-    (@entries ($kernel:ident $format:ident $prefix:literal $layout:literal $order:path; $work:literal $close:literal)
-     $isa:ident $name:literal $arch:tt $mr:literal $nv:literal [$($ku:literal)+]) => {
-        &[$(Entry {
-            meta: &gemm_meta!($kernel $format $prefix $layout $order; $work $close, $isa $name $mr $nv $ku),
-            make: isa::if_arch!($arch => { $kernel::<isa::$isa, $mr, $nv, $ku>::make } else { || None }),
-        }),+]
-    };
-}
-
-/// Every GEMM kernel, one table for each kernel type.
+/// Every GEMM kernel of a plain format, one table for each kernel type.
 #[cfg(feature = "sweep")]
 pub(crate) const ENTRIES: &[&[&[Entry]]] =
     &[F32_TILES, F16_TILES, F16_FMA_TILES, F16_FMA_SVE_TILES, BF16_TILES, BF16_DOT_TILES, BF16_MMLA_TILES, S8_TILES, S8_MMLA_TILES];
+
+/// The impls of a table's lines, and with `@table` the table.
+macro_rules! tiles {
+    (@table $what:tt $($isa:ident $name:literal $arch:tt $last:tt: $(($mr:literal $nv:literal))+;)+) => {
+        &[$($(tiles!(@entries $what $isa $name $arch $mr $nv $last)),+),+]
+    };
+    (@items $what:tt $($isa:ident $name:literal $arch:tt $last:tt: $(($mr:literal $nv:literal))+;)+) => {
+        $($(tiles!(@impls $what $isa $name $arch $mr $nv $last);)+)+
+    };
+    (@impls ($kernel:ident $what:tt) $isa:ident $name:literal $arch:tt $mr:literal $nv:literal [$($ku:literal)+]) => {
+        $(isa::only_on! { $arch
+            impl Registered for $kernel<isa::$isa, $mr, $nv, $ku> {
+                const META: &'static Meta = &gemm_meta!($kernel $what $isa $name $mr $nv $ku);
+            }
+        })+
+    };
+    (@entries ($kernel:ident $what:tt) $isa:ident $name:literal $arch:tt $mr:literal $nv:literal [$($ku:literal)+]) => {
+        &[$(Entry {
+            meta: &gemm_meta!($kernel $what $isa $name $mr $nv $ku),
+            make: isa::if_arch!($arch => { $kernel::<isa::$isa, $mr, $nv, $ku>::make } else { || None }),
+        }),+]
+    };
+    ($table:ident = $kernel:ident $format:ident $prefix:literal $layout:literal $order:path; $work:literal $close:tt; $($lines:tt)+) => {
+        tiles!(@items ($kernel ($format $prefix [$layout] $order; $work $close; "KU" "u")) $($lines)+);
+        #[cfg(feature = "sweep")]
+        const $table: &[&[Entry]] = tiles!(@table ($kernel ($format $prefix [$layout] $order; $work $close; "KU" "u")) $($lines)+);
+    };
+}
 
 // Table = kernel type, format, its part of the name, layout, accumulation order; the arithmetic's name and
 // what ends its parameters in a symbol.
 // ISA, its name and architecture, [unrolls of the depth loop]: (MR NV)…
 tiles! {
-    F32_TILES = F32 F32 "f32" "b" isa::IsaId::order; "Fma" ">";
+    F32_TILES = F32 F32 "f32" "b" isa::IsaId::order; "Fma" [, ">"];
     Scalar "scalar" "any" [1]: (1 4) (2 4) (4 4);
     Avx2 "avx2" "x86_64" [1 4]: (1 1) (1 2) (1 3) (1 4) (2 2) (4 2) (6 2) (5 2) (3 3) (4 3) (8 1) (12 1);
     Avx512 "avx512" "x86_64" [1 4]: (1 1) (1 2) (1 3) (1 4) (4 2) (8 2) (12 2) (8 3) (9 3) (4 4) (6 4);
@@ -104,7 +118,7 @@ tiles! {
 }
 
 tiles! {
-    F16_TILES = F16 F16 "f16" "f16-b" isa::IsaId::order; "Widen" ", kiln_kernels::gemm::product::Half>";
+    F16_TILES = F16 F16 "f16" "f16-b" isa::IsaId::order; "Widen" [, ", kiln_kernels::gemm::product::Half>"];
     Scalar "scalar" "any" [1]: (1 4) (4 4);
     Avx2 "avx2" "x86_64" [1 4]: (1 2) (1 4) (6 2) (3 4);
     Avx512 "avx512" "x86_64" [1 4]: (1 2) (1 4) (4 4) (6 4) (12 2);
@@ -113,17 +127,17 @@ tiles! {
 }
 
 tiles! {
-    F16_FMA_TILES = F16Fma F16 "f16" "f16-b" isa::IsaId::order; "Lengthen" ">";
+    F16_FMA_TILES = F16Fma F16 "f16" "f16-b" isa::IsaId::order; "Lengthen" [, ">"];
     NeonFhm "neonfhm" "aarch64" [1 4]: (1 2) (1 3) (1 4) (1 6) (4 6) (6 4) (8 3) (12 2);
 }
 
 tiles! {
-    F16_FMA_SVE_TILES = F16Fma F16 "f16" "f16-k2b" isa::IsaId::order; "Lengthen" ">";
+    F16_FMA_SVE_TILES = F16Fma F16 "f16" "f16-k2b" isa::IsaId::order; "Lengthen" [, ">"];
     Sve2 "sve2" "aarch64" [1 4]: (1 2) (1 3) (1 4) (6 4) (8 3) (12 2);
 }
 
 tiles! {
-    BF16_TILES = Bf16 Bf16 "bf16" "bf16-b" isa::IsaId::order; "Widen" ", kiln_kernels::gemm::product::BFloat>";
+    BF16_TILES = Bf16 Bf16 "bf16" "bf16-b" isa::IsaId::order; "Widen" [, ", kiln_kernels::gemm::product::BFloat>"];
     Scalar "scalar" "any" [1]: (1 4) (4 4);
     Avx2 "avx2" "x86_64" [1 4]: (1 2) (1 4) (6 2) (3 4);
     Avx512 "avx512" "x86_64" [1 4]: (1 2) (1 4) (4 4) (6 4) (12 2);
@@ -132,21 +146,21 @@ tiles! {
 }
 
 tiles! {
-    BF16_DOT_TILES = Bf16Dot Bf16 "bf16" "bf16-k2b" pairs_order; "Pairs" ">";
+    BF16_DOT_TILES = Bf16Dot Bf16 "bf16" "bf16-k2b" pairs_order; "Pairs" [, ">"];
     Avx512Bf16 "avx512bf16" "x86_64" [1 4]: (1 2) (1 3) (1 4) (4 4) (6 4) (8 3) (12 2);
     NeonBf16 "neonbf16" "aarch64" [1 4]: (1 2) (1 3) (1 4) (6 4) (8 3) (12 2);
     SveBf16 "svebf16" "aarch64" [1 4]: (1 2) (1 3) (1 4) (6 4) (8 3) (12 2);
 }
 
 tiles! {
-    BF16_MMLA_TILES = Bf16Mmla Bf16 "bf16_mmla" "bf16-k4b" pairs_order; "Mmla" ", kiln_kernels::gemm::product::BFloat>";
+    BF16_MMLA_TILES = Bf16Mmla Bf16 "bf16_mmla" "bf16-k4b" pairs_order; "Mmla" [, ", kiln_kernels::gemm::product::BFloat>"];
     NeonBf16 "neonbf16" "aarch64" [1 2]: (1 2) (1 3) (6 3) (8 2);
     NeonBf16 "neonbf16" "aarch64" [1]: (8 3) (12 2);
     SveBf16 "svebf16" "aarch64" [1 2]: (1 2) (1 3) (6 3) (8 2) (8 3) (12 2);
 }
 
 tiles! {
-    S8_TILES = S8 S8 "s8" "s8-b" exact_order; "Quads" ">";
+    S8_TILES = S8 S8 "s8" "s8-b" exact_order; "Quads" [, ">"];
     Scalar "scalar" "any" [1]: (1 4) (4 4);
     Avx2 "avx2" "x86_64" [1 4]: (1 2) (1 4) (6 2) (4 2);
     AvxVnni "avxvnni" "x86_64" [1 4]: (1 2) (1 4) (6 2) (4 2);
@@ -158,8 +172,46 @@ tiles! {
 }
 
 tiles! {
-    S8_MMLA_TILES = S8Mmla S8 "s8" "s8-k8b" exact_order; "Mmla" ", kiln_kernels::gemm::product::Byte>";
+    S8_MMLA_TILES = S8Mmla S8 "s8" "s8-k8b" exact_order; "Mmla" [, ", kiln_kernels::gemm::product::Byte>"];
     NeonI8mm "neoni8mm" "aarch64" [1 2]: (1 2) (1 3) (6 3) (8 2);
     NeonI8mm "neoni8mm" "aarch64" [1]: (8 3) (12 2);
     SveI8mm "svei8mm" "aarch64" [1 2]: (1 2) (1 3) (6 3) (8 2) (8 3) (12 2);
 }
+
+/// The tiles of every block format. ISA, its name and architecture, [how many blocks ahead are asked for]:
+/// (MR NV)…
+macro_rules! block_lines {
+    (@$arm:ident $what:tt) => {
+        tiles! { @$arm $what
+            Scalar "scalar" "any" [0]: (1 4) (4 4);
+            Avx512Vnni "avx512vnni" "x86_64" [0]: (1 2) (4 2) (6 2);
+            NeonDotprod "neondotprod" "aarch64" [0]: (1 2) (1 3) (4 2) (4 3) (4 4) (8 2);
+        }
+    };
+}
+
+macro_rules! block_format {
+    (@items plain $($line:tt)*) => {};
+    (@table plain $($line:tt)*) => { &[] };
+    (@items block $format:ident $name:literal $module:ident $doc:literal) => {
+        #[doc = concat!("f32 × ", $name, ".")]
+        pub type $format<I, const MR: usize, const NV: usize, const AHEAD: usize> = BlockTile<I, format::$module::Block, MR, NV, AHEAD>;
+        block_format!(@lines @items $format $name $module);
+    };
+    (@table block $format:ident $name:literal $module:ident $doc:literal) => { block_format!(@lines @table $format $name $module) };
+    (@lines @$arm:ident $format:ident $name:literal $module:ident) => {
+        block_lines! { @$arm ($format ($format $name [$name, "-b"] spans_order;
+            "BlockTile" [, ", kiln_kernels::format::", stringify!($module), "::Block"]; "AHEAD" "a")) }
+    };
+}
+
+macro_rules! block_formats {
+    ($($format:ident $name:literal $kind:ident $type:ident $doc:literal;)+) => {
+        $(block_format!(@items $kind $format $name $type $doc);)+
+
+        /// Every kernel of a block format, one table for each format.
+        #[cfg(feature = "sweep")]
+        pub(crate) const BLOCK_ENTRIES: &[&[&[Entry]]] = &[$(block_format!(@table $kind $format $name $type $doc)),+];
+    };
+}
+crate::with_formats!([block_formats]);

@@ -5,6 +5,8 @@
 //! here, once, for every micro-kernel: a micro-kernel only ever sees whole tiles. With β = 0 the
 //! output is written and never read. Nothing here spawns threads: callers split C by columns.
 
+mod block;
+mod block_pack;
 mod blocking;
 mod dot;
 mod list;
@@ -208,42 +210,35 @@ struct Block<'a> {
     mc: usize,
 }
 
-/// A matrix product kernel of any format.
-#[derive(Clone, Copy, Debug)]
-pub enum AnyGemm {
-    /// f32.
-    F32(Gemm<product::Single>),
-    /// f16.
-    F16(Gemm<product::Half>),
-    /// bf16.
-    Bf16(Gemm<product::BFloat>),
-    /// s8.
-    S8(Gemm<product::Byte>),
+macro_rules! define_any {
+    ($($format:ident $name:literal $kind:ident $type:ident $doc:literal;)+) => {
+        /// A matrix product kernel of any format.
+        #[derive(Clone, Copy, Debug)]
+        pub enum AnyGemm {
+            $(#[doc = $doc] $format(Gemm<crate::product_of!($kind $type)>),)+
+        }
+
+        $(impl From<Gemm<crate::product_of!($kind $type)>> for AnyGemm {
+            fn from(gemm: Gemm<crate::product_of!($kind $type)>) -> AnyGemm {
+                AnyGemm::$format(gemm)
+            }
+        })+
+    };
 }
+crate::with_formats!([define_any]);
 
 /// `with_gemm!(any, gemm => expression)`: the expression with the handle, whatever its format.
 #[macro_export]
 macro_rules! with_gemm {
     ($any:expr, $gemm:ident => $body:expr) => {
+        $crate::with_formats!([$crate::with_gemm] @match ($any) $gemm ($body))
+    };
+    (@match ($any:expr) $gemm:ident ($body:expr) $($format:ident $name:literal $kind:ident $type:ident $doc:literal;)+) => {
         match $any {
-            $crate::gemm::AnyGemm::F32($gemm) => $body,
-            $crate::gemm::AnyGemm::F16($gemm) => $body,
-            $crate::gemm::AnyGemm::Bf16($gemm) => $body,
-            $crate::gemm::AnyGemm::S8($gemm) => $body,
+            $($crate::gemm::AnyGemm::$format($gemm) => $body,)+
         }
     };
 }
-
-macro_rules! any_from {
-    ($($variant:ident $product:ident;)+) => {
-        $(impl From<Gemm<product::$product>> for AnyGemm {
-            fn from(gemm: Gemm<product::$product>) -> AnyGemm {
-                AnyGemm::$variant(gemm)
-            }
-        })+
-    };
-}
-any_from! { F32 Single; F16 Half; Bf16 BFloat; S8 Byte; }
 
 impl AnyGemm {
     /// What the registry says of it.

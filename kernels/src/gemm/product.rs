@@ -1,8 +1,9 @@
 //! What can be multiplied: one type for each combination of operand formats, with its elements, its
 //! result and the meaning of each element. Nothing here is fast; kernels are.
 
-use crate::format::Format;
+use crate::format::{Block, Format, SPAN};
 use bytemuck::Pod;
+use core::marker::PhantomData;
 use half::{bf16, f16};
 
 /// A matrix product C = A·B by the formats of its operands.
@@ -18,10 +19,15 @@ pub trait Product: Copy + Send + Sync + 'static {
     /// Element of C.
     type C: Output;
 
-    /// The value of an element of A.
-    fn a_value(a: Self::A) -> f64;
+    /// The values of a row of A, as the product takes them.
+    fn a_values(row: &[Self::A]) -> Vec<f64>;
     /// The value of depth `at` (below [`Product::B_DEPTH`]) of an element of B.
     fn b_value(b: &Self::B, at: usize) -> f64;
+    /// The sum of the magnitudes of what that value is made of: more than its own where a kernel adds
+    /// parts of it apart.
+    fn b_magnitude(b: &Self::B, at: usize) -> f64 {
+        Self::b_value(b, at).abs()
+    }
     /// Bytes of `k` elements of B along the depth.
     fn b_bytes(k: usize) -> usize {
         k.div_ceil(Self::B_DEPTH) * size_of::<Self::B>()
@@ -107,8 +113,8 @@ macro_rules! plain {
             type B = $element;
             type C = $result;
 
-            fn a_value(a: $element) -> f64 {
-                $value(a)
+            fn a_values(row: &[$element]) -> Vec<f64> {
+                row.iter().map(|a| $value(*a)).collect()
             }
             fn b_value(b: &$element, _: usize) -> f64 {
                 $value(*b)
@@ -128,27 +134,65 @@ plain!(Half F16 f16 => f32, f64::from, f16::from_f32);
 plain!(BFloat Bf16 bf16 => f32, f64::from, bf16::from_f32);
 plain!(Byte S8 i8 => i32, f64::from, |x: f32| (x * 127.0).round() as i8);
 
+/// f32 × blocks of weights → f32: each row of A is quantised to s8 with a scale for each [`SPAN`] depths,
+/// and the products of a span are summed exactly.
+#[derive(Clone, Copy, Debug)]
+pub struct Blocks<B>(PhantomData<B>);
+
+impl<B: Block> Product for Blocks<B> {
+    const FORMAT: Format = B::FORMAT;
+    const B_DEPTH: usize = B::DEPTH;
+    type A = f32;
+    type B = B;
+    type C = f32;
+
+    /// The values after quantising: multiples of amax / 127, rounded half away from zero. A span whose
+    /// scale would be below the normal numbers is taken for zeros; one that has an element that is not
+    /// finite is all NaN, and so is all of the row's result.
+    fn a_values(row: &[f32]) -> Vec<f64> {
+        let quantised = row.chunks(SPAN).flat_map(|span| {
+            let finite = span.iter().all(|x| x.is_finite());
+            let d = span.iter().fold(0.0f32, |m, x| m.max(x.abs())) / 127.0;
+            let scale = if finite { f64::from(d) } else { f64::NAN };
+            let inverse = if finite && d >= f32::MIN_POSITIVE { 1.0 / d } else { 0.0 };
+            span.iter().map(move |x| scale * f64::from(if finite { (x * inverse).round() } else { 0.0 }))
+        });
+        quantised.collect()
+    }
+    fn b_value(b: &B, at: usize) -> f64 {
+        b.value(at)
+    }
+    fn b_magnitude(b: &B, at: usize) -> f64 {
+        b.terms(at).iter().map(|term| term.abs()).sum()
+    }
+    fn a_of(x: f32) -> f32 {
+        x
+    }
+    fn b_of(x: &[f32]) -> B {
+        B::quantise(x)
+    }
+}
+
+/// The product of a line in the list of formats.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! product_of {
+    (plain $product:ident) => { $crate::gemm::product::$product };
+    (block $module:ident) => { $crate::gemm::product::Blocks<$crate::format::$module::Block> };
+}
+
 /// `with_product!(format, P => expression)`: the expression with `P` as the product that a format names.
 #[macro_export]
 macro_rules! with_product {
     ($format:expr, $product:ident => $body:expr) => {
-        match $format {
-            $crate::format::Format::F32 => {
-                type $product = $crate::gemm::product::Single;
+        $crate::with_formats!([$crate::with_product] @match ($format) $product ($body))
+    };
+    (@match ($given:expr) $product:ident ($body:expr) $($format:ident $name:literal $kind:ident $type:ident $doc:literal;)+) => {
+        match $given {
+            $($crate::format::Format::$format => {
+                type $product = $crate::product_of!($kind $type);
                 $body
-            }
-            $crate::format::Format::F16 => {
-                type $product = $crate::gemm::product::Half;
-                $body
-            }
-            $crate::format::Format::Bf16 => {
-                type $product = $crate::gemm::product::BFloat;
-                $body
-            }
-            $crate::format::Format::S8 => {
-                type $product = $crate::gemm::product::Byte;
-                $body
-            }
+            })+
         }
     };
 }

@@ -140,6 +140,39 @@ impl Simd for Avx2 {
         // SAFETY: `self` proves AVX.
         unsafe { _mm256_cvtepi32_ps(v) }
     }
+    #[inline(always)]
+    fn load_i8(self, src: &[i8]) -> __m256 {
+        let src = &src[..Self::LANES];
+        // SAFETY: `self` proves AVX2; the slice above holds eight bytes, and the load is unaligned.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(src.as_ptr().cast()))) }
+    }
+    #[inline(always)]
+    fn and_i32(self, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: `self` proves AVX2.
+        unsafe { _mm256_and_si256(a, b) }
+    }
+    #[inline(always)]
+    fn or_i32(self, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: `self` proves AVX2.
+        unsafe { _mm256_or_si256(a, b) }
+    }
+    #[inline(always)]
+    fn shl_i32(self, v: __m256i, bits: u32) -> __m256i {
+        // SAFETY: `self` proves AVX2. With a constant the compiler makes it a shift by an immediate.
+        unsafe { _mm256_sllv_epi32(v, _mm256_set1_epi32(bits.cast_signed())) }
+    }
+    #[inline(always)]
+    fn shr_i32(self, v: __m256i, bits: u32) -> __m256i {
+        // SAFETY: `self` proves AVX2. With a constant the compiler makes it a shift by an immediate.
+        unsafe { _mm256_srlv_epi32(v, _mm256_set1_epi32(bits.cast_signed())) }
+    }
+    #[inline(always)]
+    fn prefetch_ahead(self, src: &[u32], from: usize, len: usize) {
+        for line in (from..from + len).step_by(LINE) {
+            // SAFETY: a prefetch reads nothing, faults on nothing, and every x86-64 CPU has it.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(src.as_ptr().wrapping_add(line).cast()) }
+        }
+    }
 }
 
 impl IntDot for Avx2 {
@@ -167,6 +200,46 @@ impl IntDot for Avx2 {
             for j in 0..NV {
                 // SAFETY: `self` proves AVX2.
                 acc[i][j] = unsafe { _mm256_add_epi32(acc[i][j], _mm256_madd_epi16(x, bv[j])) };
+            }
+        }
+    }
+
+    const UNSIGNED: bool = true;
+    const WIDE: usize = 2;
+
+    /// The elements at even places, then those at odd ones, as weights are split into them.
+    #[inline(always)]
+    fn wide(quad: u32) -> [u32; 2] {
+        let [a, b, c, d] = quad.to_le_bytes().map(u8::cast_signed);
+        [sign_extended(a, c), sign_extended(b, d)]
+    }
+    #[inline(always)]
+    fn quad<const MR: usize, const NV: usize>(self, acc: &mut [[__m256i; NV]; MR], a: &[[u32; MR]], b: &[__m256i; NV], small: bool) {
+        // SAFETY: `self` proves AVX2.
+        let ones = unsafe { _mm256_set1_epi16(1) };
+        if small {
+            for i in 0..MR {
+                let x = self.splat_i32(a[0][i].cast_signed());
+                for j in 0..NV {
+                    // SAFETY: `self` proves AVX2. Two products are at most 2 · 63 · 127: nothing saturates.
+                    acc[i][j] = unsafe { _mm256_add_epi32(acc[i][j], _mm256_madd_epi16(_mm256_maddubs_epi16(b[j], x), ones)) };
+                }
+            }
+            return;
+        }
+        let low = self.splat_i32(0x00ff_00ff);
+        let (mut even, mut odd) = (*b, *b);
+        for j in 0..NV {
+            even[j] = self.and_i32(b[j], low);
+            // SAFETY: `self` proves AVX2.
+            odd[j] = unsafe { _mm256_srli_epi16::<8>(b[j]) };
+        }
+        for i in 0..MR {
+            let (x, y) = (self.splat_i32(a[0][i].cast_signed()), self.splat_i32(a[1][i].cast_signed()));
+            for j in 0..NV {
+                // SAFETY: `self` proves AVX2.
+                acc[i][j] =
+                    unsafe { _mm256_add_epi32(_mm256_add_epi32(acc[i][j], _mm256_madd_epi16(x, even[j])), _mm256_madd_epi16(y, odd[j])) };
             }
         }
     }
@@ -206,6 +279,19 @@ impl IntDot for AvxVnni {
             for j in 0..NV {
                 // SAFETY: `self` proves AVX-VNNI.
                 acc[i][j] = unsafe { _mm256_dpbusd_avx_epi32(acc[i][j], bv[j], x) };
+            }
+        }
+    }
+
+    const UNSIGNED: bool = true;
+
+    #[inline(always)]
+    fn quad<const MR: usize, const NV: usize>(self, acc: &mut [[__m256i; NV]; MR], a: &[[u32; MR]], b: &[__m256i; NV], _: bool) {
+        for i in 0..MR {
+            let x = self.splat_i32(a[0][i].cast_signed());
+            for j in 0..NV {
+                // SAFETY: `self` proves AVX-VNNI.
+                acc[i][j] = unsafe { _mm256_dpbusd_avx_epi32(acc[i][j], b[j], x) };
             }
         }
     }

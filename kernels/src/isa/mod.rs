@@ -276,6 +276,28 @@ pub trait Simd: Isa {
     fn add_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
     /// Lane-wise nearest f32.
     fn to_f32(self, v: Self::I32) -> Self::F32;
+    /// The first [`Simd::LANES`] words. Panics if there are fewer.
+    #[inline(always)]
+    fn load_u32(self, src: &[u32]) -> Self::I32 {
+        self.load_i32(bytemuck::cast_slice(src))
+    }
+    /// The first [`Simd::LANES`] bytes, as f32. Panics if there are fewer.
+    fn load_i8(self, src: &[i8]) -> Self::F32;
+    /// Bits that both have.
+    fn and_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// Bits that one of them has.
+    fn or_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// Lane-wise shift to the left by fewer than 32 bits.
+    fn shl_i32(self, v: Self::I32, bits: u32) -> Self::I32;
+    /// Lane-wise shift to the right by fewer than 32 bits, zeros coming in.
+    fn shr_i32(self, v: Self::I32, bits: u32) -> Self::I32;
+
+    /// Asks for the cache lines of `len` words, `from` words behind the beginning of `src`; they may lie
+    /// beyond its end. A hint: it may do nothing.
+    #[inline(always)]
+    fn prefetch_ahead(self, src: &[u32], from: usize, len: usize) {
+        let _ = (src, from, len);
+    }
 }
 
 /// An instruction set that multiplies small integers and sums neighbouring products in 32-bit lanes,
@@ -296,6 +318,19 @@ pub trait IntDot: Simd {
     }
     /// `acc[i][j] += a[i] · b[j]`: each lane of `b[j]` holds DEPTH elements, as `a[i]` does.
     fn rank1_s8<const MR: usize, const NV: usize>(self, acc: &mut [[Self::I32; NV]; MR], a: &[u32; MR], b: &[Self::Bytes; NV]);
+
+    /// Weights of eight bits are unsigned for [`IntDot::quad`]: each of them is offset by 128.
+    const UNSIGNED: bool;
+    /// Words that four elements of A fill for [`IntDot::quad`] with weights of eight bits: 2 where
+    /// they are multiplied as 16-bit elements.
+    const WIDE: usize = 1;
+    /// Four elements of A, the bytes of `quad`, in [`IntDot::WIDE`] words.
+    fn wide(quad: u32) -> [u32; 2] {
+        [quad, 0]
+    }
+    /// `acc[i][j] += a[i] · b[j]`: each lane of `b[j]` holds four weights, as `a[..][i]` does elements.
+    /// `small` weights are below 64; then `a` is one line of words, and [`IntDot::WIDE`] lines else.
+    fn quad<const MR: usize, const NV: usize>(self, acc: &mut [[Self::I32; NV]; MR], a: &[[u32; MR]], b: &[Self::I32; NV], small: bool);
 }
 
 /// An instruction set that multiplies pairs of bfloat16 and adds their products to f32 lanes.
@@ -370,6 +405,12 @@ macro_rules! extends {
                 store_i32(v: Self::I32, dst: &mut [i32]) -> ();
                 add_i32(a: Self::I32, b: Self::I32) -> Self::I32;
                 to_f32(v: Self::I32) -> Self::F32;
+                load_i8(src: &[i8]) -> Self::F32;
+                and_i32(a: Self::I32, b: Self::I32) -> Self::I32;
+                or_i32(a: Self::I32, b: Self::I32) -> Self::I32;
+                shl_i32(v: Self::I32, bits: u32) -> Self::I32;
+                shr_i32(v: Self::I32, bits: u32) -> Self::I32;
+                prefetch_ahead(src: &[u32], from: usize, len: usize) -> ();
             }
             #[inline(always)]
             fn vectors(src: &[f32]) -> &[Self::Lanes] {

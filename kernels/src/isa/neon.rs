@@ -169,6 +169,43 @@ impl Simd for Neon {
         // SAFETY: `self` proves NEON.
         unsafe { vcvtq_f32_s32(v) }
     }
+    #[inline(always)]
+    fn load_i8(self, src: &[i8]) -> float32x4_t {
+        let src: [i8; 4] = [src[0], src[1], src[2], src[3]];
+        // SAFETY: `self` proves NEON.
+        unsafe { vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vcreate_s8(u32::from_le_bytes(src.map(i8::cast_unsigned)).into()))))) }
+    }
+    #[inline(always)]
+    fn and_i32(self, a: int32x4_t, b: int32x4_t) -> int32x4_t {
+        // SAFETY: `self` proves NEON.
+        unsafe { vandq_s32(a, b) }
+    }
+    #[inline(always)]
+    fn or_i32(self, a: int32x4_t, b: int32x4_t) -> int32x4_t {
+        // SAFETY: `self` proves NEON.
+        unsafe { vorrq_s32(a, b) }
+    }
+    #[inline(always)]
+    fn shl_i32(self, v: int32x4_t, bits: u32) -> int32x4_t {
+        // SAFETY: `self` proves NEON. With a constant the compiler makes it a shift by an immediate.
+        unsafe { vshlq_s32(v, vdupq_n_s32(bits.cast_signed())) }
+    }
+    #[inline(always)]
+    fn shr_i32(self, v: int32x4_t, bits: u32) -> int32x4_t {
+        // SAFETY: `self` proves NEON; reinterpreting changes no bits. A shift by less than nothing is one to
+        // the right; with a constant the compiler makes it one by an immediate.
+        unsafe { vreinterpretq_s32_u32(vshlq_u32(vreinterpretq_u32_s32(v), vdupq_n_s32(-bits.cast_signed()))) }
+    }
+    #[inline(always)]
+    fn prefetch_ahead(self, src: &[u32], from: usize, len: usize) {
+        for line in (from..from + len).step_by(LINE) {
+            let line = src.as_ptr().wrapping_add(line);
+            // SAFETY: a prefetch reads nothing, faults on nothing, and every AArch64 CPU has it.
+            unsafe {
+                core::arch::asm!("prfm pldl1keep, [{}]", in(reg) line, options(nostack, preserves_flags, nomem));
+            }
+        }
+    }
 }
 
 impl IntDot for Neon {
@@ -190,6 +227,25 @@ impl IntDot for Neon {
                     let x = vreinterpret_s8_u16(vdup_n_u16(a[i] as u16));
                     let products = vmull_s8(x, vreinterpret_s8_u16(vld1_u16(b[j].as_ptr())));
                     acc[i][j] = vpadalq_s16(acc[i][j], products);
+                }
+            }
+        }
+    }
+
+    const UNSIGNED: bool = false;
+
+    /// Products of bytes as 16-bit elements; two of them are at most 2 · 128 · 127, which 16 bits hold.
+    #[inline(always)]
+    fn quad<const MR: usize, const NV: usize>(self, acc: &mut [[int32x4_t; NV]; MR], a: &[[u32; MR]], b: &[int32x4_t; NV], _: bool) {
+        for i in 0..MR {
+            // SAFETY: `self` proves NEON; reinterpreting changes no bits.
+            let x = unsafe { vreinterpretq_s8_u32(vdupq_n_u32(a[0][i])) };
+            for j in 0..NV {
+                // SAFETY: as above.
+                unsafe {
+                    let w = vreinterpretq_s8_s32(b[j]);
+                    let pairs = vpaddq_s16(vmull_s8(vget_low_s8(x), vget_low_s8(w)), vmull_high_s8(x, w));
+                    acc[i][j] = vpadalq_s16(acc[i][j], pairs);
                 }
             }
         }

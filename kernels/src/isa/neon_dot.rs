@@ -61,10 +61,7 @@ macro_rules! multiply {
 macro_rules! by_element {
     ($isa:expr, $acc:expr, $a:expr, $b:expr, $extension:literal, $start:literal, $element:literal) => {{
         let (isa, acc, a) = ($isa, $acc, $a);
-        let mut bv = [isa.splat_i32(0); NV];
-        for j in 0..NV {
-            bv[j] = isa.load_i32(bytemuck::cast_slice(&$b[j]));
-        }
+        let bv: [int32x4_t; NV] = $b;
         for i in (0..MR / 4 * 4).step_by(4) {
             let av = isa.load_i32(bytemuck::cast_slice(&a[i..i + 4]));
             for j in 0..NV {
@@ -81,6 +78,16 @@ macro_rules! by_element {
             }
         }
     }};
+}
+
+/// NV vectors of words.
+#[inline(always)]
+fn words<const NV: usize>(isa: Neon, b: &[[u32; 4]; NV]) -> [int32x4_t; NV] {
+    let mut out = [isa.splat_i32(0); NV];
+    for j in 0..NV {
+        out[j] = isa.load_i32(bytemuck::cast_slice(&b[j]));
+    }
+    out
 }
 
 /// A word in the first lane.
@@ -101,14 +108,21 @@ impl IntDot for NeonDotprod {
     }
     #[inline(always)]
     fn rank1_s8<const MR: usize, const NV: usize>(self, acc: &mut [[int32x4_t; NV]; MR], a: &[u32; MR], b: &[[u32; 4]; NV]) {
-        by_element!(self, acc, a, b, "dotprod", "sdot {acc:v}.4s, {b:v}.16b, {a:v}.", "4b");
+        by_element!(self, acc, a, words(self.0, b), "dotprod", "sdot {acc:v}.4s, {b:v}.16b, {a:v}.", "4b");
+    }
+
+    const UNSIGNED: bool = false;
+
+    #[inline(always)]
+    fn quad<const MR: usize, const NV: usize>(self, acc: &mut [[int32x4_t; NV]; MR], a: &[[u32; MR]], b: &[int32x4_t; NV], _: bool) {
+        by_element!(self, acc, &a[0], *b, "dotprod", "sdot {acc:v}.4s, {b:v}.16b, {a:v}.", "4b");
     }
 }
 
 impl Bf16Dot for NeonBf16 {
     #[inline(always)]
     fn rank1_bf16<const MR: usize, const NV: usize>(self, acc: &mut [[float32x4_t; NV]; MR], a: &[u32; MR], b: &[[u32; 4]; NV]) {
-        by_element!(self, acc, a, b, "bf16", "bfdot {acc:v}.4s, {b:v}.8h, {a:v}.", "2h");
+        by_element!(self, acc, a, words(self.0, b), "bf16", "bfdot {acc:v}.4s, {b:v}.8h, {a:v}.", "2h");
     }
 }
 

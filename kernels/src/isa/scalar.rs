@@ -104,6 +104,26 @@ impl Simd for Scalar {
     fn to_f32(self, v: i32) -> f32 {
         v as f32
     }
+    #[inline(always)]
+    fn load_i8(self, src: &[i8]) -> f32 {
+        src[0].into()
+    }
+    #[inline(always)]
+    fn and_i32(self, a: i32, b: i32) -> i32 {
+        a & b
+    }
+    #[inline(always)]
+    fn or_i32(self, a: i32, b: i32) -> i32 {
+        a | b
+    }
+    #[inline(always)]
+    fn shl_i32(self, v: i32, bits: u32) -> i32 {
+        v << bits
+    }
+    #[inline(always)]
+    fn shr_i32(self, v: i32, bits: u32) -> i32 {
+        (v.cast_unsigned() >> bits).cast_signed()
+    }
 }
 
 impl IntDot for Scalar {
@@ -121,6 +141,20 @@ impl IntDot for Scalar {
             let a = a[i].to_le_bytes();
             for j in 0..NV {
                 for (a, b) in a.iter().zip(b[j][0].to_le_bytes()) {
+                    acc[i][j] = acc[i][j].wrapping_add(i32::from(a.cast_signed()) * i32::from(b.cast_signed()));
+                }
+            }
+        }
+    }
+
+    const UNSIGNED: bool = false;
+
+    #[inline(always)]
+    fn quad<const MR: usize, const NV: usize>(self, acc: &mut [[i32; NV]; MR], a: &[[u32; MR]], b: &[i32; NV], _: bool) {
+        for i in 0..MR {
+            let a = a[0][i].to_le_bytes();
+            for j in 0..NV {
+                for (a, b) in a.iter().zip(b[j].to_le_bytes()) {
                     acc[i][j] = acc[i][j].wrapping_add(i32::from(a.cast_signed()) * i32::from(b.cast_signed()));
                 }
             }
