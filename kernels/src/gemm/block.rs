@@ -145,8 +145,8 @@ impl<'a, I: IntDot, B: Block, const NV: usize> Head<'a, I, B, NV> {
     #[inline(always)]
     fn times(&self, mut v: [I::F32; NV], line: usize) -> [I::F32; NV] {
         if Layout::<I, B>::FACTORS {
-            for j in 0..NV {
-                v[j] = self.isa.mul(v[j], self.isa.load_i8(&self.factors[(line * NV + j) * I::LANES..]));
+            for (j, v) in v.iter_mut().enumerate() {
+                *v = self.isa.mul(*v, self.isa.load_i8(&self.factors[(line * NV + j) * I::LANES..]));
             }
         }
         v
@@ -208,14 +208,14 @@ fn group<I: IntDot, B: Block, const NV: usize>(isa: I, quants: &[u32], g: usize)
     let mut out = [isa.splat_i32(0); NV];
     let line = |w: usize, j: usize| isa.load_u32(&quants[(w * NV + j) * I::LANES..]);
     let mask = |byte: u8| isa.splat_i32(i32::from_ne_bytes([byte; 4]));
-    for j in 0..NV {
+    for (j, out) in out.iter_mut().enumerate() {
         if B::BITS == 8 {
-            out[j] = line(g, j);
+            *out = line(g, j);
             continue;
         }
         let high = B::BITS - 4;
         let pair = line(high + g / 2, j);
-        out[j] = isa.and_i32(if g % 2 == 0 { pair } else { isa.shr_i32(pair, 4) }, mask(0x0f));
+        *out = isa.and_i32(if g.is_multiple_of(2) { pair } else { isa.shr_i32(pair, 4) }, mask(0x0f));
         // What exceeds four bits, moved to the place above them.
         let (plane, place, bits) = match high {
             0 => continue,
@@ -228,7 +228,7 @@ fn group<I: IntDot, B: Block, const NV: usize>(isa: I, quants: &[u32], g: usize)
             4 => plane,
             _ => isa.shr_i32(plane, place as u32 - 4),
         };
-        out[j] = isa.or_i32(out[j], isa.and_i32(moved, mask(bits)));
+        *out = isa.or_i32(*out, isa.and_i32(moved, mask(bits)));
     }
     out
 }

@@ -138,10 +138,8 @@ fn multiply<I: BlockDot<E>, E, const MR: usize, const NV: usize>(
     b: &[[[u32; 2 * UNIT]; 2]; NV],
 ) {
     let mut bv = [[isa.splat_i32(0); 2]; NV];
-    for j in 0..NV {
-        for half in 0..2 {
-            bv[j][half] = isa.load_i32(bytemuck::cast_slice(&b[j][half]));
-        }
+    for (bv, b) in bv.as_flattened_mut().iter_mut().zip(b.as_flattened()) {
+        *bv = isa.load_i32(bytemuck::cast_slice(b));
     }
     for i in (0..MR).step_by(2) {
         let av = match a[i..].first_chunk::<2>() {
@@ -149,10 +147,10 @@ fn multiply<I: BlockDot<E>, E, const MR: usize, const NV: usize>(
             // A row without a partner multiplies beside itself.
             None => isa.load_i32(bytemuck::cast_slice([a[i]; 2].as_flattened())),
         };
-        for j in 0..NV {
-            acc.rows[i][j] = isa.multiply(acc.rows[i][j], av, bv[j][0]);
-            let right = if i + 1 < MR { &mut acc.rows[i + 1][j] } else { &mut acc.single[j] };
-            *right = isa.multiply(*right, av, bv[j][1]);
+        for (j, [left, right]) in bv.iter().enumerate() {
+            acc.rows[i][j] = isa.multiply(acc.rows[i][j], av, *left);
+            let block = if i + 1 < MR { &mut acc.rows[i + 1][j] } else { &mut acc.single[j] };
+            *block = isa.multiply(*block, av, *right);
         }
     }
 }
