@@ -128,7 +128,11 @@ mod tests {
         let name = |cpu: CpuId| recognise(default_root(), &cpu).unwrap().map(|m| m.name);
         assert_eq!(name(CpuId::from_cpuid("AuthenticAMD", 0x00a0_0f11)).as_deref(), Some("zen3"));
         assert_eq!(name(CpuId::from_cpuid("AuthenticAMD", 0x00a1_0f11)).as_deref(), Some("zen4"));
-        assert_eq!(name(CpuId::from_midr(0x410f_d490)).as_deref(), Some("neoverse-n2"));
+        for (midr, cpu) in
+            [(0x410f_d490, "neoverse-n2"), (0x413f_d0c1, "neoverse-n1"), (0x411f_d401, "neoverse-v1"), (0x410f_d4f1, "neoverse-v2")]
+        {
+            assert_eq!(name(CpuId::from_midr(midr)).as_deref(), Some(cpu));
+        }
         assert_eq!(name(CpuId::from_midr(0x000f_0000)), None);
     }
 

@@ -16,6 +16,9 @@ pub struct Machine {
     pub arch: String,
     /// LLVM's name of the core, for predictions.
     pub llvm_cpu: String,
+    /// Bits of its SVE vectors; 128 where it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sve_bits: Option<usize>,
     /// Data caches of one core.
     pub caches: Caches,
     /// How it is recognised; empty for a generic profile.

@@ -1,19 +1,22 @@
 //! `kiln model`: static prediction of each kernel on a CPU, here or not.
 
 use super::{Table, emit, emit_json};
-use crate::filter::Filter;
-use crate::model::{self, Tools};
+use crate::filter::{self, Filter};
+use crate::model::{self, Prediction, Tools};
 use crate::progress::Progress;
+use kiln_kernels::format::Format;
 use kiln_kernels::registry::Op;
 use kiln_profiles::lookup;
+use kiln_profiles::machine::Machine;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Predicts the inner loops of kernels with llvm-mca, for any CPU that has a profile.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  kiln model gemm --cpu zen4\n  \
-    kiln model gemm --cpu neoverse-n2 --binary target/aarch64-unknown-linux-gnu/release/kiln\n  \
-    kiln model gemm --cpu neoverse-n2 --binary … --bake")]
+    kiln model gemm --cpu neoverse-n2 --format bf16,s8 --binary target/aarch64-unknown-linux-gnu/release/kiln\n  \
+    kiln model gemm --cpu neoverse-n2 --binary … --bake\n  \
+    kiln model gemm --cpu neoverse-n2 --peer libopenblas.so.0:sgemm_kernel")]
 pub struct Args {
     /// The operation; so far gemm
     #[arg(value_name = "OP")]
@@ -24,8 +27,12 @@ pub struct Args {
     /// A kiln binary of that CPU's architecture [default: this one]
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
-    /// Write the best tiles to the CPU's profile, as predicted
-    #[arg(long)]
+    /// Another program's loop instead: an object, library or binary, and part of a symbol's name [default: the
+    /// loop with the most multiply-adds]
+    #[arg(long, value_name = "FILE[:SYMBOL]", conflicts_with_all = ["binary", "bake", "isa", "format"])]
+    peer: Option<String>,
+    /// Write the best f32 tiles to the CPU's profile, as predicted
+    #[arg(long, conflicts_with = "format")]
     bake: bool,
     #[command(flatten)]
     filter: ModelFilter,
@@ -40,6 +47,9 @@ struct ModelFilter {
     /// Instruction sets, separated by commas [default: all]
     #[arg(long, value_delimiter = ',', value_name = "ISA")]
     isa: Vec<kiln_kernels::isa::IsaId>,
+    /// Formats, separated by commas [default: f32]
+    #[arg(long, value_delimiter = ',', value_name = "FORMAT", value_parser = filter::format)]
+    format: Vec<Format>,
 }
 
 /// Prints the predictions, best first.
@@ -51,11 +61,20 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
     let root = lookup::default_root();
     let machine = lookup::machine(root, &args.cpu)?;
     let tools = Tools::find()?;
+    if let Some(peer) = &args.peer {
+        let (file, symbol) = match peer.rsplit_once(':') {
+            Some((file, symbol)) if !Path::new(peer).exists() => (file, Some(symbol)),
+            _ => (peer.as_str(), None),
+        };
+        let predictions = model::predict_peer(&tools, &machine, Path::new(file), symbol)?;
+        return show(args, &machine, &predictions);
+    }
     let binary = match &args.binary {
         Some(path) => path.clone(),
         None => std::env::current_exe()?,
     };
-    let filter = Filter { op: vec![args.op], isa: args.filter.isa.clone(), format: vec![args.op.format()] };
+    let format = if args.filter.format.is_empty() { vec![args.op.format()] } else { args.filter.format.clone() };
+    let filter = Filter { op: vec![args.op], isa: args.filter.isa.clone(), format };
     let total = filter.entries()?.iter().filter(|e| e.meta.isa.arch() == machine.arch).count();
     let progress = Progress::new(total as u64, "predicting");
     let predictions = model::predict(
@@ -69,21 +88,34 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
         },
     )?;
     drop(progress);
+    if args.bake {
+        bake(args, root, &machine, &predictions)?;
+    }
+    show(args, &machine, &predictions)
+}
+
+/// Writes the profile of the best tiles.
+fn bake(args: &Args, root: &Path, machine: &Machine, predictions: &[Prediction]) -> anyhow::Result<()> {
     // Another binary does not say what it was compiled with.
     let compiler = if args.binary.is_none() { crate::provenance::COMPILER } else { "not known: predicted from a binary that was given" };
-    let baked = if args.bake {
-        let tuned = model::predicted_profile(root, &machine, &predictions, compiler, crate::store::now())?;
-        Some(lookup::write_tuned(root, &tuned)?)
-    } else {
-        None
-    };
+    let tuned = model::predicted_profile(root, machine, predictions, compiler, crate::store::now())?;
+    let path = lookup::write_tuned(root, &tuned)?;
+    eprintln!("kiln: wrote {}", path.display());
+    Ok(())
+}
+
+/// Prints the predictions in their order.
+fn show(args: &Args, machine: &Machine, predictions: &[Prediction]) -> anyhow::Result<i32> {
     if args.json {
         return emit_json(&json!({ "cpu": machine.name, "tier": "predicted", "predictions": predictions }));
     }
-    let mut table = Table::new(["kernel", "fma/cycle", "MAC/cycle", "of the pipe limit", "bound by"]);
-    for p in &predictions {
+    let mut table = Table::new(["kernel", "instruction", "in a loop", "cycles", "a cycle", "MAC/cycle", "of the pipe limit", "bound by"]);
+    for p in predictions {
         table.row([
-            p.kernel,
+            p.kernel.as_str(),
+            p.instruction,
+            &p.fma.to_string(),
+            &format!("{:.1}", p.cycles),
             &format!("{:.2}", p.fma_per_cycle),
             &format!("{:.1}", p.mac_per_cycle),
             &format!("{:.0} %", 100.0 * p.share_of_limit),
@@ -91,8 +123,5 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
         ]);
     }
     emit(&format!("{table}\n{} on {}, predicted by llvm-mca: inner loops only, operands in L1", args.op, machine.title))?;
-    if let Some(path) = baked {
-        eprintln!("kiln: wrote {}", path.display());
-    }
     Ok(0)
 }

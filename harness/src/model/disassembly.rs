@@ -1,8 +1,10 @@
 //! Finding a kernel's inner loop in a built binary.
 
 use super::Tools;
+use super::multiply::Multiply;
 use anyhow::{Context, bail, ensure};
 use kiln_kernels::registry::Meta;
+use kiln_profiles::machine::Machine;
 use object::{Object, ObjectSymbol};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,11 +17,16 @@ pub(super) struct Code {
     symbols: BTreeMap<String, String>,
 }
 
-/// The instructions of a loop, as an assembler takes them, and how many are FMAs.
+/// The instructions of a loop, as an assembler takes them.
 #[derive(Debug, PartialEq)]
 pub(super) struct Loop {
     pub text: String,
-    pub fma: usize,
+    /// One of the kind of multiply-adds that does most of the work.
+    pub multiply: Multiply,
+    /// Instructions of that kind.
+    pub count: usize,
+    /// Multiply-adds that they do.
+    pub macs: usize,
 }
 
 impl Code {
@@ -38,6 +45,7 @@ impl Code {
         );
         let symbols = file
             .symbols()
+            .chain(file.dynamic_symbols())
             .filter_map(|s| s.name().ok().map(|name| (format!("{:#}", rustc_demangle::demangle(name)), name.to_owned())))
             .collect();
         Ok(Code { path: path.into(), symbols })
@@ -58,46 +66,62 @@ impl Code {
         found.first().map(|(_, mangled)| (*mangled).clone())
     }
 
-    /// The loop of a function with the most FMAs that holds no other loop.
-    pub(super) fn main_loop(&self, tools: &Tools, symbol: &str) -> anyhow::Result<Loop> {
-        let out = Command::new(&tools.objdump)
-            .args(["-d", "--no-show-raw-insn", "--no-leading-addr", "--symbolize-operands", "--no-print-imm-hex"])
-            .arg(format!("--disassemble-symbols={symbol}"))
-            .arg(&self.path)
-            .output()
-            .with_context(|| format!("cannot run {}", tools.objdump.display()))?;
+    /// Every symbol whose mangled or demangled name contains `part`, sorted: those that are called exactly so
+    /// alone, if there are any.
+    pub(super) fn symbols_like(&self, part: &str) -> Vec<&str> {
+        let all = || self.symbols.iter().map(|(name, mangled)| (name.as_str(), mangled.as_str()));
+        let exact: Vec<&str> = all().filter(|(name, mangled)| *name == part || *mangled == part).map(|(_, mangled)| mangled).collect();
+        if exact.is_empty() {
+            all().filter(|(name, mangled)| name.contains(part) || mangled.contains(part)).map(|(_, m)| m).collect()
+        } else {
+            exact
+        }
+    }
+
+    /// The loop of a function, or of all code, with the most multiply-adds that holds no other loop.
+    pub(super) fn main_loop(&self, tools: &Tools, machine: &Machine, symbol: Option<&str>) -> anyhow::Result<Loop> {
+        let mut objdump = Command::new(&tools.objdump);
+        objdump.args(["-d", "--no-show-raw-insn", "--no-leading-addr", "--symbolize-operands", "--no-print-imm-hex"]);
+        if let Some(symbol) = symbol {
+            objdump.arg(format!("--disassemble-symbols={symbol}"));
+        }
+        let out = objdump.arg(&self.path).output().with_context(|| format!("cannot run {}", tools.objdump.display()))?;
         if !out.status.success() {
             bail!("llvm-objdump failed: {}", String::from_utf8_lossy(&out.stderr).trim());
         }
-        innermost_loop(&String::from_utf8_lossy(&out.stdout)).context("it has no inner loop with multiply-adds")
+        let listing = String::from_utf8_lossy(&out.stdout);
+        innermost_loop(&listing, |line| Multiply::of(line, machine)).context("it has no inner loop with multiply-adds")
     }
 }
 
-/// Of all label-to-backward-branch spans without a span inside, the one with the most FMAs.
-fn innermost_loop(listing: &str) -> Option<Loop> {
+/// Of all label-to-backward-branch spans without a span inside, the one with the most multiply-adds.
+fn innermost_loop(listing: &str, multiply: impl Fn(&str) -> Option<Multiply>) -> Option<Loop> {
     let mut labels: Vec<(String, usize)> = Vec::new();
     let mut lines: Vec<String> = Vec::new();
     let mut best: Option<Loop> = None;
     for line in listing.lines() {
         // Comments; an Arm immediate also starts with '#', but no space follows it.
         let line = line.split("# ").next().unwrap_or(line).split("//").next().unwrap_or(line).trim();
-        if let Some(label) = line.strip_prefix('<').and_then(|l| l.strip_suffix(">:")) {
+        let label = line.strip_prefix('<').and_then(|l| l.strip_suffix(">:"));
+        if let Some(label) = label.filter(|l| l.starts_with('L') && l[1..].chars().all(|c| c.is_ascii_digit())) {
             labels.push((label.to_owned(), lines.len()));
             continue;
         }
-        if line.is_empty() || line.ends_with(':') {
+        if line.is_empty() {
+            continue;
+        }
+        if line.ends_with(':') {
+            // Another function: labels are of one.
+            labels.clear();
+            lines.clear();
             continue;
         }
         let target = line.rsplit_once('<').and_then(|(_, t)| t.strip_suffix('>'));
         lines.push(line.to_owned());
         let Some(position) = target.and_then(|t| labels.iter().rposition(|(l, _)| l == t)) else { continue };
         let body = &lines[labels[position].1..lines.len() - 1];
-        // Jumps out of the body would stop the analyser's decoder; straight-line code is what repeats.
-        let text: Vec<String> =
-            body.iter().filter(|l| !l.contains('<')).map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
-        let fma = text.iter().filter(|l| is_fma(l)).count();
-        if fma > 0 && best.as_ref().is_none_or(|b| fma > b.fma) {
-            best = Some(Loop { text: text.join("\n"), fma });
+        if let Some(found) = main_kind(body, &multiply).filter(|l| best.as_ref().is_none_or(|b| l.macs > b.macs)) {
+            best = Some(found);
         }
         // Whatever encloses this loop is not an inner one.
         labels.clear();
@@ -105,23 +129,45 @@ fn innermost_loop(listing: &str) -> Option<Loop> {
     best
 }
 
-fn is_fma(instruction: &str) -> bool {
-    let name = instruction.split_whitespace().next().unwrap_or("");
-    name.starts_with("vfmadd") || name == "fmla" || name == "fmadd" || name == "vfmaq"
+/// A loop's body with its multiply-adds of the kind that does most; `None` when it has none.
+fn main_kind(body: &[String], multiply: impl Fn(&str) -> Option<Multiply>) -> Option<Loop> {
+    // Jumps out of the body would stop the analyser's decoder; straight-line code is what repeats.
+    let text: Vec<String> = body.iter().filter(|l| !l.contains('<')).map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let mut kinds: BTreeMap<&str, (Multiply, usize, usize)> = BTreeMap::new();
+    for found in text.iter().filter_map(|l| multiply(l)) {
+        let (_, count, macs) = kinds.entry(found.kind).or_insert((found.clone(), 0, 0));
+        *count += 1;
+        *macs += found.macs;
+    }
+    let (multiply, count, macs) = kinds.into_values().max_by_key(|(_, _, macs)| *macs)?;
+    Some(Loop { text: text.join("\n"), multiply, count, macs })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kiln_profiles::lookup;
 
     #[test]
-    fn the_inner_loop_with_most_fmas_is_taken() {
-        let listing = "0000 <f>:\n\tpush rbp\n<L1>:\n\tnop\n<L0>:\n\tvfmadd231ps ymm0, ymm1, ymm2 # note\n\tvfmadd231ps ymm3, ymm1, ymm2\n\
-                       \tjne <L0>\n<L2>:\n\tvfmadd231ps ymm0, ymm1, ymm2\n\tjne <L2>\n\tjmp <L1>\n";
-        let found = innermost_loop(listing).unwrap();
-        assert_eq!(found, Loop { text: "vfmadd231ps ymm0, ymm1, ymm2\nvfmadd231ps ymm3, ymm1, ymm2".into(), fma: 2 });
-        assert_eq!(innermost_loop("<L0>:\n\tadd x0, x0, #1\n\tb.ne <L0>\n"), None);
-        let arm = innermost_loop("<L0>:\n\tldr q0, [x1, #16]\n\tfmla v1.4s, v0.4s, v2.s[0]\n\tb.ne <L0>\n").unwrap();
+    fn the_inner_loop_with_most_multiply_adds_is_taken() {
+        let listing = "0000 <f>:\n\tpush rbp\n<L1>:\n\tnop\n<L0>:\n\tvfmadd231ps %ymm0, %ymm1, %ymm2 # note\n\tvfmadd231ps %ymm3, %ymm1, %ymm2\n\
+                       \tjne <L0>\n<L2>:\n\tvfmadd231ps %ymm0, %ymm1, %ymm2\n\tjne <L2>\n\tjmp <L1>\n";
+        let machine = |cpu| lookup::machine(lookup::default_root(), cpu).unwrap();
+        let (x86, arm) = (machine("zen4"), machine("neoverse-n2"));
+        let found = innermost_loop(listing, |l| Multiply::of(l, &x86)).unwrap();
+        assert_eq!(found.text, "vfmadd231ps %ymm0, %ymm1, %ymm2\nvfmadd231ps %ymm3, %ymm1, %ymm2");
+        assert_eq!((found.multiply.kind, found.count, found.macs), ("vfmadd", 2, 16));
+        assert_eq!(innermost_loop("<L0>:\n\tadd x0, x0, #1\n\tb.ne <L0>\n", |l| Multiply::of(l, &arm)), None);
+        let listing = "<L0>:\n\tldr q0, [x1, #16]\n\tfmla v1.4s, v0.4s, v2.s[0]\n\tb.ne <L0>\n";
+        let arm = innermost_loop(listing, |l| Multiply::of(l, &arm)).unwrap();
         assert_eq!(arm.text, "ldr q0, [x1, #16]\nfmla v1.4s, v0.4s, v2.s[0]");
+    }
+
+    #[test]
+    fn the_kind_that_does_most_is_counted() {
+        let machine = lookup::machine(lookup::default_root(), "neoverse-n2").unwrap();
+        let body = ["smmla v1.4s, v0.16b, v2.16b", "fmla v3.4s, v4.4s, v5.4s", "fmla v6.4s, v4.4s, v5.4s"].map(str::to_owned);
+        let found = main_kind(&body, |l| Multiply::of(l, &machine)).unwrap();
+        assert_eq!((found.multiply.kind, found.count, found.macs), ("smmla", 1, 32));
     }
 }

@@ -1,8 +1,8 @@
 //! Asking llvm-mca: cycles of a loop in the long run, and what limits them.
 
 use super::Tools;
+use super::multiply::Multiply;
 use anyhow::{Context, bail};
-use kiln_kernels::isa::IsaId;
 use kiln_profiles::machine::Machine;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -18,8 +18,8 @@ pub(super) struct Run {
     pub limit: String,
 }
 
-/// Simulates `text` as the body of a loop.
-pub(super) fn run(tools: &Tools, machine: &Machine, text: &str) -> anyhow::Result<Run> {
+/// Simulates `text` as the body of a loop; `None` when the CPU lacks an instruction in it.
+pub(super) fn run(tools: &Tools, machine: &Machine, text: &str) -> anyhow::Result<Option<Run>> {
     let mut child = Command::new(&tools.mca)
         .arg(format!("-mtriple={}-unknown-linux-gnu", machine.arch))
         .arg(format!("-mcpu={}", machine.llvm_cpu))
@@ -31,32 +31,28 @@ pub(super) fn run(tools: &Tools, machine: &Machine, text: &str) -> anyhow::Resul
         .spawn()
         .with_context(|| format!("cannot run {}", tools.mca.display()))?;
     if let Some(mut stdin) = child.stdin.take() {
-        // Without a processor that has them all, extensions would be refused in Arm text.
-        let extensions = if machine.arch == "aarch64" { ".arch_extension sve\n" } else { "" };
-        stdin.write_all(format!("{extensions}{text}\n").as_bytes())?;
+        stdin.write_all(format!("{text}\n").as_bytes())?;
     }
     let out = child.wait_with_output()?;
     let report = String::from_utf8_lossy(&out.stdout);
     if !out.status.success() {
-        bail!("llvm-mca failed: {}", String::from_utf8_lossy(&out.stderr).lines().next().unwrap_or("no message"));
+        let message = String::from_utf8_lossy(&out.stderr);
+        // LLVM knows which extensions a core has, and for which instructions its model of it has no figures.
+        if message.contains("instruction requires:") || message.contains("unsupported instruction") {
+            return Ok(None);
+        }
+        bail!("llvm-mca failed: {}", message.lines().next().unwrap_or("no message"));
     }
     let total = summary(&report, "Total Cycles:").context("llvm-mca printed no total")?;
     let cycles = total / ITERATIONS as f64;
-    Ok(Run { cycles, limit: limit(&report, cycles) })
+    Ok(Some(Run { cycles, limit: limit(&report, cycles) }))
 }
 
-/// FMAs per cycle that the CPU can issue when nothing else is in the way: independent ones alone.
-pub(super) fn peak_fma_rate(tools: &Tools, machine: &Machine, isa: IsaId) -> anyhow::Result<f64> {
-    const COUNT: usize = 24;
-    let text: Vec<String> = (0..COUNT)
-        .map(|i| match isa {
-            IsaId::Scalar | IsaId::Avx2 | IsaId::AvxVnni => format!("vfmadd231ps %ymm14, %ymm15, %ymm{}", i % 14),
-            IsaId::Avx512 | IsaId::Avx512Vnni | IsaId::Avx512Bf16 => format!("vfmadd231ps %zmm30, %zmm31, %zmm{i}"),
-            IsaId::Neon => format!("fmla v{i}.4s, v30.4s, v31.4s"),
-            IsaId::Sve => format!("fmla z{i}.s, p0/m, z30.s, z31.s"),
-        })
-        .collect();
-    Ok(COUNT as f64 / run(tools, machine, &text.join("\n"))?.cycles)
+/// Instructions like `multiply` per cycle that the CPU can issue when nothing else is in the way.
+pub(super) fn peak_rate(tools: &Tools, machine: &Machine, multiply: &Multiply) -> anyhow::Result<f64> {
+    let (text, count) = multiply.independent();
+    let run = run(tools, machine, &text)?.with_context(|| format!("llvm-mca refuses {} by themselves", multiply.kind))?;
+    Ok(count as f64 / run.cycles)
 }
 
 fn summary(report: &str, key: &str) -> Option<f64> {

@@ -6,35 +6,40 @@
 
 mod disassembly;
 mod mca;
+mod multiply;
 mod profile;
 
 pub use profile::predicted_profile;
 
 use anyhow::{Context, bail};
+use disassembly::{Code, Loop};
+use kiln_kernels::format::Format;
 use kiln_kernels::isa::IsaId;
 use kiln_kernels::registry::{self, Meta, Op};
 use kiln_profiles::machine::Machine;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// What is predicted of one kernel on one CPU.
+/// What is predicted of one loop on one CPU.
 #[derive(Clone, Debug, Serialize)]
 pub struct Prediction {
-    /// The kernel's name.
-    pub kernel: &'static str,
+    /// The kernel's name, or the peer's symbol.
+    pub kernel: String,
     /// The CPU's name.
     pub cpu: String,
     /// Always `predicted`.
     pub tier: &'static str,
     /// Cycles of one iteration of the inner loop, in the long run.
     pub cycles: f64,
-    /// FMA instructions in it.
+    /// The multiply-add instruction that does most of the work.
+    pub instruction: &'static str,
+    /// How many of it the loop has.
     pub fma: usize,
-    /// FMA instructions per cycle.
+    /// How many of it are done in a cycle.
     pub fma_per_cycle: f64,
-    /// Multiply-adds per cycle.
+    /// Multiply-adds that they do in a cycle.
     pub mac_per_cycle: f64,
-    /// Share of the rate at which the CPU can issue FMAs of this width.
+    /// Share of the rate at which the CPU can issue these instructions, independent ones and nothing else.
     pub share_of_limit: f64,
     /// The resource with the highest pressure.
     pub limit: String,
@@ -63,7 +68,8 @@ impl Tools {
     }
 }
 
-/// Predicts every GEMM kernel of the CPU's architecture that `binary` holds, best first.
+/// Predicts every GEMM kernel of the CPU's architecture that `binary` holds, best first within a format.
+/// Kernels with instructions that LLVM says the CPU lacks are left out.
 ///
 /// `wanted` says which kernels are of interest; `note` hears of each before it is predicted.
 ///
@@ -81,40 +87,81 @@ pub fn predict(
     if metas.is_empty() {
         bail!("no gemm kernel for {} fits that selection; 'kiln list' shows all", machine.arch);
     }
-    let code = disassembly::Code::open(binary, &machine.arch)?;
-    let mut predictions = Vec::new();
+    let code = Code::open(binary, &machine.arch)?;
+    let mut predictions: Vec<(Format, Prediction)> = Vec::new();
     for meta in metas {
-        let lanes = lanes(meta.isa);
         let Some(symbol) = code.symbol_of(meta) else {
             bail!("{} holds no code of {}; it must be a kiln binary of this source, built with --release", binary.display(), meta.name);
         };
         note(meta.name);
-        let body = code.main_loop(tools, &symbol).with_context(|| format!("kernel {}", meta.name))?;
-        let run = mca::run(tools, machine, &body.text)?;
-        let peak = mca::peak_fma_rate(tools, machine, meta.isa)?;
-        let fma_per_cycle = body.fma as f64 / run.cycles;
-        predictions.push(Prediction {
-            kernel: meta.name,
-            cpu: machine.name.clone(),
-            tier: "predicted",
-            cycles: run.cycles,
-            fma: body.fma,
-            fma_per_cycle,
-            mac_per_cycle: fma_per_cycle * lanes as f64,
-            share_of_limit: fma_per_cycle / peak,
-            limit: run.limit,
-        });
+        let body = code.main_loop(tools, machine, Some(&symbol)).with_context(|| format!("kernel {}", meta.name))?;
+        predictions.extend(prediction(tools, machine, meta.name.into(), &body)?.map(|p| (meta.format, p)));
     }
-    predictions.sort_by(|a, b| b.mac_per_cycle.total_cmp(&a.mac_per_cycle).then(a.kernel.cmp(b.kernel)));
+    if predictions.is_empty() {
+        bail!("{} can run none of these kernels", machine.title);
+    }
+    predictions.sort_by(|(f, a), (g, b)| f.cmp(g).then(b.mac_per_cycle.total_cmp(&a.mac_per_cycle)).then(a.kernel.cmp(&b.kernel)));
+    Ok(predictions.into_iter().map(|(_, p)| p).collect())
+}
+
+/// Predicts the inner loop of another program's function, of each whose name is or else contains `symbol`;
+/// without a symbol, the loop of all its code that has the most multiply-adds.
+///
+/// # Errors
+/// If a tool is missing or fails, the file is no program of that architecture, or there is no such loop.
+pub fn predict_peer(tools: &Tools, machine: &Machine, file: &Path, symbol: Option<&str>) -> anyhow::Result<Vec<Prediction>> {
+    let code = Code::open(file, &machine.arch)?;
+    let Some(part) = symbol else {
+        let body = code.main_loop(tools, machine, None)?;
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let found = prediction(tools, machine, name, &body)?;
+        return Ok(vec![found.with_context(|| format!("{} lacks an instruction of that loop; name a symbol", machine.title))?]);
+    };
+    let mut predictions = Vec::new();
+    for symbol in code.symbols_like(part) {
+        // Most functions that share a name's part multiply nothing.
+        let Ok(body) = code.main_loop(tools, machine, Some(symbol)) else { continue };
+        predictions.extend(prediction(tools, machine, symbol.into(), &body)?);
+    }
+    if predictions.is_empty() {
+        bail!("no symbol of {} with '{part}' has an inner loop with multiply-adds that {} can run", file.display(), machine.title);
+    }
+    predictions.sort_by(|a, b| b.mac_per_cycle.total_cmp(&a.mac_per_cycle).then(a.kernel.cmp(&b.kernel)));
     Ok(predictions)
 }
 
-/// f32 lanes of an FMA as llvm-mca's cores have them: SVE of 128 bits, as on Neoverse N2 and V2.
-fn lanes(isa: IsaId) -> usize {
-    match isa {
-        IsaId::Scalar => 1,
-        IsaId::Neon | IsaId::Sve => 4,
-        IsaId::Avx2 | IsaId::AvxVnni => 8,
-        IsaId::Avx512 | IsaId::Avx512Vnni | IsaId::Avx512Bf16 => 16,
-    }
+/// What a loop costs; `None` when the CPU lacks an instruction in it.
+fn prediction(tools: &Tools, machine: &Machine, kernel: String, body: &Loop) -> anyhow::Result<Option<Prediction>> {
+    let Some(run) = mca::run(tools, machine, &body.text)? else { return Ok(None) };
+    let peak = mca::peak_rate(tools, machine, &body.multiply)?;
+    let fma_per_cycle = body.count as f64 / run.cycles;
+    Ok(Some(Prediction {
+        kernel,
+        cpu: machine.name.clone(),
+        tier: "predicted",
+        cycles: run.cycles,
+        instruction: body.multiply.kind,
+        fma: body.count,
+        fma_per_cycle,
+        mac_per_cycle: body.macs as f64 / run.cycles,
+        share_of_limit: fma_per_cycle / peak,
+        limit: run.limit,
+    }))
+}
+
+/// Bits of an SVE vector of a CPU; those that do not say have the least.
+fn sve_bits(machine: &Machine) -> usize {
+    machine.sve_bits.unwrap_or(128)
+}
+
+/// 32-bit lanes of a vector of an ISA.
+fn lanes(isa: IsaId, machine: &Machine) -> usize {
+    let bits = match isa.name() {
+        name if name.starts_with("sve") => sve_bits(machine),
+        name if name.starts_with("neon") => 128,
+        name if name.starts_with("avx512") => 512,
+        name if name.starts_with("avx") => 256,
+        _ => 32,
+    };
+    bits / 32
 }

@@ -27,12 +27,15 @@ pub fn predicted_profile(
     created: String,
 ) -> anyhow::Result<Tuned> {
     let (generic, _) = lookup::tuned(root, &lookup::generic(&machine.arch))?;
-    let one_row = |layout: &str| {
-        let rates = predictions.iter().filter(|p| meta(p.kernel).is_some_and(|m| m.layout == layout && m.param("MR") == Some(1)));
+    // A layout counts vectors, so that it is one layout within an ISA alone.
+    let shares = |m: &Meta, tile: &Meta| (m.isa, m.layout) == (tile.isa, tile.layout);
+    let one_row = |tile: &Meta| {
+        let rates = predictions.iter().filter(|p| meta(&p.kernel).is_some_and(|m| shares(m, tile) && m.param("MR") == Some(1)));
         rates.map(|p| p.mac_per_cycle).fold(0.0, f64::max)
     };
-    let prefill = choice(machine, predictions, Class::Prefill, |m| one_row(m.layout) > 0.0, |m| one_row(m.layout))?;
-    let decode = choice(machine, predictions, Class::Decode, |m| m.layout == prefill.layout, |_| 0.0)?;
+    let prefill = choice(machine, predictions, Class::Prefill, |m| one_row(m) > 0.0, one_row)?;
+    let winner = meta(&prefill.kernel).with_context(|| format!("{} is not registered", prefill.kernel))?;
+    let decode = choice(machine, predictions, Class::Decode, |m| shares(m, winner), |_| 0.0)?;
     let isa = prefill.rust_type.clone();
     // Row kernels are not modelled yet: those of the generic variant nearest to the winner's ISA.
     let variant = generic.variants.iter().find(|v| v.choices.iter().any(|c| same_isa(&c.rust_type, &isa))).or(generic.variants.last());
@@ -61,7 +64,7 @@ fn choice(
 ) -> anyhow::Result<Choice> {
     let mut candidates: Vec<(&Prediction, &'static Meta)> = predictions
         .iter()
-        .filter_map(|p| meta(p.kernel).map(|m| (p, m)))
+        .filter_map(|p| meta(&p.kernel).map(|m| (p, m)))
         .filter(|(_, m)| (m.param("MR") == Some(1)) == (class == Class::Decode) && fits(m))
         .collect();
     let best = candidates.iter().map(|(p, _)| p.mac_per_cycle).fold(0.0, f64::max);
@@ -72,7 +75,7 @@ fn choice(
     let (winner, meta) = *candidates.first().with_context(|| format!("no kernel for {} was predicted", class.name()))?;
     let runner_up = candidates.get(1).map(|(p, _)| *p);
     let caches: Caches = machine.caches.into();
-    let nr = meta.param("NV").unwrap_or(1) * super::lanes(meta.isa);
+    let nr = meta.param("NV").unwrap_or(1) * super::lanes(meta.isa, machine);
     let mr = meta.param("MR").unwrap_or(1);
     let tile = Geometry { mr, nr, step: 1, a_head: 0, a_words: mr, b_words: nr };
     Ok(Choice {
@@ -85,14 +88,15 @@ fn choice(
         fingerprint: format!("{:016x}", meta.fingerprint),
         layout: meta.layout.into(),
         blocking: Some(Blocking::analytical(tile, caches).into()),
-        runner_up: runner_up.map(|r| r.kernel.into()),
+        runner_up: runner_up.map(|r| r.kernel.clone()),
         margin: runner_up.map(|r| winner.mac_per_cycle / r.mac_per_cycle),
         margin_ci: None,
         regret: None,
         tier: Tier::Predicted,
         note: format!(
-            "llvm-mca: {:.2} fma per cycle, {:.0} % of the pipe limit, bound by {}; within 2 % the order is speed of one row, tile area, ISA, unroll",
+            "llvm-mca: {:.2} {} per cycle, {:.0} % of the pipe limit, bound by {}; within 2 % the order is speed of one row, tile area, ISA, unroll",
             winner.fma_per_cycle,
+            winner.instruction,
             100.0 * winner.share_of_limit,
             winner.limit
         ),

@@ -6,7 +6,7 @@
 
 use super::pack;
 use super::product::{BFloat, Byte, Half, Product, Single};
-use crate::isa::{Bf16Dot, IntDot, Isa, Simd};
+use crate::isa::{Bf16Dot, F16Fma, IntDot, Isa, Simd};
 use crate::mat::Mat;
 use core::marker::PhantomData;
 use half::{bf16, f16};
@@ -165,11 +165,63 @@ impl<I: Simd, P: Narrow> Dot for Widen<I, P> {
     }
     #[inline(always)]
     fn pack_a(mr: usize, a: Mat<'_, P::A>, out: &mut [u32]) {
-        pack::strips(mr, &pack::Each::new(1, |a: &[P::A]| P::widen(a[0]).to_bits()), a, out);
+        widened::<P>(mr, a, out);
     }
     #[inline(always)]
     fn pack_b(nr: usize, bt: Mat<'_, P::B>, out: &mut [u32]) {
-        pack::strips(nr, &pack::Bytes::<P::B, u16, 1>::plain(), bt, bytemuck::cast_slice_mut(out));
+        narrow::<P>(nr, bt, out);
+    }
+}
+
+/// Rows of `a` into strips of f32.
+#[inline(always)]
+pub(super) fn widened<P: Narrow>(mr: usize, a: Mat<'_, P::A>, out: &mut [u32]) {
+    pack::strips(mr, &pack::Each::new(1, |a: &[P::A]| P::widen(a[0]).to_bits()), a, out);
+}
+
+/// Rows of `bt` into panels of 16-bit elements, as they are.
+#[inline(always)]
+pub(super) fn narrow<P: Narrow>(nr: usize, bt: Mat<'_, P::B>, out: &mut [u32]) {
+    pack::strips(nr, &pack::Bytes::<P::B, u16, 1>::plain(), bt, bytemuck::cast_slice_mut(out));
+}
+
+/// f16 elements multiplied as they are: their products, which f32 holds exactly, are added to f32.
+#[derive(Clone, Copy, Debug)]
+pub struct Lengthen<I>(PhantomData<I>);
+
+impl<I: Isa> Arithmetic for Lengthen<I> {
+    type Isa = I;
+    type P = Half;
+}
+
+impl<I: F16Fma> Dot for Lengthen<I> {
+    type Acc = I::F32;
+    type Lanes = I::Halves;
+    const STEP: usize = 1;
+
+    #[inline(always)]
+    fn vectors(words: &[u32]) -> &[I::Halves] {
+        I::halves(bytemuck::cast_slice(words))
+    }
+    #[inline(always)]
+    fn start(isa: I, _: u32) -> I::F32 {
+        isa.splat(0.0)
+    }
+    #[inline(always)]
+    fn rank1<const MR: usize, const NV: usize>(isa: I, acc: &mut [[I::F32; NV]; MR], a: &[u32; MR], b: &[I::Halves; NV]) {
+        isa.rank1_f16(acc, a, b);
+    }
+    #[inline(always)]
+    fn put(isa: I, v: I::F32, out: &mut [f32], accumulate: bool) {
+        put_f32(isa, v, out, accumulate);
+    }
+    #[inline(always)]
+    fn pack_a(mr: usize, a: Mat<'_, f16>, out: &mut [u32]) {
+        pack::strips(mr, &pack::Each::new(1, |a: &[f16]| u32::from(a[0].to_bits())), a, out);
+    }
+    #[inline(always)]
+    fn pack_b(nr: usize, bt: Mat<'_, f16>, out: &mut [u32]) {
+        narrow::<Half>(nr, bt, out);
     }
 }
 

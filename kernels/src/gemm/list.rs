@@ -2,9 +2,10 @@
 //! type, add a block with its name, format, step and source.
 
 use super::block::BlockTile;
-use super::dot::{Fma, Pairs, Quads, Widen};
+use super::dot::{Fma, Lengthen, Pairs, Quads, Widen};
 use super::micro::Tile;
-use super::product::{BFloat, Half};
+use super::mmla::Mmla;
+use super::product::{BFloat, Byte, Half};
 use crate::fingerprint::{fnv1a, of_source};
 use crate::format;
 use crate::isa;
@@ -20,13 +21,22 @@ pub type F16<I, const MR: usize, const NV: usize, const KU: usize> = Tile<Widen<
 pub type Bf16<I, const MR: usize, const NV: usize, const KU: usize> = Tile<Widen<I, BFloat>, MR, NV, KU>;
 /// bf16 × bf16 in pairs.
 pub type Bf16Dot<I, const MR: usize, const NV: usize, const KU: usize> = Tile<Pairs<I>, MR, NV, KU>;
+/// f16 × f16 without widening.
+pub type F16Fma<I, const MR: usize, const NV: usize, const KU: usize> = Tile<Lengthen<I>, MR, NV, KU>;
+/// bf16 × bf16 in blocks of 2 × 2.
+pub type Bf16Mmla<I, const MR: usize, const NV: usize, const KU: usize> = Tile<Mmla<I, BFloat>, MR, NV, KU>;
+/// s8 × s8 → s32 in blocks of 2 × 2.
+pub type S8Mmla<I, const MR: usize, const NV: usize, const KU: usize> = Tile<Mmla<I, Byte>, MR, NV, KU>;
 /// s8 × s8 → s32.
 pub type S8<I, const MR: usize, const NV: usize, const KU: usize> = Tile<Quads<I>, MR, NV, KU>;
 
 /// Hash of what the kernels of an ISA are built from, beside the ISA's own file.
 const fn source(isa: isa::IsaId) -> u64 {
+    use isa::IsaId::{NeonBf16, NeonI8mm, Sve, Sve2, SveBf16, SveI8mm};
     match isa {
-        isa::IsaId::Sve => const { of_source(include_bytes!("sve.rs")) },
+        Sve | Sve2 | SveBf16 | SveI8mm => const { of_source(include_bytes!("sve.rs")) },
+        NeonI8mm => const { of_source(include_bytes!("mmla.rs")) },
+        NeonBf16 => const { fnv1a(of_source(include_bytes!("dot.rs")), include_bytes!("mmla.rs")) },
         _ => const { fnv1a(of_source(include_bytes!("micro.rs")), include_bytes!("dot.rs")) },
     }
 }
@@ -64,7 +74,8 @@ macro_rules! gemm_meta {
 
 /// Every GEMM kernel of a plain format, one table for each kernel type.
 #[cfg(feature = "sweep")]
-pub(crate) const ENTRIES: &[&[&[Entry]]] = &[F32_TILES, F16_TILES, BF16_TILES, BF16_DOT_TILES, S8_TILES];
+pub(crate) const ENTRIES: &[&[&[Entry]]] =
+    &[F32_TILES, F16_TILES, F16_FMA_TILES, F16_FMA_SVE_TILES, BF16_TILES, BF16_DOT_TILES, BF16_MMLA_TILES, S8_TILES, S8_MMLA_TILES];
 
 /// The impls of a table's lines, and with `@table` the table.
 macro_rules! tiles {
@@ -112,6 +123,17 @@ tiles! {
     Avx2 "avx2" "x86_64" [1 4]: (1 2) (1 4) (6 2) (3 4);
     Avx512 "avx512" "x86_64" [1 4]: (1 2) (1 4) (4 4) (6 4) (12 2);
     Neon "neon" "aarch64" [1 4]: (1 2) (1 4) (4 4) (6 4) (8 2) (12 2);
+    Sve "sve" "aarch64" [1 4]: (1 2) (1 3) (1 4) (6 4) (8 3) (12 2);
+}
+
+tiles! {
+    F16_FMA_TILES = F16Fma F16 "f16" "f16-b" isa::IsaId::order; "Lengthen" [, ">"];
+    NeonFhm "neonfhm" "aarch64" [1 4]: (1 2) (1 3) (1 4) (1 6) (4 6) (6 4) (8 3) (12 2);
+}
+
+tiles! {
+    F16_FMA_SVE_TILES = F16Fma F16 "f16" "f16-k2b" isa::IsaId::order; "Lengthen" [, ">"];
+    Sve2 "sve2" "aarch64" [1 4]: (1 2) (1 3) (1 4) (6 4) (8 3) (12 2);
 }
 
 tiles! {
@@ -120,11 +142,21 @@ tiles! {
     Avx2 "avx2" "x86_64" [1 4]: (1 2) (1 4) (6 2) (3 4);
     Avx512 "avx512" "x86_64" [1 4]: (1 2) (1 4) (4 4) (6 4) (12 2);
     Neon "neon" "aarch64" [1 4]: (1 2) (1 4) (4 4) (6 4) (8 2) (12 2);
+    Sve "sve" "aarch64" [1 4]: (1 2) (1 3) (1 4) (6 4) (8 3) (12 2);
 }
 
 tiles! {
     BF16_DOT_TILES = Bf16Dot Bf16 "bf16" "bf16-k2b" pairs_order; "Pairs" [, ">"];
     Avx512Bf16 "avx512bf16" "x86_64" [1 4]: (1 2) (1 3) (1 4) (4 4) (6 4) (8 3) (12 2);
+    NeonBf16 "neonbf16" "aarch64" [1 4]: (1 2) (1 3) (1 4) (6 4) (8 3) (12 2);
+    SveBf16 "svebf16" "aarch64" [1 4]: (1 2) (1 3) (1 4) (6 4) (8 3) (12 2);
+}
+
+tiles! {
+    BF16_MMLA_TILES = Bf16Mmla Bf16 "bf16_mmla" "bf16-k4b" pairs_order; "Mmla" [, ", kiln_kernels::gemm::product::BFloat>"];
+    NeonBf16 "neonbf16" "aarch64" [1 2]: (1 2) (1 3) (6 3) (8 2);
+    NeonBf16 "neonbf16" "aarch64" [1]: (8 3) (12 2);
+    SveBf16 "svebf16" "aarch64" [1 2]: (1 2) (1 3) (6 3) (8 2) (8 3) (12 2);
 }
 
 tiles! {
@@ -135,6 +167,15 @@ tiles! {
     Avx512 "avx512" "x86_64" [1 4]: (1 2) (1 4) (6 4) (12 2);
     Avx512Vnni "avx512vnni" "x86_64" [1 4]: (1 2) (1 3) (1 4) (4 4) (6 4) (8 3) (12 2);
     Neon "neon" "aarch64" [1 4]: (1 2) (1 4) (4 4) (6 4) (8 2) (12 2);
+    NeonDotprod "neondotprod" "aarch64" [1 4]: (1 2) (1 3) (1 4) (1 6) (4 6) (6 4) (8 2) (8 3) (12 2);
+    Sve "sve" "aarch64" [1 4]: (1 2) (1 3) (1 4) (6 4) (8 3) (12 2);
+}
+
+tiles! {
+    S8_MMLA_TILES = S8Mmla S8 "s8" "s8-k8b" exact_order; "Mmla" [, ", kiln_kernels::gemm::product::Byte>"];
+    NeonI8mm "neoni8mm" "aarch64" [1 2]: (1 2) (1 3) (6 3) (8 2);
+    NeonI8mm "neoni8mm" "aarch64" [1]: (8 3) (12 2);
+    SveI8mm "svei8mm" "aarch64" [1 2]: (1 2) (1 3) (6 3) (8 2) (8 3) (12 2);
 }
 
 /// The tiles of every block format. ISA, its name and architecture, [how many blocks ahead are asked for]:
@@ -149,6 +190,7 @@ macro_rules! block_lines {
             Avx512Vnni "avx512vnni" "x86_64" [0 2 8]: (1 2) (4 2);
             Avx512Vnni "avx512vnni" "x86_64" [0]: (5 2) (6 2) (7 2);
             Neon "neon" "aarch64" [0]: (1 2) (4 2) (6 2);
+            NeonDotprod "neondotprod" "aarch64" [0]: (1 2) (1 3) (4 2) (4 3) (4 4) (8 2);
         }
     };
 }

@@ -12,6 +12,7 @@ mod blocking;
 mod dot;
 mod list;
 mod micro;
+mod mmla;
 mod pack;
 mod parallel;
 pub mod product;

@@ -24,11 +24,15 @@ mod neon;
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
 #[cfg(target_arch = "aarch64")]
+mod neon_dot;
+#[cfg(target_arch = "aarch64")]
+pub use neon_dot::{NeonBf16, NeonDotprod, NeonFhm, NeonI8mm};
+#[cfg(target_arch = "aarch64")]
 mod sve;
 #[cfg(target_arch = "aarch64")]
-pub use sve::Sve;
-#[cfg(target_arch = "aarch64")]
 pub(crate) use sve::sve_asm;
+#[cfg(target_arch = "aarch64")]
+pub use sve::{Sve, Sve2, SveBf16, SveI8mm};
 
 pub mod peak;
 mod square;
@@ -46,7 +50,14 @@ macro_rules! with_isas {
             Avx512Vnni "avx512vnni" "x86_64" "avx512.rs";
             Avx512Bf16 "avx512bf16" "x86_64" "avx512.rs";
             Neon "neon" "aarch64" "neon.rs";
+            NeonDotprod "neondotprod" "aarch64" "neon_dot.rs";
+            NeonFhm "neonfhm" "aarch64" "neon_dot.rs";
+            NeonI8mm "neoni8mm" "aarch64" "neon_dot.rs";
+            NeonBf16 "neonbf16" "aarch64" "neon_dot.rs";
             Sve "sve" "aarch64" "sve.rs";
+            SveI8mm "svei8mm" "aarch64" "sve.rs";
+            SveBf16 "svebf16" "aarch64" "sve.rs";
+            Sve2 "sve2" "aarch64" "sve.rs";
         }
     };
 }
@@ -355,6 +366,30 @@ pub trait IntDot: Simd {
 pub trait Bf16Dot: Simd {
     /// `acc[i][j] += a[i] · b[j]`: each lane of `b[j]` holds two bfloat16, as `a[i]` does.
     fn rank1_bf16<const MR: usize, const NV: usize>(self, acc: &mut [[Self::F32; NV]; MR], a: &[u32; MR], b: &[Self::Words; NV]);
+}
+
+/// An instruction set that multiplies halves and adds their products, unrounded, to f32 lanes.
+pub trait F16Fma: Simd {
+    /// `acc[i][j] += a[i] · b[j]`: each word of `a` holds one half, in its low bits.
+    fn rank1_f16<const MR: usize, const NV: usize>(self, acc: &mut [[Self::F32; NV]; MR], a: &[u32; MR], b: &[Self::Halves; NV]);
+}
+
+/// An instruction set that multiplies blocks: a vector of four results is two rows by two columns, each
+/// the scalar product of eight bytes (elements of type `E`) of its row of A and of its column of B.
+pub trait BlockDot<E>: Simd {
+    /// A block of results, or four results of one row.
+    type Block: Copy;
+    /// Element of a result.
+    type Result;
+
+    /// Zeros.
+    fn zero(self) -> Self::Block;
+    /// `acc` + two rows of A · two columns of B.
+    fn multiply(self, acc: Self::Block, a: Self::I32, b: Self::I32) -> Self::Block;
+    /// The first and the second row of two neighbouring blocks.
+    fn rows(self, left: Self::Block, right: Self::Block) -> [Self::Block; 2];
+    /// Writes or adds four results of one row.
+    fn put(self, row: Self::Block, out: &mut [Self::Result], accumulate: bool);
 }
 
 /// Implements [`Simd`] for a token that is another one with further instructions.

@@ -31,14 +31,53 @@ impl Sve {
     }
 }
 
+macro_rules! tokens {
+    ($($(#[$doc:meta])+ $isa:ident $feature:tt;)+) => {
+        $($(#[$doc])+
+        #[derive(Clone, Copy, Debug)]
+        pub struct $isa(Sve);
+
+        impl Isa for $isa {
+            const ID: IsaId = IsaId::$isa;
+            fn detect() -> Option<Self> {
+                if std::arch::is_aarch64_feature_detected!($feature) { Sve::detect().map(Self) } else { None }
+            }
+        }
+
+        impl From<$isa> for Sve {
+            fn from(isa: $isa) -> Sve {
+                isa.0
+            }
+        }
+
+        impl PeakLoop for $isa {
+            fn peak_loop() -> Option<fn(usize) -> u64> {
+                $isa::detect().and_then(|_| Sve::peak_loop())
+            }
+        })+
+    };
+}
+
+tokens! {
+    /// Proof that this CPU has SVE with i8mm.
+    SveI8mm "i8mm";
+    /// Proof that this CPU has SVE with bf16.
+    SveBf16 "bf16";
+    /// Proof that this CPU has SVE2.
+    Sve2 "sve2";
+}
+
 /// `asm!` with SVE instructions in one template, in which all vector registers and the predicates
 /// p0 to p3 may be overwritten. What names an operand must not ask for a vector register: scalars
-/// go in and out by general ones.
+/// go in and out by general ones. A template of several texts is written `[one, two, …]`.
 macro_rules! sve_asm {
     ($text:literal, $($operands:tt)*) => {
+        $crate::isa::sve_asm!([$text], $($operands)*)
+    };
+    ([$($text:expr),+ $(,)?], $($operands:tt)*) => {
         core::arch::asm!(
             ".arch_extension sve",
-            $text,
+            $($text,)+
             $($operands)*
             out("p0") _, out("p1") _, out("p2") _, out("p3") _,
             out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _, out("v7") _,
