@@ -187,6 +187,14 @@ impl Operands {
         let (weight, bias) = (Buffer::random(s.weight, random)?, Buffer::random(s.bias, random)?);
         Ok(Operands { inputs: Inputs { problem: *problem, sets, weight, bias }, outputs })
     }
+
+    /// Replaces every value of the left operands and the weights, such as by the nearest one that a
+    /// narrower format has.
+    pub fn replace(&mut self, value: impl Fn(f32) -> f32) {
+        for buffer in self.inputs.sets.iter_mut().map(|s| &mut s.a).chain([&mut self.inputs.weight]) {
+            buffer.get_mut().iter_mut().for_each(|x| *x = value(*x));
+        }
+    }
 }
 
 impl Inputs {

@@ -52,9 +52,10 @@ impl Runner {
     /// # Errors
     /// If the memory cannot be had.
     pub fn new(candidate: &Candidate, operands: &Operands) -> anyhow::Result<Runner> {
-        let blocking = candidate.blocking.unwrap_or(Blocking { kc: 1, mc: 1, nc: 1 });
-        let mut runner = Runner { kernel: candidate.kernel, blocking, panels: Vec::new(), workspaces: Vec::new(), next: 0 };
-        let (Kernel::Gemm(gemm), Shape::Product { m, n, k }) = (candidate.kernel, operands.inputs.problem.shape) else { return Ok(runner) };
+        let mut runner = Runner::packing_each_call(candidate, operands)?;
+        let (Kernel::Gemm(gemm), Shape::Product { n, k, .. }) = (candidate.kernel, operands.inputs.problem.shape) else {
+            return Ok(runner);
+        };
         let random = &mut Random::new(operands.inputs.problem.threads as u64);
         if operands.inputs.problem.packed {
             for set in 0..operands.outputs.len() {
@@ -63,6 +64,19 @@ impl Runner {
                 runner.panels.push(panels);
             }
         }
+        Ok(runner)
+    }
+
+    /// As [`Runner::new`], but weights are packed within each call, as libraries without a packed form
+    /// of them have to.
+    ///
+    /// # Errors
+    /// If the memory cannot be had.
+    pub fn packing_each_call(candidate: &Candidate, operands: &Operands) -> anyhow::Result<Runner> {
+        let blocking = candidate.blocking.unwrap_or(Blocking { kc: 1, mc: 1, nc: 1 });
+        let mut runner = Runner { kernel: candidate.kernel, blocking, panels: Vec::new(), workspaces: Vec::new(), next: 0 };
+        let (Kernel::Gemm(gemm), Shape::Product { m, n, k }) = (candidate.kernel, operands.inputs.problem.shape) else { return Ok(runner) };
+        let random = &mut Random::new(operands.inputs.problem.threads as u64);
         let len = gemm.packed_workspace_len(&blocking, m, k).max(gemm.workspace_len(&blocking, m, n, k));
         for _ in 0..operands.inputs.problem.threads {
             runner.workspaces.push(Buffer::new(len, random)?);

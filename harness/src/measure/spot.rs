@@ -6,36 +6,29 @@ use super::runner::EPS;
 use super::statistics::Random;
 use crate::space::Shape;
 use kiln_kernels::format::f16;
-use kiln_kernels::reference;
+use kiln_kernels::reference::{self, Dot};
 use kiln_kernels::registry::Op;
 
 /// Elements of a product that are compared.
 const ELEMENTS: usize = 24;
 /// Rows of a row operation that are compared.
 const ROWS: usize = 4;
+/// The places are the same each time.
+const SEED: u64 = 99;
 
 /// Compares elements of the first set's output: the worst error as a fraction of its tolerance.
 ///
 /// # Errors
 /// What is wrong, if an element is off.
 pub fn check(inputs: &Inputs, output: &Output) -> Result<f64, String> {
-    let random = &mut Random::new(99);
     match inputs.problem.shape {
-        Shape::Product { m, n, k } => {
-            let (a, b) = (inputs.left(0), inputs.right(0));
-            let mut worst = 0.0f64;
-            for turn in 0..ELEMENTS {
-                // The corners first: that is where edges go wrong.
-                let i = if turn < 4 { (turn & 1) * (m - 1) } else { random.below(m) };
-                let j = if turn < 4 { (turn >> 1) * (n - 1) } else { random.below(n) };
-                let want = reference::dot(a, b, i, j);
-                // γ(k+2) of the sum of magnitudes (Higham 2002, section 3.1).
-                let tolerance = (k + 2) as f64 * f64::from(f32::EPSILON) * want.magnitude;
-                worst = worst.max(off(output.floats.get()[i * n + j], want.value, tolerance, (i, j))?);
-            }
-            Ok(worst)
+        Shape::Product { n, .. } => {
+            let at = places(inputs.problem.shape);
+            let got: Vec<f64> = at.iter().map(|(i, j)| f64::from(output.floats.get()[i * n + j])).collect();
+            product(inputs, &at, &got, rounding)
         }
         Shape::Rows { rows, cols } => {
+            let random = &mut Random::new(SEED);
             let mut worst = 0.0f64;
             for turn in 0..ROWS {
                 let row = if turn == 0 { rows - 1 } else { random.below(rows) };
@@ -44,6 +37,36 @@ pub fn check(inputs: &Inputs, output: &Output) -> Result<f64, String> {
             Ok(worst)
         }
     }
+}
+
+/// The elements of a product that are compared: row and column of each. Of rows there are none.
+pub fn places(shape: Shape) -> Vec<(usize, usize)> {
+    let Shape::Product { m, n, .. } = shape else { return Vec::new() };
+    let random = &mut Random::new(SEED);
+    // The corners first: that is where edges go wrong.
+    let corners = (0..4).map(|turn| ((turn & 1) * (m - 1), (turn >> 1) * (n - 1)));
+    corners.chain((4..ELEMENTS).map(|_| (random.below(m), random.below(n)))).collect()
+}
+
+/// Compares elements `got` of a product of the first set at those places with the oracle: the worst
+/// error as a fraction of its tolerance, which `tolerance` tells from the depth and the exact result.
+///
+/// # Errors
+/// What is wrong, if an element is off or missing.
+pub fn product(inputs: &Inputs, at: &[(usize, usize)], got: &[f64], tolerance: impl Fn(usize, Dot) -> f64) -> Result<f64, String> {
+    if at.len() != got.len() {
+        return Err(format!("{} elements instead of {}", got.len(), at.len()));
+    }
+    let (a, b) = (inputs.left(0), inputs.right(0));
+    at.iter().zip(got).try_fold(0.0f64, |worst, (&(i, j), got)| {
+        let want = reference::dot(a, b, i, j);
+        Ok(worst.max(off(*got, want.value, tolerance(a.cols(), want), (i, j))?))
+    })
+}
+
+/// What f32 arithmetic may be off by: γ(k+2) of the sum of magnitudes (Higham 2002, section 3.1).
+pub fn rounding(k: usize, want: Dot) -> f64 {
+    (k + 2) as f64 * f64::from(f32::EPSILON) * want.magnitude
 }
 
 fn check_row(inputs: &Inputs, output: &Output, row: usize, at: std::ops::Range<usize>) -> Result<f64, String> {
@@ -77,12 +100,12 @@ fn check_row(inputs: &Inputs, output: &Output, row: usize, at: std::ops::Range<u
 }
 
 fn worst(got: &[f32], want: &[f64], row: usize, tolerance: impl Fn(usize) -> f64) -> Result<f64, String> {
-    let mut each = got.iter().zip(want).enumerate().map(|(i, (got, want))| off(*got, *want, tolerance(i), (row, i)));
+    let mut each = got.iter().zip(want).enumerate().map(|(i, (got, want))| off(f64::from(*got), *want, tolerance(i), (row, i)));
     each.try_fold(0.0f64, |worst, error| Ok(worst.max(error?)))
 }
 
-fn off(got: f32, want: f64, tolerance: f64, (i, j): (usize, usize)) -> Result<f64, String> {
-    let error = (f64::from(got) - want).abs();
+fn off(got: f64, want: f64, tolerance: f64, (i, j): (usize, usize)) -> Result<f64, String> {
+    let error = (got - want).abs();
     if error == 0.0 {
         return Ok(0.0);
     }
@@ -97,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_nan_or_a_large_error_fails() {
-        assert!(off(f32::NAN, 1.0, 0.1, (0, 0)).is_err());
+        assert!(off(f64::NAN, 1.0, 0.1, (0, 0)).is_err());
         assert!(off(1.2, 1.0, 0.1, (0, 0)).is_err());
         assert_eq!(off(1.0, 1.0, 0.0, (0, 0)), Ok(0.0));
         assert!(off(1.05, 1.0, 0.1, (0, 0)).is_ok_and(|e| e > 0.0 && e < 1.0));

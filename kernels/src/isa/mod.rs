@@ -30,8 +30,8 @@ pub use sve::Sve;
 pub(crate) use sve::sve_asm;
 
 pub mod peak;
-pub mod stream;
 mod square;
+pub mod stream;
 pub(crate) use square::turn;
 
 /// The list of instruction sets: `Token "name" "architecture" "source"`; "any" runs everywhere.

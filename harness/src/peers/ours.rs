@@ -1,0 +1,161 @@
+//! Ours, as one system among others: the kernel and blocking that the profile of this CPU chooses, or
+//! those that were asked for, run by the laboratory's own [`Runner`].
+
+use super::{Format, System};
+use crate::filter;
+use crate::machine::Machine;
+use crate::measure::clock;
+use crate::measure::operands::Operands;
+use crate::measure::runner::{self, Runner};
+use crate::space::{self, Candidate};
+use anyhow::Context;
+use kiln_kernels::gemm::Caches;
+use kiln_kernels::registry::{self, Kernel, Meta, Op};
+use kiln_profiles::lookup;
+use kiln_profiles::schema::{BlockSizes, Class, Tuned};
+use serde::Serialize;
+
+/// Our name in results.
+pub const NAME: &str = "kiln";
+
+/// What is to be run instead of what the profile says.
+#[derive(Clone, Debug, Default)]
+pub struct Choice {
+    /// A kernel, by name.
+    pub kernel: Option<String>,
+    /// Block sizes.
+    pub blocking: Option<BlockSizes>,
+}
+
+/// What is run, and who said so.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Chosen {
+    /// The kernel.
+    pub kernel: &'static str,
+    /// Its blocking.
+    pub blocking: BlockSizes,
+    /// Who chose it: the profile of a CPU, the generic one, or the command line.
+    pub by: String,
+}
+
+/// Our products of one format.
+pub struct Kiln {
+    choice: Choice,
+    format: Format,
+    caches: Caches,
+    /// The profile of this CPU, if there is one.
+    profile: Option<(String, Tuned)>,
+    ready: Option<Ready>,
+}
+
+/// What one problem needs.
+struct Ready {
+    chosen: Chosen,
+    runner: Runner,
+    pool: rayon::ThreadPool,
+}
+
+impl Kiln {
+    /// Our products of a format.
+    ///
+    /// # Errors
+    /// If there are no kernels of that format, or the one that was asked for cannot run here.
+    pub fn new(format: Format, choice: Choice, machine: &Machine) -> anyhow::Result<Kiln> {
+        let mine = |meta: &Meta| meta.op == Op::Gemm && meta.format.name() == format.name();
+        anyhow::ensure!(
+            registry::all().any(|e| mine(e.meta) && e.meta.isa.runs_here()),
+            "kiln has no {format} gemm for this CPU yet, so there is nothing to compare: 'kiln list --op gemm' shows what there is"
+        );
+        if let Some(name) = &choice.kernel {
+            let meta = filter::by_name(name)?.meta;
+            anyhow::ensure!(mine(meta), "{name} is no kernel for gemm in {format}");
+            anyhow::ensure!(meta.isa.runs_here(), "{name} needs {}, which this CPU does not have", meta.isa);
+        }
+        // A profile that is known and not tuned yet, or not there any more, leaves the generic one.
+        let tuned = |name: &String| Some((name.clone(), lookup::tuned(lookup::default_root(), name).ok()?.0));
+        let profile = machine.profile.as_ref().and_then(tuned);
+        Ok(Kiln { choice, format, caches: space::caches(machine), profile, ready: None })
+    }
+
+    /// The kernel for shapes of a class, with its blocking, and who said so.
+    ///
+    /// # Errors
+    /// If no profile has a choice that runs here.
+    pub fn candidate(&self, class: Class) -> anyhow::Result<(Candidate, Chosen)> {
+        let tuned = self.profile.as_ref().and_then(|(name, tuned)| {
+            let mut here = tuned.variants.iter().filter(|v| v.runs_here());
+            let choice =
+                here.find_map(|v| v.choices.iter().find(|c| c.op == Op::Gemm.name() && c.class == class && c.format == self.format.name()));
+            // Kernels come and go: one that is gone is no choice.
+            choice.filter(|c| filter::by_name(&c.kernel).is_ok()).map(|c| (c.clone(), format!("profile {name}, tier {}", c.tier)))
+        });
+        let (name, blocking, by) = match (&self.choice.kernel, tuned) {
+            (Some(name), _) => (name.clone(), None, "the command line".into()),
+            (None, Some((choice, by))) => (choice.kernel, choice.blocking, by),
+            (None, None) => (space::default_choice(Op::Gemm, class)?.kernel, None, "the generic profile".into()),
+        };
+        let entry = filter::by_name(&name)?;
+        let kernel = (entry.make)().with_context(|| format!("{name} does not run on this CPU"))?;
+        let Kernel::Gemm(gemm) = kernel else { anyhow::bail!("{name} is no kernel for gemm") };
+        let blocking = self.choice.blocking.or(blocking).unwrap_or_else(|| space::analytical(&gemm, self.caches).into());
+        let tile = (gemm.mr(), gemm.nr());
+        let candidate = Candidate { entry, kernel, tile, blocking: Some(blocking.into()), varied: false, default: false };
+        Ok((candidate, Chosen { kernel: entry.meta.name, blocking, by }))
+    }
+}
+
+impl System for Kiln {
+    fn version(&self) -> Option<String> {
+        Some(format!("kiln {}", env!("CARGO_PKG_VERSION")))
+    }
+
+    fn chosen(&self) -> Option<&Chosen> {
+        self.ready.as_ref().map(|r| &r.chosen)
+    }
+
+    fn prepare(&mut self, operands: &Operands) -> anyhow::Result<()> {
+        self.ready = None;
+        let problem = operands.inputs.problem;
+        let (candidate, chosen) = self.candidate(problem.shape.class())?;
+        let runner = Runner::packing_each_call(&candidate, operands)?;
+        self.ready = Some(Ready { chosen, runner, pool: runner::pool(problem.threads)? });
+        Ok(())
+    }
+
+    fn sample(&mut self, operands: &mut Operands, calls: usize) -> anyhow::Result<f64> {
+        let Some(Ready { runner, pool, .. }) = &mut self.ready else { anyhow::bail!("it was not made ready") };
+        Ok(pool.install(|| clock::sample(calls, || runner.call(operands))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{operands, verified};
+    use super::*;
+
+    #[test]
+    fn ours_is_right_with_every_way_of_choosing() {
+        let machine = Machine::detect();
+        let blocking = Some(BlockSizes { kc: 24, mc: 16, nc: 40 });
+        let scalar = registry::all().find(|e| e.meta.op == Op::Gemm && e.meta.name.contains("scalar")).expect("a kernel").meta.name;
+        for choice in [Choice::default(), Choice { blocking, kernel: None }, Choice { kernel: Some(scalar.into()), blocking: None }] {
+            let mut ours = Kiln::new(Format::F32, choice.clone(), &machine).expect("f32 is there");
+            for (shape, threads) in [("1x33x65", 1), ("50x70x41", 2)] {
+                let worst = verified(&mut ours, &mut operands(shape, threads, Format::F32), Format::F32);
+                assert!(worst.as_ref().is_ok_and(|w| *w <= 1.0), "{choice:?} at {shape}: {worst:?}");
+                let chosen = ours.chosen().expect("a choice");
+                assert!(choice.kernel.as_ref().is_none_or(|k| k == chosen.kernel) && choice.blocking.is_none_or(|b| b == chosen.blocking));
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_refused() {
+        let machine = Machine::detect();
+        let kernel = |name: &str| Choice { kernel: Some(name.into()), blocking: None };
+        let refusal = |choice| Kiln::new(Format::F32, choice, &machine).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(refusal(kernel("gemm_f32_none")).contains("unknown kernel"));
+        let norm = registry::all().find(|e| e.meta.op == Op::RmsNorm).expect("a kernel").meta.name;
+        assert!(refusal(kernel(norm)).contains("no kernel for gemm"));
+    }
+}
