@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 /// policy. A ratio is that of the rates in pairs, with its 95 % interval.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Sizes: 256..4096 (doubling), 512, MxNxK; separated by commas.\n\n\
+A library that is older than this CPU may fall back to older kernels, as its version then says; what its\n\
+environment variables ask for (OPENBLAS_CORETYPE=SkylakeX, BLIS_ARCH_TYPE) is taken.\n\n\
 Examples:\n  kiln compare gemm --sizes 256..2048 --threads 1,2\n  \
 kiln compare gemm --peers openblas,torch --sizes 512,128x4864x896 --plot compare.svg\n  \
 kiln compare gemm --kernel gemm_f32_avx2_6x2v_u4 --blocking 256,72,2048 --quick --json")]

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 const FEWEST: usize = 6;
 /// A problem's samples take about this many sample lengths, unless the fewest rounds need more.
 const PATIENCE: u32 = 5000;
-/// Before each of its samples a system makes this share of its calls, and at least one, which nobody
-/// times: its threads wake up and its operands come back into the caches.
-const WAKE: usize = 4;
-/// A call as long as this many sample lengths has no need of that.
-const LONG: f64 = 8.0;
+/// Before each of its samples a system makes calls for this long that nobody times: its threads wake up,
+/// the scheduler spreads them, its operands come back into the caches. Shorter, and threads that slept
+/// meanwhile show in the sample.
+const WAKE: Duration = Duration::from_millis(8);
+/// Calls from this length on have no need of that.
+const LONG: Duration = Duration::from_millis(32);
 
 /// The order of the first half of a round; the second half is its reverse.
 fn order(systems: usize, round: usize) -> impl DoubleEndedIterator<Item = usize> {
@@ -43,9 +44,10 @@ impl<'a> Player<'a> {
     }
 
     /// Its two kinds of calls: those that wake it up, and those that count.
-    fn sample(&mut self, operands: &mut Operands, length: Duration) -> anyhow::Result<f64> {
-        if self.ns < LONG * length.as_nanos() as f64 {
-            self.system.sample(operands, (self.calls / WAKE).max(1))?;
+    fn sample(&mut self, operands: &mut Operands) -> anyhow::Result<f64> {
+        if self.ns < LONG.as_nanos() as f64 {
+            let calls = (WAKE.as_nanos() as f64 / self.ns.max(1.0)).ceil();
+            self.system.sample(operands, calls as usize)?;
         }
         self.system.sample(operands, self.calls)
     }
@@ -84,7 +86,7 @@ pub(super) fn play(
         let mut sums = vec![0.0; players.len()];
         for index in order(players.len(), round).chain(order(players.len(), round).rev()) {
             rounds.restless += usize::from(!quiet.wait());
-            sums[index] += players[index].sample(operands, effort.sample).map_err(|why| Interrupted { player: index, why })?;
+            sums[index] += players[index].sample(operands).map_err(|why| Interrupted { player: index, why })?;
         }
         rounds.ns.iter_mut().zip(&sums).for_each(|(ns, sum)| ns.push(sum / 2.0));
         let time = began.elapsed().as_secs_f64() / longest.as_secs_f64();

@@ -1,4 +1,5 @@
-//! BLIS. It starts its threads anew for each call.
+//! BLIS. It starts its threads anew for each call, and they wait for one another by spinning. Where the
+//! system puts two of them on one CPU a small product takes many times as long, with or without us.
 //!
 //! A release that is older than the CPU falls back to plain C, and says so in its version; what
 //! `BLIS_ARCH_TYPE` asks for is taken.

@@ -77,6 +77,18 @@ enum SetThreads {
     Long(unsafe extern "C" fn(i64)),
 }
 
+impl SetThreads {
+    fn set(self, threads: usize) {
+        match self {
+            // SAFETY: the function takes any number from 1, and no call of the library is under way: it
+            // is used by one thread alone.
+            SetThreads::Int(set) => unsafe { set(threads as c_int) },
+            // SAFETY: as above.
+            SetThreads::Long(set) => unsafe { set(threads as i64) },
+        }
+    }
+}
+
 /// Opens the first file of the description that is there and has the functions.
 pub(super) fn open(what: &'static Description) -> anyhow::Result<Box<dyn System>> {
     let mut refusal = anyhow::anyhow!("no file name is known");
@@ -100,6 +112,8 @@ fn connect(library: &'static Library, what: &Description) -> anyhow::Result<Box<
         // SAFETY: as above.
         Threads::Long(name) => SetThreads::Long(*unsafe { library.get(name) }?),
     };
+    // BLIS sets itself up by the first call of this kind, and may not be asked anything before.
+    threads.set(1);
     Ok(Box::new(Cblas { sgemm, threads, version: version(library, what.version) }))
 }
 
@@ -152,13 +166,7 @@ impl System for Cblas {
     }
 
     fn prepare(&mut self, operands: &Operands) -> anyhow::Result<()> {
-        let threads = operands.inputs.problem.threads;
-        match self.threads {
-            // SAFETY: the function takes any number from 1, and no call of the library is under way.
-            SetThreads::Int(set) => unsafe { set(threads as c_int) },
-            // SAFETY: as above.
-            SetThreads::Long(set) => unsafe { set(threads as i64) },
-        }
+        self.threads.set(operands.inputs.problem.threads);
         Ok(())
     }
 
