@@ -1,8 +1,8 @@
 //! Our matrix products beside those of other libraries, in one run on the same operands.
 //!
 //! Every system is first held against the oracle at each problem; one that is wrong, or that fails,
-//! ends the comparison. Then all take turns ([`rounds`]), each with the idle policy that it is shipped
-//! with: before a turn everyone is at rest ([`quiet`]), and a system wakes up by calls that nobody times.
+//! ends the comparison. Then all take turns in rounds, each with the idle policy that it is shipped
+//! with: before a turn everyone is at rest, and a system wakes up by calls that nobody times.
 //! What the machine can do at most is measured before and after each problem.
 
 mod quiet;
