@@ -27,7 +27,7 @@ fn refused(dir: &Path, args: &[&str], part: &str) {
 #[test]
 fn every_command_has_help_with_examples() {
     let dir = folder();
-    for command in ["probe", "list", "check", "sweep", "profile", "flame", "bake", "build", "report"] {
+    for command in ["probe", "list", "check", "sweep", "profile", "compare", "flame", "bake", "build", "report"] {
         let (code, out, err) = run(dir.path(), &[command, "--help"]);
         assert_eq!((code, err.as_str()), (0, ""), "{command}");
         assert!(out.contains("Examples:") && out.contains(&format!("kiln {command}")), "{command}: {out}");
@@ -213,4 +213,115 @@ fn a_profile_prints_one_document() {
     assert!(profile["median_ns"].as_f64().is_some_and(|ns| ns > 0.0) && profile["fraction_of_peak"].is_f64(), "{profile}");
     let cycles = &profile["counters"]["cycles"];
     assert!(cycles["status"] == "counted" || cycles["reason"].is_string() || cycles["status"] == "not_counted", "{cycles}");
+}
+
+/// An executable script that stands in for python3.
+fn interpreter(dir: &Path, script: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let path = dir.join("python");
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("a script");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("made executable");
+}
+
+#[test]
+fn a_comparison_has_the_promised_document_and_plots() {
+    if !can_time() {
+        return;
+    }
+    let dir = folder();
+    let dir = dir.path();
+    let peers = "gemm,matrixmultiply";
+    let args = ["compare", "gemm", "--sizes", "16,33,5x40x7", "--threads", "1", "--peers", peers, "--quick", "--plot", "p.svg", "--json"];
+    let (code, out, err) = run(dir, &args);
+    assert_eq!(code, 0, "{err}");
+    let document = json(&out);
+    assert!(document["machine"].is_string() && document["noise_floor"].is_f64(), "{document}");
+    let rows = document["rows"].as_array().expect("rows");
+    assert_eq!(rows.len(), 3 * 3);
+    for row in rows {
+        let (low, high) = (row["gflops_ci"][0].as_f64().expect("a number"), row["gflops_ci"][1].as_f64().expect("a number"));
+        let median = row["gflops_median"].as_f64().expect("a number");
+        assert!(0.0 < low && low <= median && median <= high, "{row}");
+        assert!(row["threads"] == 1 && row["tier"] == "measured" && row["verification_error"].as_f64().is_some_and(|e| e <= 1.0), "{row}");
+        assert!(row["fraction_of_peak"].is_f64() && row["version"].is_string(), "{row}");
+        let ours = row["system"] == "kiln";
+        assert!(row["kiln_over_system"].is_f64() != ours && row["kernel"].is_object() == ours, "{row}");
+    }
+    let of = |field: &str| rows.iter().map(|r| r[field].clone()).collect::<Vec<_>>();
+    assert_eq!(of("size")[..6], [16, 16, 16, 33, 33, 33].map(Value::from));
+    assert_eq!(of("size")[6], "5x40x7");
+    assert_eq!(of("system")[..3], ["kiln", "gemm", "matrixmultiply"].map(Value::from));
+    assert!(fs::read_to_string(dir.join("p.svg")).is_ok_and(|svg| svg.starts_with("<svg") && svg.contains("matrixmultiply")));
+
+    let named = json(&run(dir, &["list", "--op", "gemm", "--isa", "scalar", "--json"]).1);
+    let scalar = named["kernels"][0]["name"].as_str().expect("a scalar kernel");
+    let args =
+        ["compare", "gemm", "--sizes", "33", "--peers", "gemm", "--quick", "--kernel", scalar, "--blocking", "8,8,8", "--out", "o.json"];
+    let (code, out, err) = run(dir, &args);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains(&format!("{scalar} kc 8 mc 8 nc 8 (chosen by the command line)")) && out.contains("noise floor"), "{out}");
+    let kernel = &json(&fs::read_to_string(dir.join("o.json")).expect("a document"))["rows"][0]["kernel"];
+    assert_eq!((&kernel["kernel"], &kernel["blocking"]["kc"]), (&Value::from(scalar), &Value::from(8)));
+}
+
+#[test]
+fn a_comparison_refuses_what_it_cannot_do_before_any_work() {
+    if !can_time() {
+        return;
+    }
+    let dir = folder();
+    let dir = dir.path();
+    refused(dir, &["compare", "rms_norm"], "only gemm");
+    refused(dir, &["compare", "gemm", "--sizes", "64x64"], "MxNxK");
+    refused(dir, &["compare", "gemm", "--sizes", "0"], "nothing to measure");
+    refused(dir, &["compare", "gemm", "--sizes", "1048576"], "MiB");
+    refused(dir, &["compare", "gemm", "--threads", "0"], "threads");
+    refused(dir, &["compare", "gemm", "--threads", "100000"], "threads");
+    refused(dir, &["compare", "gemm", "--format", "q4"], "possible values: f32, bf16, s8");
+    refused(dir, &["compare", "gemm", "--peers", "goto"], "known are openblas");
+    refused(dir, &["compare", "gemm", "--kernel", "gemm_f32_none"], "unknown kernel");
+    refused(dir, &["compare", "gemm", "--blocking", "1,2"], "KC,MC,NC");
+    refused(dir, &["compare", "gemm", "--plot", "missing/p.svg"], "no folder missing");
+    for format in ["bf16", "s8"] {
+        let kernels = kiln_kernels::registry::all().any(|e| e.meta.name.starts_with(&format!("gemm_{format}_")));
+        if !kernels {
+            refused(dir, &["compare", "gemm", "--format", format], &format!("no {format} gemm"));
+        }
+    }
+    // An architecture's own libraries are nowhere else.
+    let elsewhere = if cfg!(target_arch = "x86_64") { "armpl" } else { "mkl" };
+    refused(dir, &["compare", "gemm", "--sizes", "16", "--peers", elsewhere], "it is had by");
+    assert!(fs::read_dir(dir).expect("a folder").next().is_none(), "something was written");
+}
+
+#[test]
+fn a_child_that_breaks_the_protocol_is_a_clear_error() {
+    if !can_time() {
+        return;
+    }
+    let dir = folder();
+    let dir = dir.path();
+    let compare = || {
+        let mut command = common::kiln(dir, &["compare", "gemm", "--sizes", "16", "--peers", "torch", "--quick"]);
+        let output = command.env("KILN_PYTHON", dir.join("python")).output().expect("kiln runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    // What cannot be started is not installed; what starts and then fails has failed.
+    for (script, status, part) in [
+        ("echo error ModuleNotFoundError no torch", 2, "pip install torch"),
+        ("echo broken >&2; exit 3", 2, "exit status: 3: broken"),
+        ("echo hello", 2, "'hello', which is no answer"),
+        ("echo ok fake 1; read line", 1, "ended at 'prepare'"),
+        ("echo ok fake 1; read line; echo ok; read line; echo garbage", 1, "'garbage', which is no answer"),
+        ("echo ok fake 1; read line; echo ok; echo ok 1 2 3; exec sleep 60", 1, "3 elements instead of 24"),
+    ] {
+        interpreter(dir, script);
+        let (code, err) = compare();
+        assert!(code == Some(status) && err.contains(part), "{script}: {code:?} {err}");
+        assert_eq!(err.lines().count(), 1, "{script}: {err}");
+    }
+    let missing =
+        common::kiln(dir, &["compare", "gemm", "--peers", "torch"]).env("KILN_PYTHON", "no-such-python").output().expect("kiln runs");
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("cannot run no-such-python"));
 }

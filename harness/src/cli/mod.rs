@@ -6,6 +6,7 @@
 mod bake;
 mod build;
 mod check;
+mod compare;
 mod flame;
 mod lab;
 mod list;
@@ -47,6 +48,7 @@ enum Command {
     Check(check::Args),
     Sweep(sweep::Args),
     Profile(profile::Args),
+    Compare(compare::Args),
     Bake(bake::Args),
     Build(build::Args),
     Report(report::Args),
@@ -67,6 +69,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Sweep(args) => sweep::run(args),
         Command::Profile(args) => profile::run(args),
+        Command::Compare(args) => compare::run(args),
         Command::Bake(args) => bake::run(args),
         Command::Report(args) => report::run(args),
         Command::Build(args) => build::run(args),

@@ -93,6 +93,22 @@ impl Machine {
         self.caches.iter().find(|c| c.level == level && c.holds_data()).map(|c| c.bytes)
     }
 
+    /// Refuses to time anything where that would say nothing: under an emulator, or with more threads
+    /// than can run at once.
+    ///
+    /// # Errors
+    /// One line that says why not.
+    pub fn allow_timing(&self, threads: &[usize]) -> anyhow::Result<()> {
+        if let Some(emulator) = &self.system.emulator {
+            anyhow::bail!("this runs under {emulator}, whose times say nothing of a CPU: measure on the machine itself");
+        }
+        let usable = self.system.cores.usable;
+        for threads in threads {
+            anyhow::ensure!((1..=usable).contains(threads), "{threads} threads asked for, but from 1 to {usable} can run here at once");
+        }
+        Ok(())
+    }
+
     /// Memory this process may count on: the control group's limit or all there is.
     pub fn usable_memory(&self) -> Option<u64> {
         self.system.memory.group_limit.or(self.system.memory.total)

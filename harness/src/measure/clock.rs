@@ -1,6 +1,7 @@
 //! Reading the clock around calls: warming up by time until the rate stands still, then samples of
 //! equal numbers of calls. It keeps no results and compares nothing.
 
+use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 /// How much time a measurement may take.
@@ -54,9 +55,19 @@ pub fn sample(calls: usize, mut call: impl FnMut()) -> f64 {
 /// Warms up for at least `atleast`, until three rates in a row are within 2 % or four times that has
 /// passed, and returns how many calls a sample of length `target` needs (at least 1).
 pub fn warm_up(atleast: Duration, target: Duration, mut call: impl FnMut()) -> usize {
+    let Ok(calls) = warm_up_by(atleast, target, |calls| Ok::<_, Infallible>(sample(calls, &mut call)));
+    calls
+}
+
+/// As [`warm_up`], for what reads the clock itself: `sample` makes so many calls and tells nanoseconds
+/// per call.
+///
+/// # Errors
+/// The first of a sample.
+pub fn warm_up_by<E>(atleast: Duration, target: Duration, mut sample: impl FnMut(usize) -> Result<f64, E>) -> Result<usize, E> {
     let began = Instant::now();
     let mut calls = 1;
-    let mut last = [f64::INFINITY, f64::INFINITY, sample(1, &mut call)];
+    let mut last = [f64::INFINITY, f64::INFINITY, sample(1)?];
     loop {
         let per_call = last[2].max(1.0);
         calls = ((target.as_nanos() as f64 / per_call).ceil() as usize).clamp(1, 4 * calls.max(1));
@@ -65,9 +76,9 @@ pub fn warm_up(atleast: Duration, target: Duration, mut call: impl FnMut()) -> u
         let low = last.iter().copied().fold(f64::MAX, f64::min);
         let elapsed = began.elapsed();
         if enough && ((elapsed >= atleast && high - low <= 0.02 * low) || elapsed >= atleast * 4) {
-            return calls;
+            return Ok(calls);
         }
-        last = [last[1], last[2], sample(calls, &mut call)];
+        last = [last[1], last[2], sample(calls)?];
     }
 }
 

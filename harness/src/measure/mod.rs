@@ -8,5 +8,5 @@ pub mod noise;
 pub mod operands;
 pub mod pairing;
 pub mod runner;
-mod spot;
+pub mod spot;
 pub mod statistics;

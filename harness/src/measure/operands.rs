@@ -4,6 +4,7 @@
 use super::statistics::Random;
 use crate::space::{Problem, Shape, Temperature};
 use bytemuck::Pod;
+use kiln_kernels::format::Format;
 use kiln_kernels::gemm::product::Product;
 use kiln_kernels::mat::Mat;
 use kiln_kernels::registry::Op;
@@ -198,6 +199,34 @@ impl Operands {
         let (weight, bias) = (Buffer::random(s.weight, random)?, Buffer::random(s.bias, random)?);
         let unpacked = right(problem, s.unpacked_bytes, random)?;
         Ok(Operands { inputs: Inputs { problem: *problem, sets, unpacked, weight, bias }, outputs })
+    }
+
+    /// Replaces every value of operands of f32, such as by the nearest one that a narrower format has.
+    pub fn replace(&mut self, value: impl Fn(f32) -> f32) {
+        for buffer in self.inputs.sets.iter_mut().map(|s| &mut s.a).chain([&mut self.inputs.unpacked]) {
+            bytemuck::cast_slice_mut(buffer.get_mut()).iter_mut().for_each(|x: &mut f32| *x = value(*x));
+        }
+    }
+
+    /// The first set of these operands, which are of f32 with weights to be packed, in another format:
+    /// `unit` brings each value into −1..1, where the format takes it from.
+    ///
+    /// # Errors
+    /// If they do not fit.
+    pub fn converted(&self, format: Format, room: Room, unit: impl Fn(f32) -> f32) -> anyhow::Result<Operands> {
+        let problem = Problem { format, ..self.inputs.problem };
+        let mut operands = Operands::new(&problem, room, 0)?;
+        let a: &[f32] = bytemuck::cast_slice(self.inputs.sets[0].a.get());
+        let b: &[f32] = bytemuck::cast_slice(self.inputs.unpacked.get());
+        with_product!(format, P => {
+            let to: &mut [<P as Product>::A] = bytemuck::cast_slice_mut(operands.inputs.sets[0].a.get_mut());
+            to.iter_mut().zip(a).for_each(|(to, x)| *to = P::a_of(unit(*x)));
+            let to: &mut [<P as Product>::B] = bytemuck::cast_slice_mut(operands.inputs.unpacked.get_mut());
+            for (to, values) in to.iter_mut().zip(b.chunks_exact(P::B_DEPTH)) {
+                *to = P::b_of(&values.iter().map(|x| unit(*x)).collect::<Vec<_>>());
+            }
+        });
+        Ok(operands)
     }
 }
 

@@ -25,11 +25,19 @@ pub const EPS: f32 = 1e-6;
 /// # Errors
 /// If the thread cannot be started.
 pub fn pinned() -> anyhow::Result<rayon::ThreadPool> {
+    pool(1)
+}
+
+/// A pool of `threads` threads, each pinned to a CPU of its own, for libraries that bring no threads.
+///
+/// # Errors
+/// If the threads cannot be started.
+pub fn pool(threads: usize) -> anyhow::Result<rayon::ThreadPool> {
     rayon::ThreadPoolBuilder::new()
-        .num_threads(1)
-        .start_handler(|_| pin(0))
+        .num_threads(threads)
+        .start_handler(pin)
         .build()
-        .map_err(|e| anyhow::anyhow!("cannot start a thread: {e}"))
+        .map_err(|e| anyhow::anyhow!("cannot start {threads} threads: {e}"))
 }
 
 /// Pins the calling thread to the CPU of that number among those that may be used; beyond them it stays
@@ -73,9 +81,22 @@ impl Runner {
     /// # Errors
     /// If the memory cannot be had.
     pub fn new(candidate: &Candidate, operands: &Operands) -> anyhow::Result<Runner> {
+        Runner::with(candidate, operands, operands.inputs.problem.packed)
+    }
+
+    /// As [`Runner::new`], but weights are packed within each call, as libraries without a packed form
+    /// of them have to.
+    ///
+    /// # Errors
+    /// If the memory cannot be had.
+    pub fn packing_each_call(candidate: &Candidate, operands: &Operands) -> anyhow::Result<Runner> {
+        Runner::with(candidate, operands, false)
+    }
+
+    fn with(candidate: &Candidate, operands: &Operands, packed: bool) -> anyhow::Result<Runner> {
         let blocking = candidate.blocking.unwrap_or(Blocking { kc: 1, mc: 1, nc: 1 });
-        let random = &mut Random::new(operands.inputs.problem.threads as u64);
-        let Problem { shape, threads, packed, .. } = operands.inputs.problem;
+        let Problem { shape, threads, .. } = operands.inputs.problem;
+        let random = &mut Random::new(threads as u64);
         let mut runner = Runner {
             kernel: candidate.kernel,
             blocking,

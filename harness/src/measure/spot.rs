@@ -6,8 +6,8 @@ use super::runner::EPS;
 use super::statistics::Random;
 use crate::space::Shape;
 use kiln_kernels::format::f16;
-use kiln_kernels::gemm::product::{Output as _, Product};
-use kiln_kernels::reference;
+use kiln_kernels::gemm::product::{Output as _, Product, Single};
+use kiln_kernels::reference::{self, Dot};
 use kiln_kernels::registry::Op;
 use kiln_kernels::with_product;
 
@@ -15,16 +15,18 @@ use kiln_kernels::with_product;
 const ELEMENTS: usize = 24;
 /// Rows of a row operation that are compared.
 const ROWS: usize = 4;
+/// The places are the same each time.
+const SEED: u64 = 99;
 
 /// Compares elements of the first set's output: the worst error as a fraction of its tolerance.
 ///
 /// # Errors
 /// What is wrong, if an element is off.
 pub fn check(inputs: &Inputs, output: &Output) -> Result<f64, String> {
-    let random = &mut Random::new(99);
     match inputs.problem.shape {
-        Shape::Product { .. } => with_product!(inputs.problem.format, P => check_product::<P>(inputs, output, random)),
+        Shape::Product { .. } => with_product!(inputs.problem.format, P => check_product::<P>(inputs, output)),
         Shape::Rows { rows, cols } => {
+            let random = &mut Random::new(SEED);
             let mut worst = 0.0f64;
             for turn in 0..ROWS {
                 let row = if turn == 0 { rows - 1 } else { random.below(rows) };
@@ -35,19 +37,47 @@ pub fn check(inputs: &Inputs, output: &Output) -> Result<f64, String> {
     }
 }
 
-fn check_product<P: Product>(inputs: &Inputs, output: &Output, random: &mut Random) -> Result<f64, String> {
-    let Shape::Product { m, n, k } = inputs.problem.shape else { return Ok(0.0) };
-    let (a, b) = (inputs.left::<P>(0), inputs.right::<P>(0));
-    let got: &[P::C] = bytemuck::cast_slice(output.floats.get());
-    let mut worst = 0.0f64;
-    for turn in 0..ELEMENTS {
-        // The corners first: that is where edges go wrong.
-        let i = if turn < 4 { (turn & 1) * (m - 1) } else { random.below(m) };
-        let j = if turn < 4 { (turn >> 1) * (n - 1) } else { random.below(n) };
-        let want = reference::dot::<P>(&reference::row::<P>(a, i), b, j);
-        worst = worst.max(off(got[i * n + j].value(), want.value, P::C::tolerance(k, want.magnitude), (i, j))?);
+fn check_product<P: Product>(inputs: &Inputs, output: &Output) -> Result<f64, String> {
+    let Shape::Product { n, .. } = inputs.problem.shape else { return Ok(0.0) };
+    let at = places(inputs.problem.shape);
+    let all: &[P::C] = bytemuck::cast_slice(output.floats.get());
+    let got: Vec<f64> = at.iter().map(|(i, j)| all[i * n + j].value()).collect();
+    compare::<P>(inputs, &at, &got, |k, want| P::C::tolerance(k, want.magnitude))
+}
+
+/// The elements of a product that are compared: row and column of each. Of rows there are none.
+pub fn places(shape: Shape) -> Vec<(usize, usize)> {
+    let Shape::Product { m, n, .. } = shape else { return Vec::new() };
+    let random = &mut Random::new(SEED);
+    // The corners first: that is where edges go wrong.
+    let corners = (0..4).map(|turn| ((turn & 1) * (m - 1), (turn >> 1) * (n - 1)));
+    corners.chain((4..ELEMENTS).map(|_| (random.below(m), random.below(n)))).collect()
+}
+
+/// Compares elements `got` of a product of the first set, which is of f32, at those places with the
+/// oracle: the worst error as a fraction of its tolerance, which `tolerance` tells from the depth and the
+/// exact result.
+///
+/// # Errors
+/// What is wrong, if an element is off or missing.
+pub fn product(inputs: &Inputs, at: &[(usize, usize)], got: &[f64], tolerance: impl Fn(usize, Dot) -> f64) -> Result<f64, String> {
+    compare::<Single>(inputs, at, got, tolerance)
+}
+
+fn compare<P: Product>(inputs: &Inputs, at: &[(usize, usize)], got: &[f64], tolerance: impl Fn(usize, Dot) -> f64) -> Result<f64, String> {
+    if at.len() != got.len() {
+        return Err(format!("{} elements instead of {}", got.len(), at.len()));
     }
-    Ok(worst)
+    let (a, b) = (inputs.left::<P>(0), inputs.right::<P>(0));
+    at.iter().zip(got).try_fold(0.0f64, |worst, (&(i, j), got)| {
+        let want = reference::dot::<P>(&reference::row::<P>(a, i), b, j);
+        Ok(worst.max(off(*got, want.value, tolerance(a.cols(), want), (i, j))?))
+    })
+}
+
+/// What f32 arithmetic may be off by: γ(k+2) of the sum of magnitudes (Higham 2002, section 3.1).
+pub fn rounding(k: usize, want: Dot) -> f64 {
+    f32::tolerance(k, want.magnitude)
 }
 
 fn check_row(inputs: &Inputs, output: &Output, row: usize, at: std::ops::Range<usize>) -> Result<f64, String> {
@@ -81,12 +111,11 @@ fn check_row(inputs: &Inputs, output: &Output, row: usize, at: std::ops::Range<u
 }
 
 fn worst(got: &[f32], want: &[f64], row: usize, tolerance: impl Fn(usize) -> f64) -> Result<f64, String> {
-    let mut each = got.iter().zip(want).enumerate().map(|(i, (got, want))| off(*got, *want, tolerance(i), (row, i)));
+    let mut each = got.iter().zip(want).enumerate().map(|(i, (got, want))| off(f64::from(*got), *want, tolerance(i), (row, i)));
     each.try_fold(0.0f64, |worst, error| Ok(worst.max(error?)))
 }
 
-fn off(got: impl Into<f64>, want: f64, tolerance: f64, (i, j): (usize, usize)) -> Result<f64, String> {
-    let got = got.into();
+fn off(got: f64, want: f64, tolerance: f64, (i, j): (usize, usize)) -> Result<f64, String> {
     let error = (got - want).abs();
     if error == 0.0 {
         return Ok(0.0);
@@ -102,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_nan_or_a_large_error_fails() {
-        assert!(off(f32::NAN, 1.0, 0.1, (0, 0)).is_err());
+        assert!(off(f64::NAN, 1.0, 0.1, (0, 0)).is_err());
         assert!(off(1.2, 1.0, 0.1, (0, 0)).is_err());
         assert_eq!(off(1.0, 1.0, 0.0, (0, 0)), Ok(0.0));
         assert!(off(1.05, 1.0, 0.1, (0, 0)).is_ok_and(|e| e > 0.0 && e < 1.0));

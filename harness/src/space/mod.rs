@@ -9,7 +9,7 @@ pub mod shape;
 
 pub use shape::{Shape, Spec};
 
-use crate::filter::of_this_architecture;
+use crate::filter::{by_name, of_this_architecture};
 use crate::machine::Machine;
 use anyhow::Context;
 use kiln_kernels::format::Format;
@@ -128,17 +128,21 @@ pub fn default_choice(op: Op, format: Format, class: Class) -> anyhow::Result<Ch
     choice.with_context(|| format!("the generic profile of {} has no {op} of {format} for {}", tuned.arch, class.name()))
 }
 
-/// The name of the kernel that an untuned build runs: the generic profile's, and for formats that it does
-/// not have the largest tile (for one row: the widest) of the last instruction set in the list that has one.
-fn default_kernel(problem: &Problem, entries: &[&'static Entry]) -> Option<&'static str> {
-    let class = problem.shape.class();
-    let usable = || entries.iter().map(|e| e.meta).filter(|m| m.op == problem.op && m.format == problem.format && m.isa.runs_here());
-    if let Ok(choice) = default_choice(problem.op, problem.format, class) {
-        return usable().find(|m| m.name == choice.kernel).map(|m| m.name);
+/// The name of the kernel that an untuned build runs here: the generic profile's, and for formats that it
+/// does not have the largest tile (for one row: the widest) of the last instruction set in the list that
+/// has one.
+///
+/// # Errors
+/// If no kernel for it runs here.
+pub fn default_kernel(op: Op, format: Format, class: Class) -> anyhow::Result<&'static str> {
+    if let Ok(choice) = default_choice(op, format, class) {
+        return Ok(by_name(&choice.kernel)?.meta.name);
     }
+    let usable = kiln_kernels::registry::all().map(|e| e.meta).filter(|m| m.op == op && m.format == format && m.isa.runs_here());
     let param = |m: &Meta, name| m.param(name).unwrap_or(0);
     let fits = |m: &&Meta| (param(m, "MR") == 1) == (class == Class::Decode);
-    usable().filter(fits).max_by_key(|m| (m.isa, param(m, "MR") * param(m, "NV"), param(m, "KU"), m.name)).map(|m| m.name)
+    let best = usable.filter(fits).max_by_key(|m| (m.isa, param(m, "MR") * param(m, "NV"), m.name));
+    best.map(|m| m.name).with_context(|| format!("no kernel for {op} of {format} for {} runs on this CPU", class.name()))
 }
 
 /// The blocking that is computed rather than tried.
@@ -192,7 +196,7 @@ pub fn all_candidates(
     blockings: Blockings,
     caches: Caches,
 ) -> anyhow::Result<Vec<Candidate>> {
-    let default = default_kernel(problem, entries);
+    let default = default_kernel(problem.op, problem.format, problem.shape.class()).ok();
     let wanted = |e: &Entry| e.meta.op == problem.op && e.meta.format == problem.format && of_this_architecture(e.meta.isa);
     let mut all = Vec::new();
     for entry in entries.iter().filter(|e| wanted(e)) {

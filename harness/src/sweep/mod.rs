@@ -83,13 +83,7 @@ pub fn room(machine: &Machine) -> Room {
 
 impl Options {
     fn groups(&self, machine: &Machine, room: Room) -> anyhow::Result<(Vec<Group>, BTreeMap<&'static str, String>)> {
-        if let Some(emulator) = &machine.system.emulator {
-            anyhow::bail!("this runs under {emulator}, whose times say nothing of a CPU: sweep on the machine itself");
-        }
-        let usable = machine.system.cores.usable;
-        for &threads in &self.threads {
-            anyhow::ensure!((1..=usable).contains(&threads), "{threads} threads asked for, but from 1 to {usable} can run here at once");
-        }
+        machine.allow_timing(&self.threads)?;
         let filter = Filter { op: vec![self.op], format: vec![self.format], ..self.filter.clone() };
         let entries = filter.entries()?;
         let caches = space::caches(machine);

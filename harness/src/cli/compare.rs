@@ -1,0 +1,212 @@
+//! `kiln compare`: our kernels beside other libraries, in one run.
+
+use super::{Table, emit, emit_json};
+use crate::compare::{self, Comparison, Failed, Options, Row};
+use crate::machine::Machine;
+use crate::measure::clock::Effort;
+use crate::peers::{self, Choice, Format, Peer};
+use crate::space::shape;
+use anyhow::{Context, ensure};
+use kiln_kernels::registry::Op;
+use kiln_profiles::schema::BlockSizes;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Compares our products with those of other libraries, side by side in one run.
+///
+/// C = A·Wᵀ, with weights as a linear layer keeps them. Every system is verified before it is timed; then
+/// all take turns, twice a round and each round in another order, each with its own threads and idle
+/// policy. A ratio is that of the rates in pairs, with its 95 % interval.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Sizes: 256..4096 (doubling), 512, MxNxK; separated by commas.\n\n\
+A library that is older than this CPU may fall back to older kernels, as its version then says; what its\n\
+environment variables ask for (OPENBLAS_CORETYPE=SkylakeX, BLIS_ARCH_TYPE) is taken.\n\n\
+Examples:\n  kiln compare gemm --sizes 256..2048 --threads 1,2\n  \
+kiln compare gemm --peers openblas,torch --sizes 512,128x4864x896 --plot compare.svg\n  \
+kiln compare gemm --kernel gemm_f32_avx2_6x2v_u4 --blocking 256,72,2048 --quick --json")]
+pub struct Args {
+    /// The operation: gemm
+    op: Op,
+    /// Format of the operands
+    #[arg(long, value_enum, default_value_t = Format::F32)]
+    format: Format,
+    /// Sizes, separated by commas
+    #[arg(long, default_value = "256..2048")]
+    sizes: String,
+    /// Numbers of threads, separated by commas
+    #[arg(long, value_delimiter = ',', default_value = "1")]
+    threads: Vec<usize>,
+    /// openblas, blis, mkl, armpl, torch, gemm, matrixmultiply; separated by commas [default: all that are installed]
+    #[arg(long, value_delimiter = ',', value_parser = peers::by_name)]
+    peers: Option<Vec<&'static Peer>>,
+    /// Our kernel, by name [default: what the profile of this CPU says]
+    #[arg(long)]
+    kernel: Option<String>,
+    /// Our block sizes [default: what goes with the kernel]
+    #[arg(long, value_name = "KC,MC,NC", value_parser = blocking)]
+    blocking: Option<BlockSizes>,
+    /// Fewer and shorter samples
+    #[arg(long)]
+    quick: bool,
+    /// Writes a plot of the rates, one for each number of threads
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
+    /// Writes the JSON document to a file too
+    #[arg(long, value_name = "FILE.json")]
+    out: Option<PathBuf>,
+    /// One JSON document on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+/// Compares and prints.
+///
+/// # Errors
+/// Bad input, a peer that is not installed, or a file that cannot be written.
+pub fn run(args: &Args) -> anyhow::Result<i32> {
+    ensure!(args.op == Op::Gemm, "{} has no peers: only gemm can be compared", args.op);
+    let specs = shape::parse(&args.sizes, args.op).map_err(anyhow::Error::msg)?;
+    // Minutes of measuring are not to end at a folder that is not there.
+    args.plot.iter().chain(&args.out).try_for_each(|path| writable(path))?;
+    let options = Options {
+        format: args.format,
+        shapes: specs.iter().map(|s| s.shape).collect(),
+        threads: unique(&args.threads),
+        peers: args.peers.clone(),
+        choice: Choice { kernel: args.kernel.clone(), blocking: args.blocking },
+        effort: if args.quick { Effort::QUICK } else { Effort::FULL },
+    };
+    let machine = Machine::detect();
+    let comparison = match compare::run(&options, &machine) {
+        Err(error) if error.is::<Failed>() => {
+            eprintln!("kiln: {error}");
+            return Ok(1);
+        }
+        other => other?,
+    };
+    if let Some(path) = &args.plot {
+        plot(&comparison, path)?;
+    }
+    if let Some(path) = &args.out {
+        write(path, &serde_json::to_string_pretty(&comparison)?)?;
+    }
+    if args.json { emit_json(&comparison) } else { emit(&text(&comparison)) }
+}
+
+fn blocking(text: &str) -> Result<BlockSizes, String> {
+    let sizes: Vec<usize> = text.split(',').map(|s| s.trim().parse().unwrap_or(0)).collect();
+    match sizes[..] {
+        [kc, mc, nc] if kc > 0 && mc > 0 && nc > 0 => Ok(BlockSizes { kc, mc, nc }),
+        _ => Err("write three whole numbers from 1: KC,MC,NC".into()),
+    }
+}
+
+fn unique(threads: &[usize]) -> Vec<usize> {
+    let mut seen = Vec::new();
+    threads.iter().for_each(|t| {
+        if !seen.contains(t) {
+            seen.push(*t)
+        }
+    });
+    seen
+}
+
+fn writable(path: &Path) -> anyhow::Result<()> {
+    let folder = path.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    ensure!(folder.is_dir(), "cannot write {}: there is no folder {}", path.display(), folder.display());
+    ensure!(!path.is_dir(), "cannot write {}: it is a folder", path.display());
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// One file for each number of threads; several have the number in their names.
+fn plot(comparison: &Comparison, path: &Path) -> anyhow::Result<()> {
+    let plots = comparison.plots();
+    for (threads, plot) in &plots {
+        let path = match plots.len() {
+            1 => path.to_owned(),
+            _ => path.with_file_name(format!(
+                "{}-{threads}t.{}",
+                path.file_stem().unwrap_or_default().to_string_lossy(),
+                path.extension().map_or("svg".into(), |e| e.to_string_lossy())
+            )),
+        };
+        write(&path, &plot.svg()?)?;
+        eprintln!("plot: {}", path.display());
+    }
+    Ok(())
+}
+
+fn text(comparison: &Comparison) -> String {
+    let mut table = Table::new(["size", "threads", "system", "GFLOP/s", "95 %", "of peak", "kiln / system", "95 %", "kiln is"]);
+    let some = |value: Option<String>| value.unwrap_or_default();
+    for row in &comparison.rows {
+        let cells = [
+            if row.shape.is_cube() { format!("{:.0}", row.shape.size()) } else { row.shape.to_string() },
+            row.threads.to_string(),
+            row.system.to_owned(),
+            format!("{:.1}", row.gflops_median),
+            format!("{:.1} … {:.1}", row.gflops_ci.0, row.gflops_ci.1),
+            row.fraction_of_peak.map_or("not available".into(), |f| format!("{:.1} %", f * 100.0)),
+            some(row.kiln_over_system.map(|r| format!("{r:.3}"))),
+            some(row.kiln_over_system_ci.map(|(low, high)| format!("{low:.3} … {high:.3}"))),
+            some(row.kiln_is.map(str::to_owned)),
+        ];
+        table.row(cells.iter().map(String::as_str));
+    }
+    let mut lines = vec![table.to_string()];
+    lines.extend(peaks(&comparison.rows));
+    lines.extend(who(&comparison.rows));
+    if comparison.restless > 0 {
+        lines.push(format!("{} times a system was still busy when the next one's turn came", comparison.restless));
+    }
+    lines.push(format!("noise floor {:.2} %; {} gemm, tier measured", comparison.noise_floor * 100.0, comparison.format));
+    lines.join("\n")
+}
+
+/// The range of the peaks around the problems, for each number of threads.
+fn peaks(rows: &[Row]) -> Vec<String> {
+    let mut ranges: BTreeMap<usize, (f64, f64)> = BTreeMap::new();
+    for (threads, peak) in rows.iter().filter_map(|r| Some((r.threads, r.peak_gflops?))) {
+        let (low, high) = ranges.entry(threads).or_insert((peak, peak));
+        (*low, *high) = (low.min(peak), high.max(peak));
+    }
+    ranges.iter().map(|(threads, (low, high))| format!("peak of {threads} thread(s): {low:.1} … {high:.1} GFLOP/s")).collect()
+}
+
+/// What each system is, and which kernels ours were.
+fn who(rows: &[Row]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for row in rows {
+        let kernel = row.kernel.as_ref().map(|k| {
+            let BlockSizes { kc, mc, nc } = k.blocking;
+            format!("{} kc {kc} mc {mc} nc {nc} (chosen by {})", k.kernel, k.by)
+        });
+        let line = [Some(row.system.to_owned()), row.version.clone(), kernel].into_iter().flatten().collect::<Vec<_>>().join(": ");
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn block_sizes_are_three_numbers_from_1() {
+        assert_eq!(blocking("256, 72,2048"), Ok(BlockSizes { kc: 256, mc: 72, nc: 2048 }));
+        for wrong in ["", "1,2", "1,2,3,4", "1,2,x", "0,1,1", "-1,1,1"] {
+            assert!(blocking(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn threads_are_compared_once_each() {
+        assert_eq!(unique(&[2, 1, 2]), [2, 1]);
+    }
+}

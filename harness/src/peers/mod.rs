@@ -1,0 +1,197 @@
+//! The systems that ours is compared with: one table, [`PEERS`], and one trait, [`System`], by which
+//! each of them, ours too, is made ready, checked and timed.
+//!
+//! All compute C ← A·Wᵀ with A as M × K and W as N × K, both row-major, which is how a linear layer
+//! keeps its weights; each packs what it likes within the call. Operands lie in memory as f32 values
+//! that the compared [`Format`] has exactly; a system of a narrower format converts them once, before
+//! anything is timed. Nothing here decides whose turn it is: that is for [`crate::compare`].
+
+mod armpl;
+mod blis;
+mod cblas;
+mod child;
+mod format;
+mod gemm;
+mod matrixmultiply;
+mod mkl;
+mod openblas;
+mod ours;
+mod torch;
+
+pub use format::Format;
+pub use ours::{Choice, Chosen, Kiln, NAME};
+
+use crate::measure::operands::Operands;
+use crate::space::Shape;
+
+/// A system that multiplies matrices.
+pub trait System {
+    /// Which version and build it is, if it says so.
+    fn version(&self) -> Option<String> {
+        None
+    }
+
+    /// The kernel that it will run, if it says so.
+    fn chosen(&self) -> Option<&Chosen> {
+        None
+    }
+
+    /// The process that it runs in, if that is not this one.
+    fn process(&self) -> Option<u32> {
+        None
+    }
+
+    /// Makes it ready for the problem of these operands and its number of threads.
+    ///
+    /// # Errors
+    /// If it cannot be.
+    fn prepare(&mut self, operands: &Operands) -> anyhow::Result<()>;
+
+    /// Makes `calls` calls, one after another, and tells nanoseconds per call.
+    ///
+    /// # Errors
+    /// If the system fails.
+    fn sample(&mut self, operands: &mut Operands, calls: usize) -> anyhow::Result<f64>;
+
+    /// Makes one call on a fresh output and returns the elements of it at these rows and columns.
+    ///
+    /// # Errors
+    /// If the system fails.
+    fn elements(&mut self, operands: &mut Operands, at: &[(usize, usize)]) -> anyhow::Result<Vec<f64>> {
+        operands.outputs[0].floats.get_mut().fill(f32::NAN);
+        self.sample(operands, 1)?;
+        let Shape::Product { n, .. } = operands.inputs.problem.shape else { return Ok(Vec::new()) };
+        Ok(at.iter().map(|(i, j)| f64::from(operands.outputs[0].floats.get()[i * n + j])).collect())
+    }
+}
+
+/// A system other than ours.
+#[derive(Debug)]
+pub struct Peer {
+    /// Its name on the command line and in results.
+    pub name: &'static str,
+    /// The formats that it is compared in.
+    pub formats: &'static [Format],
+    /// How it is had, for who lacks it.
+    pub install: &'static str,
+    /// Finds it on this machine, or says why not.
+    open: Opener,
+}
+
+/// Finds a system on this machine.
+type Opener = fn(Format) -> anyhow::Result<Box<dyn System>>;
+
+/// Every peer. A new one is its file and its line here.
+pub const PEERS: &[Peer] = &[openblas::PEER, blis::PEER, mkl::PEER, armpl::PEER, torch::PEER, gemm::PEER, matrixmultiply::PEER];
+
+/// A peer that was found.
+pub struct Found {
+    /// Its line in the table.
+    pub peer: &'static Peer,
+    /// The system.
+    pub system: Box<dyn System>,
+}
+
+/// The peer of that name.
+///
+/// # Errors
+/// If there is none; the message names those that are known.
+pub fn by_name(name: &str) -> Result<&'static Peer, String> {
+    PEERS.iter().find(|p| p.name == name).ok_or_else(|| {
+        let known: Vec<_> = PEERS.iter().map(|p| p.name).collect();
+        format!("unknown peer; known are {}", known.join(" "))
+    })
+}
+
+/// Opens the peers that were asked for by name.
+///
+/// # Errors
+/// If one of them has no product of that format or is not installed; the message says how it is had.
+pub fn named(peers: &[&'static Peer], format: Format) -> anyhow::Result<Vec<Found>> {
+    let mut found: Vec<Found> = Vec::new();
+    for peer in peers {
+        anyhow::ensure!(peer.formats.contains(&format), "{} is not compared in {format}: {}", peer.name, that_have(format));
+        if found.iter().all(|f| f.peer.name != peer.name) {
+            let system = (peer.open)(format).map_err(|why| anyhow::anyhow!("{}", missing(peer, &why)))?;
+            found.push(Found { peer, system });
+        }
+    }
+    Ok(found)
+}
+
+/// Opens every peer of that format that is installed, and says of the others how they are had.
+pub fn installed(format: Format) -> (Vec<Found>, Vec<String>) {
+    let (mut found, mut notes) = (Vec::new(), Vec::new());
+    for peer in PEERS.iter().filter(|p| p.formats.contains(&format)) {
+        match (peer.open)(format) {
+            Ok(system) => found.push(Found { peer, system }),
+            Err(why) => notes.push(missing(peer, &why)),
+        }
+    }
+    (found, notes)
+}
+
+fn missing(peer: &Peer, why: &anyhow::Error) -> String {
+    format!("{} is not here ({why:#}); it is had by: {}", peer.name, peer.install)
+}
+
+fn that_have(format: Format) -> String {
+    let names: Vec<_> = PEERS.iter().filter(|p| p.formats.contains(&format)).map(|p| p.name).collect();
+    format!("choose among {}", names.join(" "))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::measure::operands::Room;
+    use crate::measure::spot;
+    use crate::space::{Problem, Temperature};
+    use kiln_kernels::registry::Op;
+    use std::collections::BTreeSet;
+
+    /// Operands of a product.
+    pub(crate) fn operands(shape: &str, threads: usize, format: Format) -> Operands {
+        let problem = Problem {
+            op: Op::Gemm,
+            format: Op::Gemm.format(),
+            shape: shape.parse().expect("a shape"),
+            packed: true,
+            threads,
+            operands: Temperature::Hot,
+        };
+        let mut operands = Operands::new(&problem, Room { last_cache: 1 << 20, memory: 1 << 30 }, 5).expect("operands");
+        operands.replace(|x| format.nearest(x));
+        operands
+    }
+
+    /// Makes a system ready for operands and compares its answer with the oracle.
+    pub(crate) fn verified(system: &mut dyn System, operands: &mut Operands, format: Format) -> Result<f64, String> {
+        system.prepare(operands).map_err(|e| e.to_string())?;
+        let at = spot::places(operands.inputs.problem.shape);
+        let got = system.elements(operands, &at).map_err(|e| e.to_string())?;
+        spot::product(&operands.inputs, &at, &got, |k, want| format.tolerance(k, want))
+    }
+
+    #[test]
+    fn names_are_unique_and_everyone_can_be_had() {
+        let names: BTreeSet<_> = PEERS.iter().map(|p| p.name).collect();
+        assert_eq!(names.len(), PEERS.len());
+        assert!(PEERS.iter().all(|p| !p.formats.is_empty() && !p.install.is_empty()));
+        assert!(by_name("goto").is_err_and(|e| e.contains("openblas")));
+        assert!(named(&[&openblas::PEER], Format::S8).is_err_and(|e| e.to_string().contains("torch")));
+    }
+
+    #[test]
+    fn every_peer_that_is_installed_gives_the_oracles_answer() {
+        let (found, notes) = installed(Format::F32);
+        assert_eq!(found.len() + notes.len(), PEERS.len());
+        for Found { peer, mut system } in found {
+            for (shape, threads) in [("1x1x1", 1), ("33x70x41", 1), ("64x48x80", 2), ("5x200x3", 2), ("129x31x64", 1)] {
+                let mut operands = operands(shape, threads, Format::F32);
+                let worst = verified(system.as_mut(), &mut operands, Format::F32);
+                assert!(worst.as_ref().is_ok_and(|w| *w <= 1.0), "{} at {shape}, {threads} threads: {worst:?}", peer.name);
+                assert!(system.sample(&mut operands, 3).is_ok_and(|ns| ns > 0.0), "{}", peer.name);
+            }
+        }
+    }
+}

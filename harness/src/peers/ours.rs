@@ -1,0 +1,188 @@
+//! Ours, as one system among others: the kernel and blocking that the profile of this CPU chooses, or
+//! those that were asked for, run by the laboratory's own [`Runner`].
+
+use super::{Format, System};
+use crate::filter;
+use crate::machine::Machine;
+use crate::measure::clock;
+use crate::measure::operands::{Operands, Room};
+use crate::measure::runner::{self, Runner};
+use crate::space::{self, Candidate, Shape};
+use crate::sweep::room;
+use anyhow::Context;
+use kiln_kernels::gemm::Caches;
+use kiln_kernels::registry::{self, Kernel, Meta, Op};
+use kiln_profiles::lookup;
+use kiln_profiles::schema::{BlockSizes, Class, Tuned};
+use serde::Serialize;
+
+/// Our name in results.
+pub const NAME: &str = "kiln";
+
+/// What is to be run instead of what the profile says.
+#[derive(Clone, Debug, Default)]
+pub struct Choice {
+    /// A kernel, by name.
+    pub kernel: Option<String>,
+    /// Block sizes.
+    pub blocking: Option<BlockSizes>,
+}
+
+/// What is run, and who said so.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Chosen {
+    /// The kernel.
+    pub kernel: &'static str,
+    /// Its blocking.
+    pub blocking: BlockSizes,
+    /// Who chose it: the profile of a CPU, the generic one, or the command line.
+    pub by: String,
+}
+
+/// Our products of one format.
+pub struct Kiln {
+    choice: Choice,
+    format: Format,
+    caches: Caches,
+    room: Room,
+    /// The profile of this CPU, if there is one.
+    profile: Option<(String, Tuned)>,
+    ready: Option<Ready>,
+}
+
+/// What one problem needs.
+struct Ready {
+    chosen: Chosen,
+    runner: Runner,
+    /// The operands in the format, where that is not f32.
+    own: Option<Operands>,
+    pool: rayon::ThreadPool,
+}
+
+impl Kiln {
+    /// Our products of a format.
+    ///
+    /// # Errors
+    /// If there are no kernels of that format, or the one that was asked for cannot run here.
+    pub fn new(format: Format, choice: Choice, machine: &Machine) -> anyhow::Result<Kiln> {
+        let mine = |meta: &Meta| meta.op == Op::Gemm && meta.format.name() == format.name();
+        anyhow::ensure!(
+            registry::all().any(|e| mine(e.meta) && e.meta.isa.runs_here()),
+            "kiln has no {format} gemm for this CPU yet, so there is nothing to compare: 'kiln list --op gemm' shows what there is"
+        );
+        if let Some(name) = &choice.kernel {
+            let meta = filter::by_name(name)?.meta;
+            anyhow::ensure!(mine(meta), "{name} is no kernel for gemm in {format}");
+            anyhow::ensure!(meta.isa.runs_here(), "{name} needs {}, which this CPU does not have", meta.isa);
+        }
+        // A profile that is known and not tuned yet, or not there any more, leaves the generic one.
+        let tuned = |name: &String| Some((name.clone(), lookup::tuned(lookup::default_root(), name).ok()?.0));
+        let profile = machine.profile.as_ref().and_then(tuned);
+        Ok(Kiln { choice, format, caches: space::caches(machine), room: room(machine), profile, ready: None })
+    }
+
+    /// The kernel for shapes of a class, with its blocking, and who said so.
+    ///
+    /// # Errors
+    /// If no profile has a choice that runs here.
+    pub fn candidate(&self, class: Class) -> anyhow::Result<(Candidate, Chosen)> {
+        let tuned = self.profile.as_ref().and_then(|(name, tuned)| {
+            let mut here = tuned.variants.iter().filter(|v| v.runs_here());
+            let choice =
+                here.find_map(|v| v.choices.iter().find(|c| c.op == Op::Gemm.name() && c.class == class && c.format == self.format.name()));
+            // Kernels come and go: one that is gone is no choice.
+            choice.filter(|c| filter::by_name(&c.kernel).is_ok()).map(|c| (c.clone(), format!("profile {name}, tier {}", c.tier)))
+        });
+        let (name, blocking, by) = match (&self.choice.kernel, tuned) {
+            (Some(name), _) => (name.clone(), None, "the command line".into()),
+            (None, Some((choice, by))) => (choice.kernel, choice.blocking, by),
+            (None, None) => {
+                let format = filter::format(self.format.name()).map_err(anyhow::Error::msg)?;
+                (space::default_kernel(Op::Gemm, format, class)?.into(), None, "the default for CPUs without a profile".into())
+            }
+        };
+        let entry = filter::by_name(&name)?;
+        let kernel = (entry.make)().with_context(|| format!("{name} does not run on this CPU"))?;
+        let Kernel::Gemm(gemm) = kernel else { anyhow::bail!("{name} is no kernel for gemm") };
+        let blocking = self.choice.blocking.or(blocking).unwrap_or_else(|| space::analytical(gemm.geometry(), self.caches).into());
+        let tile = (gemm.geometry().mr, gemm.geometry().nr);
+        let candidate = Candidate { entry, kernel, tile, blocking: Some(blocking.into()), varied: false, default: false };
+        Ok((candidate, Chosen { kernel: entry.meta.name, blocking, by }))
+    }
+}
+
+impl System for Kiln {
+    fn version(&self) -> Option<String> {
+        Some(format!("kiln {}", env!("CARGO_PKG_VERSION")))
+    }
+
+    fn chosen(&self) -> Option<&Chosen> {
+        self.ready.as_ref().map(|r| &r.chosen)
+    }
+
+    fn prepare(&mut self, operands: &Operands) -> anyhow::Result<()> {
+        self.ready = None;
+        let problem = operands.inputs.problem;
+        let (candidate, chosen) = self.candidate(problem.shape.class())?;
+        let own = match self.format {
+            Format::F32 => None,
+            Format::Bf16 | Format::S8 => {
+                let format = filter::format(self.format.name()).map_err(anyhow::Error::msg)?;
+                Some(operands.converted(format, self.room, |x| self.format.unit(x))?)
+            }
+        };
+        let runner = Runner::packing_each_call(&candidate, own.as_ref().unwrap_or(operands))?;
+        self.ready = Some(Ready { chosen, runner, own, pool: runner::pinned()? });
+        Ok(())
+    }
+
+    fn sample(&mut self, operands: &mut Operands, calls: usize) -> anyhow::Result<f64> {
+        let Some(Ready { runner, own, pool, .. }) = &mut self.ready else { anyhow::bail!("it was not made ready") };
+        let operands = own.as_mut().unwrap_or(operands);
+        Ok(pool.install(|| clock::sample(calls, || runner.call(operands))))
+    }
+
+    fn elements(&mut self, operands: &mut Operands, at: &[(usize, usize)]) -> anyhow::Result<Vec<f64>> {
+        if let Some(own) = self.ready.as_mut().and_then(|r| r.own.as_mut()) {
+            own.outputs[0].floats.get_mut().fill(f32::NAN);
+        }
+        operands.outputs[0].floats.get_mut().fill(f32::NAN);
+        self.sample(operands, 1)?;
+        let Shape::Product { n, .. } = operands.inputs.problem.shape else { return Ok(Vec::new()) };
+        let output = self.ready.as_ref().and_then(|r| r.own.as_ref()).unwrap_or(operands).outputs[0].floats.get();
+        let value = |x: f32| if self.format == Format::S8 { f64::from(x.to_bits().cast_signed()) } else { f64::from(x) };
+        Ok(at.iter().map(|(i, j)| value(output[i * n + j])).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{operands, verified};
+    use super::*;
+
+    #[test]
+    fn ours_is_right_with_every_way_of_choosing() {
+        let machine = Machine::detect();
+        let blocking = Some(BlockSizes { kc: 24, mc: 16, nc: 40 });
+        let scalar = registry::all().find(|e| e.meta.op == Op::Gemm && e.meta.name.contains("scalar")).expect("a kernel").meta.name;
+        for choice in [Choice::default(), Choice { blocking, kernel: None }, Choice { kernel: Some(scalar.into()), blocking: None }] {
+            let mut ours = Kiln::new(Format::F32, choice.clone(), &machine).expect("f32 is there");
+            for (shape, threads) in [("1x33x65", 1), ("50x70x41", 2)] {
+                let worst = verified(&mut ours, &mut operands(shape, threads, Format::F32), Format::F32);
+                assert!(worst.as_ref().is_ok_and(|w| *w <= 1.0), "{choice:?} at {shape}: {worst:?}");
+                let chosen = ours.chosen().expect("a choice");
+                assert!(choice.kernel.as_ref().is_none_or(|k| k == chosen.kernel) && choice.blocking.is_none_or(|b| b == chosen.blocking));
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_refused() {
+        let machine = Machine::detect();
+        let kernel = |name: &str| Choice { kernel: Some(name.into()), blocking: None };
+        let refusal = |choice| Kiln::new(Format::F32, choice, &machine).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(refusal(kernel("gemm_f32_none")).contains("unknown kernel"));
+        let norm = registry::all().find(|e| e.meta.op == Op::RmsNorm).expect("a kernel").meta.name;
+        assert!(refusal(kernel(norm)).contains("no kernel for gemm"));
+    }
+}
