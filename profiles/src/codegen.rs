@@ -5,7 +5,7 @@
 
 use crate::error::Error;
 use crate::machine::Machine;
-use crate::schema::{Choice, Class, Tuned, Variant};
+use crate::schema::{Choice, Class, Tuned};
 use std::fmt::Write;
 
 /// A profile to bake; the machine is there when the profile is one of the project's own.
@@ -57,8 +57,9 @@ pub fn generate(sources: &[Source], target_arch: &str) -> Result<String, Error> 
             return Err(unfit("it has no [[variant]]".into()));
         }
         for variant in &tuned.variants {
-            check(variant).map_err(unfit)?;
-            function(&mut functions, number, &tuned.cpu, tuned.tier.name(), &variant.choices);
+            let choices: Vec<Choice> = variant.choices.iter().filter(|c| is_for_engine(c)).cloned().collect();
+            check(&choices).map_err(unfit)?;
+            function(&mut functions, number, &tuned.cpu, tuned.tier.name(), &choices);
             let cpus: Vec<String> = source
                 .machine
                 .iter()
@@ -110,7 +111,7 @@ fn function(out: &mut String, number: usize, profile: &str, tier: &str, choices:
         );
     }
     let _ = writeln!(out, "    ];\n    Some(Ops {{\n        profile: {profile:?},\n        tier: {tier:?},\n        gemm: vec![");
-    for c in choices.iter().filter(|c| c.op == "gemm" && c.format == "f32") {
+    for c in choices.iter().filter(|c| c.op == "gemm") {
         let b = c.blocking.unwrap_or(crate::schema::BlockSizes { kc: 256, mc: 96, nc: 1024 });
         let m_max = if c.class.m_max() == usize::MAX { "usize::MAX".into() } else { c.class.m_max().to_string() };
         let _ = writeln!(
@@ -138,21 +139,27 @@ fn plain_type(c: &Choice) -> String {
     path(c).replace("::<", "<")
 }
 
-fn check(variant: &Variant) -> Result<(), String> {
+/// Whether the engine runs what was chosen: it multiplies in f32, while profiles also keep the winners of
+/// the formats that the laboratory alone multiplies in.
+fn is_for_engine(c: &Choice) -> bool {
+    c.op != "gemm" || c.format == "f32"
+}
+
+fn check(choices: &[Choice]) -> Result<(), String> {
     for (op, class) in NEEDED {
-        let count = variant.choices.iter().filter(|c| c.op == *op && c.class == *class).count();
+        let count = choices.iter().filter(|c| c.op == *op && c.class == *class).count();
         if count != 1 {
             return Err(format!("it has {count} choices for {op} ({}), one is needed; sweep and bake that operation", class.name()));
         }
     }
-    if let Some(c) = variant.choices.iter().find(|c| !NEEDED.contains(&(c.op.as_str(), c.class))) {
+    if let Some(c) = choices.iter().find(|c| !NEEDED.contains(&(c.op.as_str(), c.class))) {
         return Err(format!("it has a choice for {} ({}), which the engine does not know", c.op, c.class.name()));
     }
-    let layouts: Vec<&str> = variant.choices.iter().filter(|c| c.op == "gemm").map(|c| c.layout.as_str()).collect();
+    let layouts: Vec<&str> = choices.iter().filter(|c| c.op == "gemm").map(|c| c.layout.as_str()).collect();
     if layouts.windows(2).any(|w| w[0] != w[1]) {
         return Err(format!("its gemm kernels pack weights differently ({})", layouts.join(", ")));
     }
-    match variant.choices.iter().find(|c| !is_type(&c.rust_type)) {
+    match choices.iter().find(|c| !is_type(&c.rust_type)) {
         Some(c) => Err(format!("'{}' is not a kernel type", c.rust_type)),
         None => Ok(()),
     }

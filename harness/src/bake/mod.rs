@@ -13,6 +13,7 @@ use crate::space::{self, Temperature};
 use crate::store::{self, Record};
 use anyhow::{Context, bail, ensure};
 use choose::{Chosen, choose};
+use kiln_kernels::format::Format;
 use kiln_kernels::registry::Op;
 use kiln_profiles::lookup;
 use kiln_profiles::machine::{Caches, Machine as CpuProfile, Match};
@@ -46,8 +47,7 @@ pub struct Baked {
     pub notes: Vec<String>,
 }
 
-/// The operations and classes of a profile, in the order of its file. Prefill is chosen before decode,
-/// since decode must use its packed layout.
+/// The operations and classes of a profile, in the order of its file.
 const CHOICES: [(Op, Class); 6] = [
     (Op::Gemm, Class::Decode),
     (Op::Gemm, Class::Prefill),
@@ -142,22 +142,44 @@ fn write_profile(options: &Options, profile: &CpuProfile) -> anyhow::Result<()> 
 }
 
 fn choices(records: &[&Record], notes: &mut Vec<String>) -> anyhow::Result<Vec<Choice>> {
-    let prefill = one(records, Op::Gemm, Class::Prefill, None, notes)?;
-    let layout = prefill.layout.clone();
     let mut all = Vec::new();
     for (op, class) in CHOICES {
-        let layout = (op == Op::Gemm).then_some(layout.as_str());
-        all.push(match class {
-            Class::Prefill => prefill.clone(),
-            _ => one(records, op, class, layout, notes)?,
-        });
+        match (op, class) {
+            (Op::Gemm, Class::Prefill) => {}
+            (Op::Gemm, _) => all.extend(products(records, op.format(), notes)?),
+            _ => all.push(one(records, (op, op.format(), class), None, notes)?),
+        }
+    }
+    // Other formats that were measured; what was not keeps the default without a word.
+    for format in Format::ALL.iter().copied().filter(|f| *f != Op::Gemm.format()) {
+        let measured = |class| {
+            records.iter().any(|r| r.config.op == Op::Gemm.name() && r.config.format == format.name() && r.config.shape.class() == class)
+        };
+        match (measured(Class::Prefill), measured(Class::Decode)) {
+            (true, true) => all.extend(products(records, format, notes)?),
+            (true, false) => all.push(one(records, (Op::Gemm, format, Class::Prefill), None, notes)?),
+            (false, true) => all.push(one(records, (Op::Gemm, format, Class::Decode), None, notes)?),
+            (false, false) => {}
+        }
     }
     Ok(all)
 }
 
-/// The choice for an operation and class among kernels of a packed layout, if one is given.
-fn one(records: &[&Record], op: Op, class: Class, layout: Option<&str>, notes: &mut Vec<String>) -> anyhow::Result<Choice> {
-    let of_class = |r: &&Record| r.config.op == op.name() && r.config.format == op.format().name() && r.config.shape.class() == class;
+/// Decode and prefill of a format. Prefill is chosen first, since decode must use its packed layout.
+fn products(records: &[&Record], format: Format, notes: &mut Vec<String>) -> anyhow::Result<[Choice; 2]> {
+    let prefill = one(records, (Op::Gemm, format, Class::Prefill), None, notes)?;
+    let decode = one(records, (Op::Gemm, format, Class::Decode), Some(&prefill.layout), notes)?;
+    Ok([decode, prefill])
+}
+
+/// The choice for an operation, format and class among kernels of a packed layout, if one is given.
+fn one(
+    records: &[&Record],
+    (op, format, class): (Op, Format, Class),
+    layout: Option<&str>,
+    notes: &mut Vec<String>,
+) -> anyhow::Result<Choice> {
+    let of_class = |r: &&Record| r.config.op == op.name() && r.config.format == format.name() && r.config.shape.class() == class;
     let mut mine: Vec<&Record> = records.iter().copied().filter(of_class).collect();
     let threads = mine.iter().map(|r| r.config.threads).max().unwrap_or(1);
     mine.retain(|r| r.config.threads == threads);
@@ -179,8 +201,8 @@ fn one(records: &[&Record], op: Op, class: Class, layout: Option<&str>, notes: &
             Ok(choice)
         }
         None => {
-            notes.push(format!("{op} ({}) was not measured: it keeps the generic profile's choice", class.name()));
-            unmeasured(op, class, threads, layout)
+            notes.push(format!("{op} of {format} ({}) was not measured: it keeps the generic profile's choice", class.name()));
+            unmeasured((op, format, class), threads, layout)
         }
     }
 }
@@ -227,8 +249,8 @@ fn measured(chosen: &Chosen, op: Op, class: Class, threads: usize) -> anyhow::Re
 }
 
 /// The generic profile's choice, or its nearest relative of a packed layout.
-fn unmeasured(op: Op, class: Class, threads: usize, layout: Option<&str>) -> anyhow::Result<Choice> {
-    let mut choice = space::default_choice(op, op.format(), class)?;
+fn unmeasured((op, format, class): (Op, Format, Class), threads: usize, layout: Option<&str>) -> anyhow::Result<Choice> {
+    let mut choice = space::default_choice(op, format, class)?;
     choice.threads = threads;
     choice.note = format!("not measured; {}", choice.note);
     let Some(layout) = layout.filter(|l| *l != choice.layout) else { return Ok(choice) };
