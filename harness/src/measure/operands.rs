@@ -271,6 +271,11 @@ impl Inputs {
         }
     }
 
+    /// The right operand that every call shares, N × K row-major, of operands of f32.
+    pub fn weights(&self) -> &[f32] {
+        bytemuck::cast_slice(self.unpacked.get())
+    }
+
     /// All rows of a set, one after another.
     pub fn rows(&self, set: usize) -> &[f32] {
         bytemuck::cast_slice(self.sets[set].a.get())
