@@ -72,10 +72,14 @@ pub trait Block: Pod + Send + Sync {
         assert_eq!(out.len(), Self::DEPTH, "a block holds {} weights", Self::DEPTH);
         for (span, out) in out.chunks_exact_mut(SPAN).enumerate() {
             let quants = self.quants(span);
-            let minimum = if Self::MINIMUM { f32::from(self.minimum()) * f32::from(self.minimum_factor(span)) } else { 0.0 };
+            let minimum = f32::from(self.minimum()) * f32::from(self.minimum_factor(span));
             for (i, (x, quant)) in out.iter_mut().zip(quants).enumerate() {
                 let scale = f32::from(self.scale()) * f32::from(self.factor(span * Self::PARTS + i * Self::PARTS / SPAN));
-                *x = scale * (i32::from(quant) - Self::OFFSET) as f32 + minimum;
+                *x = scale * (i32::from(quant) - Self::OFFSET) as f32;
+                // Adding a zero would lose the sign of another one.
+                if Self::MINIMUM {
+                    *x += minimum;
+                }
             }
         }
     }
