@@ -174,7 +174,7 @@ fn planes<B: Block>(quants: [u8; SPAN]) -> [u32; GROUPS] {
 /// A span of a row as bytes and their scale; see [`super::product::Blocks`] for what becomes of values
 /// that are tiny or not finite.
 #[inline(always)]
-fn quantise(x: &[f32; SPAN]) -> (f32, [i8; SPAN]) {
+pub(super) fn quantise(x: &[f32; SPAN]) -> (f32, [i8; SPAN]) {
     // As whole numbers the magnitudes have the same order, with infinity and then NaN at its end.
     let largest = f32::from_bits(x.iter().fold(0, |m, x| m.max(x.to_bits() & 0x7fff_ffff)));
     if !largest.is_finite() {

@@ -6,6 +6,7 @@
 //! output is written and never read. Nothing here spawns threads: callers split C by columns.
 
 mod block;
+mod block_mmla;
 mod block_pack;
 mod blocking;
 mod dot;

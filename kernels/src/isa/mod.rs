@@ -363,6 +363,17 @@ pub trait BlockDot<E>: Simd {
     fn put(self, row: Self::Block, out: &mut [Self::Result], accumulate: bool);
 }
 
+/// What products of scaled blocks of bytes need beside [`BlockDot`].
+pub trait ScaledBlockDot: BlockDot<i8, Block = <Self as Simd>::I32> {
+    /// `src`, which is loaded each time: the compiler would load it once and copy it, which costs more where
+    /// copies and products share pipes.
+    fn fresh(self, src: &[u32; 4]) -> Self::I32;
+    /// The same bits as f32 lanes.
+    fn float(self, bits: Self::I32) -> Self::F32;
+    /// As [`BlockDot::rows`], of f32.
+    fn float_rows(self, left: Self::F32, right: Self::F32) -> [Self::F32; 2];
+}
+
 /// Implements [`Simd`] for a token that is another one with further instructions.
 macro_rules! extends {
     ($isa:ident $base:ident $features:literal) => {

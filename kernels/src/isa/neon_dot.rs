@@ -3,7 +3,7 @@
 //! Their intrinsics are not stable in Rust, so each instruction is an `asm!` of its own, which names its
 //! extension to the assembler. The compiler still chooses the registers and schedules around it.
 
-use super::{Bf16Dot, BlockDot, F16Fma, IntDot, Isa, IsaId, Neon, Simd, extends};
+use super::{Bf16Dot, BlockDot, F16Fma, IntDot, Isa, IsaId, Neon, ScaledBlockDot, Simd, extends};
 use core::arch::aarch64::*;
 use half::bf16;
 
@@ -185,6 +185,28 @@ impl BlockDot<i8> for NeonI8mm {
     }
 }
 
+impl ScaledBlockDot for NeonI8mm {
+    #[inline(always)]
+    fn fresh(self, src: &[u32; 4]) -> int32x4_t {
+        let v: int32x4_t;
+        // SAFETY: `self` proves NEON; the load covers the four words of the array. It is not `pure`, so that
+        // it is done as often as it is asked for.
+        unsafe {
+            core::arch::asm!("ldr {v:q}, [{src}]", v = out(vreg) v, src = in(reg) src, options(readonly, nostack, preserves_flags));
+        }
+        v
+    }
+    #[inline(always)]
+    fn float(self, bits: int32x4_t) -> float32x4_t {
+        // SAFETY: `self` proves NEON; reinterpreting changes no bits.
+        unsafe { vreinterpretq_f32_s32(bits) }
+    }
+    #[inline(always)]
+    fn float_rows(self, left: float32x4_t, right: float32x4_t) -> [float32x4_t; 2] {
+        float_rows(self.0, left, right)
+    }
+}
+
 impl BlockDot<bf16> for NeonBf16 {
     type Block = float32x4_t;
     type Result = f32;
@@ -199,8 +221,7 @@ impl BlockDot<bf16> for NeonBf16 {
     }
     #[inline(always)]
     fn rows(self, left: float32x4_t, right: float32x4_t) -> [float32x4_t; 2] {
-        // SAFETY: the token proves NEON; reinterpreting changes no bits.
-        unsafe { rows(self.0, vreinterpretq_s32_f32(left), vreinterpretq_s32_f32(right)).map(|row| vreinterpretq_f32_s32(row)) }
+        float_rows(self.0, left, right)
     }
     #[inline(always)]
     fn put(self, row: float32x4_t, out: &mut [f32], accumulate: bool) {
@@ -217,4 +238,11 @@ fn rows(_: Neon, left: int32x4_t, right: int32x4_t) -> [int32x4_t; 2] {
         let (left, right) = (vreinterpretq_s64_s32(left), vreinterpretq_s64_s32(right));
         [vreinterpretq_s32_s64(vuzp1q_s64(left, right)), vreinterpretq_s32_s64(vuzp2q_s64(left, right))]
     }
+}
+
+/// As [`rows`], of f32.
+#[inline(always)]
+fn float_rows(isa: Neon, left: float32x4_t, right: float32x4_t) -> [float32x4_t; 2] {
+    // SAFETY: the token proves NEON; reinterpreting changes no bits.
+    unsafe { rows(isa, vreinterpretq_s32_f32(left), vreinterpretq_s32_f32(right)).map(|row| vreinterpretq_f32_s32(row)) }
 }
