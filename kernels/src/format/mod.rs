@@ -7,6 +7,13 @@ use core::fmt;
 
 mod block;
 pub mod f16;
+pub mod q4_0;
+pub mod q4_1;
+pub mod q4_k;
+pub mod q5_0;
+pub mod q5_1;
+pub mod q5_k;
+pub mod q6_k;
 pub mod q8_0;
 
 pub use block::{Block, SPAN};
@@ -25,6 +32,13 @@ macro_rules! with_formats {
             Bf16 "bf16" plain BFloat "The upper half of binary32.";
             S8 "s8" plain Byte "Signed bytes.";
             Q8_0 "q8_0" block q8_0 "Blocks of 32 signed bytes with a scale.";
+            Q4_0 "q4_0" block q4_0 "Blocks of 32 times 4 bits with a scale.";
+            Q4_1 "q4_1" block q4_1 "Blocks of 32 times 4 bits with a scale and a minimum.";
+            Q5_0 "q5_0" block q5_0 "Blocks of 32 times 5 bits with a scale.";
+            Q5_1 "q5_1" block q5_1 "Blocks of 32 times 5 bits with a scale and a minimum.";
+            Q4K "q4_k" block q4_k "Blocks of 256 times 4 bits, each 32 with a scale and a minimum.";
+            Q5K "q5_k" block q5_k "Blocks of 256 times 5 bits, each 32 with a scale and a minimum.";
+            Q6K "q6_k" block q6_k "Blocks of 256 times 6 bits, each 16 with a scale.";
         }
     };
 }

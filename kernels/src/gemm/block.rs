@@ -5,7 +5,7 @@
 //! every format, which [`Block`] describes, and every ISA that has [`IntDot`]. Weights are unpacked in
 //! registers: in memory they keep their own width. No edges and no blocking here.
 
-use super::block_pack::{GROUPS, Layout};
+use super::block_pack::{GROUPS, Layout, ZERO};
 use super::micro::{Geometry, MicroKernel, handle};
 use super::product::Blocks;
 use super::{AnyGemm, Gemm};
@@ -56,9 +56,10 @@ impl<I: IntDot, B: Block, const MR: usize, const NV: usize, const AHEAD: usize> 
     }
 
     fn pack_a(&self, a: Mat<'_, f32>, out: &mut [u32]) {
-        self.0.vectorize(
+        let isa = self.0;
+        isa.vectorize(
             #[inline(always)]
-            || Layout::<I, B>::pack_a(MR, a, out),
+            || Layout::<I, B>::pack_a::<MR>(isa, a, out),
         );
     }
 
@@ -165,8 +166,12 @@ fn span<I: IntDot, B: Block, const MR: usize, const NV: usize>(
 ) {
     let (lines, quads) = a.split_at(Layout::<I, B>::HEAD);
     for part in 0..B::PARTS {
-        let mut sums = [[isa.splat_i32(0); NV]; MR];
-        if !B::MINIMUM {
+        let mut sums = [[isa.splat_i32(ZERO); NV]; MR];
+        for sum in sums.as_flattened_mut() {
+            *sum = isa.begin(&[ZERO; 4]);
+        }
+        // Where the offset is gone from the weights, sums start from nothing else.
+        if !B::MINIMUM && Layout::<I, B>::START != 0 {
             for i in 0..MR {
                 sums[i] = [isa.splat_i32(lines[1 + part][i].cast_signed()); NV];
             }
@@ -184,10 +189,11 @@ fn span<I: IntDot, B: Block, const MR: usize, const NV: usize>(
         groups!(0 1 2 3 4 5 6 7);
         // Weights first: the product of both scales alone could be too small for a normal number.
         let scales = head.scales(n * B::PARTS + part);
+        let zero = isa.of_bits(isa.splat_i32(ZERO));
         for i in 0..MR {
             let d = isa.splat(f32::from_bits(lines[0][i]));
             for j in 0..NV {
-                acc[i][j] = isa.fma(isa.mul(isa.to_f32(sums[i][j]), scales[j]), d, acc[i][j]);
+                acc[i][j] = isa.fma(isa.mul(isa.sub(isa.of_bits(sums[i][j]), zero), scales[j]), d, acc[i][j]);
             }
         }
     }

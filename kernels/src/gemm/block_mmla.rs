@@ -10,7 +10,7 @@
 //! Strip of A, for each span and pair of rows: the scales, each twice, then four units of eight bytes of
 //! each row. Panel of B, for each span: the scales as halves, then four units of each column.
 
-use super::block_pack::quantise;
+use super::block_pack::{Quantised, ZERO, quantise};
 use super::micro::{Geometry, MicroKernel, handle};
 use super::product::Blocks;
 use super::{AnyGemm, Gemm};
@@ -19,9 +19,6 @@ use crate::isa::ScaledBlockDot;
 use crate::mat::{Mat, MatMut};
 use crate::registry::{Kernel, Registered};
 use core::marker::PhantomData;
-
-/// 1.5 · 2^23 as bits: while a sum stays below 2^22, both together are the bits of 1.5 · 2^23 + sum.
-const ZERO: u32 = 0x4b40_0000;
 
 /// Units of eight depths in a span.
 const UNITS: usize = SPAN / 8;
@@ -43,7 +40,7 @@ where
     }
 }
 
-#[cfg_attr(not(feature = "sweep"), allow(dead_code))]
+#[cfg_attr(not(all(feature = "sweep", target_arch = "aarch64")), allow(dead_code))]
 impl<I: ScaledBlockDot, B: Block, const MR: usize, const NV: usize, const KU: usize> BlockMmla<I, B, MR, NV, KU>
 where
     Self: Registered,
@@ -77,27 +74,23 @@ impl<I: ScaledBlockDot, B: Block, const MR: usize, const NV: usize, const KU: us
         if strip == 0 {
             return;
         }
-        for (s, out) in out.chunks_exact_mut(strip).enumerate().take(a.rows().div_ceil(MR)) {
-            for (n, span) in out.chunks_exact_mut(A_WORDS * MR).enumerate() {
-                for i in 0..MR {
-                    let row = s * MR + i;
-                    let mut x = [0.0; SPAN];
-                    if row < a.rows() {
-                        for (x, p) in x.iter_mut().zip(n * SPAN..a.cols()) {
-                            *x = a.get(row, p);
+        let isa = self.0;
+        isa.vectorize(
+            #[inline(always)]
+            || {
+                for (s, out) in out.chunks_exact_mut(strip).enumerate().take(a.rows().div_ceil(MR)) {
+                    for (n, span) in out.chunks_exact_mut(A_WORDS * MR).enumerate() {
+                        let mut x = [[0.0; SPAN]; MR];
+                        for (x, row) in x.iter_mut().zip(s * MR..a.rows()) {
+                            for (x, p) in x.iter_mut().zip(n * SPAN..a.cols()) {
+                                *x = a.get(row, p);
+                            }
                         }
-                    }
-                    let (d, quants) = quantise(&x);
-                    let rows = if i / 2 * 2 + 1 < MR { 2 } else { 1 };
-                    let pair = &mut span[i / 2 * 2 * A_WORDS..];
-                    pair[i % 2 * 2..][..2].fill(d.to_bits());
-                    let units: &[[u32; 2]; UNITS] = bytemuck::cast_ref(&quants);
-                    for (u, unit) in units.iter().enumerate() {
-                        pair[2 * (rows + u * rows + i % 2)..][..2].copy_from_slice(unit);
+                        put_a(quantise(isa, 1, x.each_ref()), span);
                     }
                 }
-            }
-        }
+            },
+        );
     }
 
     fn pack_b(&self, bt: Mat<'_, B>, out: &mut [u32]) {
@@ -119,6 +112,21 @@ impl<I: ScaledBlockDot, B: Block, const MR: usize, const NV: usize, const KU: us
                     }
                 }
             }
+        }
+    }
+}
+
+/// One span of the rows of a strip.
+#[inline(always)]
+fn put_a<const MR: usize>(Quantised { d, quants, .. }: Quantised<MR>, span: &mut [u32]) {
+    for i in 0..MR {
+        let first = i / 2 * 2;
+        let rows = 2.min(MR - first);
+        let pair = &mut span[first * A_WORDS..];
+        pair[i % 2 * 2..][..2].fill(d[i].to_bits());
+        let units: &[[u32; 2]; UNITS] = bytemuck::cast_ref(&quants[i]);
+        for (u, unit) in units.iter().enumerate() {
+            pair[2 * (rows + u * rows + i % 2)..][..2].copy_from_slice(unit);
         }
     }
 }
@@ -169,7 +177,7 @@ fn span<I: ScaledBlockDot, const MR: usize, const NV: usize>(
     let (scales, quants) = b.split_at(NV * I::LANES / 2);
     let scales: &[u16] = bytemuck::cast_slice(scales);
     let units = quants.as_chunks::<4>().0;
-    let zero = isa.splat(-f32::from_bits(ZERO));
+    let zero = isa.splat(-f32::from_bits(ZERO.cast_unsigned()));
     let start = [ZERO; 4];
     let mut columns = [[isa.splat(0.0); 2]; NV];
     let mut minus = [[[0.0f32; 4]; 2]; NV];
@@ -203,11 +211,11 @@ fn span<I: ScaledBlockDot, const MR: usize, const NV: usize>(
                 }
             }
         }
-        let d = isa.float(words(0));
+        let d = isa.of_bits(words(0));
         for j in 0..NV {
             let [left, right] = [0, 1].map(|half| {
-                let minus = isa.float(isa.fresh(bytemuck::cast_ref(&minus[j][half])));
-                isa.fma(isa.float(sums[j][half]), columns[j][half], minus)
+                let minus = isa.of_bits(isa.fresh(bytemuck::cast_ref(&minus[j][half])));
+                isa.fma(isa.of_bits(sums[j][half]), columns[j][half], minus)
             });
             rows[i][j] = isa.fma(left, d, rows[i][j]);
             let block = if i + 1 < MR { &mut rows[i + 1][j] } else { &mut single[j] };

@@ -13,9 +13,13 @@
 
 use super::micro::Geometry;
 use crate::format::{Block, SPAN};
-use crate::isa::IntDot;
+use crate::isa::{IntDot, Simd};
 use crate::mat::Mat;
 use core::marker::PhantomData;
+
+/// What exact sums start from: as bits of an f32 it is 1.5 · 2^23, and while a sum stays below 2^22 the bits
+/// of both together are 1.5 · 2^23 more than the sum, so that a subtraction makes an f32 of it.
+pub(super) const ZERO: i32 = 0x4b40_0000;
 
 /// Groups of four depths in a span.
 pub(super) const GROUPS: usize = SPAN / 4;
@@ -45,7 +49,7 @@ impl<I: IntDot, B: Block> Layout<I, B> {
         halves + if Self::FACTORS { factors } else { 0 }
     };
     /// What the sums of a row start from for each unit of Σa: weights are short of their offset.
-    const START: i32 = if Self::SMALL || I::UNSIGNED { -B::OFFSET } else { 128 - B::OFFSET };
+    pub(super) const START: i32 = if Self::SMALL || I::UNSIGNED { -B::OFFSET } else { 128 - B::OFFSET };
 
     /// Words of B before the quants of a block.
     pub(super) const fn head(nr: usize) -> usize {
@@ -61,44 +65,54 @@ impl<I: IntDot, B: Block> Layout<I, B> {
 
     /// Quantises rows of `a` into strips.
     #[inline(always)]
-    pub(super) fn pack_a(mr: usize, a: Mat<'_, f32>, out: &mut [u32]) {
+    pub(super) fn pack_a<const MR: usize>(isa: I, a: Mat<'_, f32>, out: &mut [u32]) {
         let (rows, k) = (a.rows(), a.cols());
-        let strip = Self::geometry(mr, 2).strip(k);
+        let strip = Self::geometry(MR, 2).strip(k);
         if strip == 0 {
             return;
         }
-        for (s, out) in out.chunks_exact_mut(strip).enumerate().take(rows.div_ceil(mr)) {
-            for (n, span) in out.chunks_exact_mut(Self::LINES * mr).enumerate() {
-                let depths = n * SPAN..k.min((n + 1) * SPAN);
-                for i in 0..mr {
-                    let row = s * mr + i;
-                    let mut x = [0.0; SPAN];
-                    if row < rows && !depths.is_empty() {
-                        match a.row(row) {
-                            Some(row) => x[..depths.len()].copy_from_slice(&row[depths.clone()]),
-                            None => depths.clone().zip(&mut x).for_each(|(p, x)| *x = a.get(row, p)),
-                        }
+        for (s, out) in out.chunks_exact_mut(strip).enumerate().take(rows.div_ceil(MR)) {
+            let first = s * MR;
+            let adjacent: [_; MR] = core::array::from_fn(|i| if first + i < rows { a.row(first + i) } else { Some(&[][..]) });
+            let whole: [_; MR] = core::array::from_fn(|i| adjacent[i].unwrap_or_default().as_chunks::<SPAN>().0);
+            // Where a row does not fill the span, or is not adjacent.
+            let mut rest = [[0.0; SPAN]; MR];
+            for (n, span) in out.chunks_exact_mut(Self::LINES * MR).enumerate() {
+                for i in 0..MR {
+                    if n < whole[i].len() {
+                        continue;
                     }
-                    Self::put_a(mr, i, &x, span);
+                    for (p, x) in (n * SPAN..).zip(&mut rest[i]) {
+                        let there = |row: &[f32]| row.get(p).copied().unwrap_or(0.0);
+                        *x = if p < k { adjacent[i].map_or_else(|| a.get(first + i, p), there) } else { 0.0 };
+                    }
                 }
+                let x: [_; MR] = core::array::from_fn(|i| whole[i].get(n).unwrap_or(&rest[i]));
+                Self::put_a(isa, x, span.as_chunks_mut().0);
             }
         }
     }
 
-    /// One span of row `i` of a strip.
+    /// One span of the rows of a strip.
     #[inline(always)]
-    fn put_a(mr: usize, i: usize, x: &[f32; SPAN], span: &mut [u32]) {
-        let (d, quants) = quantise(x);
-        span[i] = d.to_bits();
-        for (part, quants) in quants.chunks_exact(SPAN / B::PARTS).enumerate() {
-            let sum: i32 = quants.iter().map(|q| i32::from(*q)).sum();
-            span[(1 + part) * mr + i] = if B::MINIMUM { (d * sum as f32).to_bits() } else { (sum * Self::START).cast_unsigned() };
+    fn put_a<const MR: usize>(isa: I, x: [&[f32; SPAN]; MR], lines: &mut [[u32; MR]]) {
+        let Quantised { d, quants, sums } = quantise(isa, B::PARTS, x);
+        let (head, quads) = lines.split_at_mut(Self::HEAD);
+        head[0] = d.map(f32::to_bits);
+        for part in 0..B::PARTS {
+            for i in 0..MR {
+                // Of a row that is NaN the sums may be anything.
+                let start = ZERO.wrapping_add(sums[i][part].wrapping_mul(Self::START));
+                head[1 + part][i] = if B::MINIMUM { (d[i] * sums[i][part] as f32).to_bits() } else { start.cast_unsigned() };
+            }
         }
-        let quads: &[[i8; 4]; GROUPS] = bytemuck::cast_ref(&quants);
-        for (g, quad) in quads.iter().enumerate() {
-            let words = if Self::QUAD == 1 { [bytemuck::cast(*quad), 0] } else { I::wide(bytemuck::cast(*quad)) };
-            for (w, word) in words.iter().enumerate().take(Self::QUAD) {
-                span[(Self::HEAD + g * Self::QUAD + w) * mr + i] = *word;
+        for (g, lines) in quads.chunks_exact_mut(Self::QUAD).enumerate() {
+            for i in 0..MR {
+                let quads: &[u32; GROUPS] = bytemuck::cast_ref(&quants[i]);
+                let words = if Self::QUAD == 1 { [quads[g], 0] } else { I::wide(quads[g]) };
+                for (line, word) in lines.iter_mut().zip(words) {
+                    line[i] = word;
+                }
             }
         }
     }
@@ -171,27 +185,54 @@ fn planes<B: Block>(quants: [u8; SPAN]) -> [u32; GROUPS] {
     words
 }
 
-/// A span of a row as bytes and their scale; see [`super::product::Blocks`] for what becomes of values
-/// that are tiny or not finite.
+/// A span of some rows as bytes.
+pub(super) struct Quantised<const MR: usize> {
+    /// Scales.
+    pub d: [f32; MR],
+    /// Values over the scale.
+    pub quants: [[i8; SPAN]; MR],
+    /// Sums of each part.
+    sums: [[i32; 2]; MR],
+}
+
+/// Quantises a span of some rows, whose sums are wanted in `parts`; see [`super::product::Blocks`] for what
+/// becomes of values that are tiny or not finite. Step by step for all rows, so that rows do not wait for
+/// one another.
 #[inline(always)]
-pub(super) fn quantise(x: &[f32; SPAN]) -> (f32, [i8; SPAN]) {
-    // As whole numbers the magnitudes have the same order, with infinity and then NaN at its end.
-    let largest = f32::from_bits(x.iter().fold(0, |m, x| m.max(x.to_bits() & 0x7fff_ffff)));
-    if !largest.is_finite() {
-        return (f32::NAN, [0; SPAN]);
+pub(super) fn quantise<I: Simd, const MR: usize>(isa: I, parts: usize, x: [&[f32; SPAN]; MR]) -> Quantised<MR> {
+    let magnitude = isa.splat_i32(i32::MAX);
+    let mut largest = [0; MR];
+    for (x, out) in x.iter().zip(&mut largest) {
+        // As whole numbers magnitudes have the same order, with infinity and then NaN at its end.
+        let mut most = isa.splat_i32(0);
+        for x in x.chunks_exact(I::LANES) {
+            most = isa.max_i32(most, isa.and_i32(isa.to_bits(isa.load(x)), magnitude));
+        }
+        *out = isa.largest_i32(most).cast_unsigned();
     }
-    let d = largest / 127.0;
-    if d < f32::MIN_POSITIVE {
-        return (d, [0; SPAN]);
+    let (mut d, mut inverse) = ([0.0; MR], [0.0; MR]);
+    for i in 0..MR {
+        let largest = f32::from_bits(largest[i]);
+        d[i] = if largest < f32::INFINITY { largest / 127.0 } else { f32::NAN };
+        inverse[i] = if d[i] >= f32::MIN_POSITIVE { 1.0 / d[i] } else { 0.0 };
     }
-    let inverse = 1.0 / d;
     // The number below a half, added, rounds halves away from zero and nothing else up.
-    let half = 0.5f32.next_down();
-    (
-        d,
-        x.map(|x| {
-            let x = x * inverse;
-            (x + half.copysign(x)) as i8
-        }),
-    )
+    let (half, sign) = (isa.to_bits(isa.splat(0.5f32.next_down())), isa.splat_i32(i32::MIN));
+    let (mut quants, mut sums) = ([[0i8; SPAN]; MR], [[0; 2]; MR]);
+    for i in 0..MR {
+        let inverse = isa.splat(inverse[i]);
+        let mut sum = [isa.splat_i32(0); 2];
+        for (n, (x, out)) in x[i].chunks_exact(I::LANES).zip(quants[i].chunks_exact_mut(I::LANES)).enumerate() {
+            let x = isa.mul(isa.load(x), inverse);
+            let half = isa.of_bits(isa.or_i32(isa.and_i32(isa.to_bits(x), sign), half));
+            let quant = isa.truncate(isa.add(x, half));
+            let part = n * I::LANES * parts / SPAN;
+            sum[part] = isa.add_i32(sum[part], quant);
+            isa.store_i8(quant, out);
+        }
+        for part in 0..parts {
+            sums[i][part] = isa.sum_i32(sum[part]);
+        }
+    }
+    Quantised { d, quants, sums }
 }

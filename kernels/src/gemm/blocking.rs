@@ -1,6 +1,7 @@
 //! Cache blocking: KC, MC and NC, given or derived from cache sizes.
 
 use super::Geometry;
+use crate::format::SPAN;
 
 /// Data cache sizes of one core, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,19 +28,24 @@ pub struct Blocking {
 impl Blocking {
     /// The analytical model of Low et al., "Analytical modeling is enough for high-performance
     /// BLIS" (ACM TOMS 43, 2016), simplified to associativity-free fractions: a KC × NR panel of B
-    /// takes half of L1, an MC × KC block of A half of L2, a KC × NC block of B half of the L3 share.
+    /// takes half of L1 (three quarters where a step is a whole block of weights, so that C is seldom read
+    /// again), an MC × KC block of A half of L2, a KC × NC block of B half of the L3 share. For one row
+    /// no panel is used twice: the whole depth of each is read before the next.
     pub fn analytical(tile: Geometry, caches: Caches) -> Blocking {
         let Geometry { mr, nr, step, a_words, b_words, .. } = tile;
         // Bytes for each depth, of a panel and of a strip.
         let (panel, strip) = ((b_words * 4).div_ceil(step), (a_words * 4).div_ceil(step));
-        let kc = (caches.l1 / 2 / panel).clamp(64, 512) / 8 * 8;
+        let kc = if step < SPAN { (caches.l1 / 2 / panel).clamp(64, 512) / 8 * 8 } else { (caches.l1 / 4 * 3 / panel).clamp(64, 1024) };
         let kc = kc.next_multiple_of(step);
         let mc = (caches.l2 / 2 / (kc * strip)).max(1) * mr;
         let last = if caches.l3 > 0 { caches.l3 } else { 4 * caches.l2 };
         let nc = (last / 2 / (kc * panel)).clamp(1, 8192 / nr.min(8192)) * nr;
-        Blocking { kc, mc, nc }
+        Blocking { kc: if mr == 1 { WHOLE } else { kc }, mc, nc }
     }
 }
+
+/// No depth is larger.
+const WHOLE: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -193,7 +193,7 @@ tiles! {
 pub type Q8_0Mmla<I, const MR: usize, const NV: usize, const KU: usize> = BlockMmla<I, format::q8_0::Block, MR, NV, KU>;
 
 tiles! {
-    Q8_0_MMLA_TILES = Q8_0Mmla Q8_0 "q8_0" "q8_0-k8b" spans_order; "BlockMmla" [, ", kiln_kernels::format::q8_0::Block>"];
+    Q8_0_MMLA_TILES = Q8_0Mmla Q8_0 "q8_0" "q8_0-k8b" spans_order; "BlockMmla" [, ", kiln_kernels::format::q8_0::Block"];
     NeonI8mm "neoni8mm" "aarch64" [1]: (1 1) (1 2) (8 1) (12 1) (16 1) (8 2);
 }
 
@@ -203,8 +203,13 @@ macro_rules! block_lines {
     (@$arm:ident $what:tt) => {
         tiles! { @$arm $what
             Scalar "scalar" "any" [0]: (1 4) (4 4);
-            Avx512Vnni "avx512vnni" "x86_64" [0]: (1 2) (4 2) (6 2);
-            NeonDotprod "neondotprod" "aarch64" [0]: (1 2) (1 3) (4 2) (4 3) (4 4) (8 2);
+            Avx2 "avx2" "x86_64" [0]: (1 1) (4 1) (6 1) (1 2) (2 2);
+            AvxVnni "avxvnni" "x86_64" [0]: (1 1) (4 1) (6 1) (1 2) (3 2);
+            Avx512 "avx512" "x86_64" [0]: (1 2) (4 2) (6 2);
+            Avx512Vnni "avx512vnni" "x86_64" [0 2 8]: (1 2) (4 2);
+            Avx512Vnni "avx512vnni" "x86_64" [0]: (5 2) (6 2) (7 2);
+            Neon "neon" "aarch64" [0]: (1 2) (4 2) (6 2);
+            NeonDotprod "neondotprod" "aarch64" [0]: (1 2) (1 3) (4 2) (4 3) (8 2);
         }
     };
 }

@@ -167,6 +167,40 @@ impl Simd for Avx2 {
         unsafe { _mm256_srlv_epi32(v, _mm256_set1_epi32(bits.cast_signed())) }
     }
     #[inline(always)]
+    fn to_bits(self, v: __m256) -> __m256i {
+        // SAFETY: `self` proves AVX2; a cast changes no bits.
+        unsafe { _mm256_castps_si256(v) }
+    }
+    #[inline(always)]
+    fn of_bits(self, v: __m256i) -> __m256 {
+        // SAFETY: `self` proves AVX2; a cast changes no bits.
+        unsafe { _mm256_castsi256_ps(v) }
+    }
+    #[inline(always)]
+    fn truncate(self, v: __m256) -> __m256i {
+        // SAFETY: `self` proves AVX2.
+        unsafe { _mm256_cvttps_epi32(v) }
+    }
+    #[inline(always)]
+    fn max_i32(self, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: `self` proves AVX2.
+        unsafe { _mm256_max_epi32(a, b) }
+    }
+    #[inline(always)]
+    fn store_i8(self, v: __m256i, dst: &mut [i8]) {
+        let dst = &mut dst[..Self::LANES];
+        // SAFETY: `self` proves AVX2; the slice above holds eight bytes, and the store is unaligned. The
+        // lowest byte of each lane comes to the beginning of its half, and the halves beside one another.
+        unsafe {
+            let lowest = _mm256_setr_epi8(
+                0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+            );
+            let halves = _mm256_shuffle_epi8(v, lowest);
+            let bytes = _mm_unpacklo_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256::<1>(halves));
+            _mm_storel_epi64(dst.as_mut_ptr().cast(), bytes);
+        }
+    }
+    #[inline(always)]
     fn prefetch_ahead(self, src: &[u32], from: usize, len: usize) {
         for line in (from..from + len).step_by(LINE) {
             // SAFETY: a prefetch reads nothing, faults on nothing, and every x86-64 CPU has it.

@@ -181,6 +181,42 @@ impl Simd for Avx512 {
         unsafe { _mm512_srlv_epi32(v, _mm512_set1_epi32(bits.cast_signed())) }
     }
     #[inline(always)]
+    fn to_bits(self, v: __m512) -> __m512i {
+        // SAFETY: `self` proves AVX-512F; a cast changes no bits.
+        unsafe { _mm512_castps_si512(v) }
+    }
+    #[inline(always)]
+    fn of_bits(self, v: __m512i) -> __m512 {
+        // SAFETY: `self` proves AVX-512F; a cast changes no bits.
+        unsafe { _mm512_castsi512_ps(v) }
+    }
+    #[inline(always)]
+    fn truncate(self, v: __m512) -> __m512i {
+        // SAFETY: `self` proves AVX-512F.
+        unsafe { _mm512_cvttps_epi32(v) }
+    }
+    #[inline(always)]
+    fn max_i32(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: `self` proves AVX-512F.
+        unsafe { _mm512_max_epi32(a, b) }
+    }
+    #[inline(always)]
+    fn store_i8(self, v: __m512i, dst: &mut [i8]) {
+        let dst = &mut dst[..Self::LANES];
+        // SAFETY: `self` proves AVX-512F; the slice above holds 16 bytes, and the store is unaligned.
+        unsafe { _mm_storeu_si128(dst.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(v)) }
+    }
+    #[inline(always)]
+    fn largest_i32(self, v: __m512i) -> i32 {
+        // SAFETY: `self` proves AVX-512F.
+        unsafe { _mm512_reduce_max_epi32(v) }
+    }
+    #[inline(always)]
+    fn sum_i32(self, v: __m512i) -> i32 {
+        // SAFETY: `self` proves AVX-512F.
+        unsafe { _mm512_reduce_add_epi32(v) }
+    }
+    #[inline(always)]
     fn prefetch_ahead(self, src: &[u32], from: usize, len: usize) {
         for line in (from..from + len).step_by(LINE) {
             // SAFETY: a prefetch reads nothing, faults on nothing, and every x86-64 CPU has it.

@@ -292,6 +292,31 @@ pub trait Simd: Isa {
     /// Lane-wise shift to the right by fewer than 32 bits, zeros coming in.
     fn shr_i32(self, v: Self::I32, bits: u32) -> Self::I32;
 
+    /// The bits of f32 lanes.
+    fn to_bits(self, v: Self::F32) -> Self::I32;
+    /// f32 lanes of these bits.
+    fn of_bits(self, v: Self::I32) -> Self::F32;
+    /// Lane-wise whole part; unspecified where 32 bits do not hold it.
+    fn truncate(self, v: Self::F32) -> Self::I32;
+    /// Lane-wise larger one.
+    fn max_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// Writes the lowest byte of each lane to the first [`Simd::LANES`] elements. Panics if there are fewer.
+    fn store_i8(self, v: Self::I32, dst: &mut [i8]);
+    /// The largest lane.
+    #[inline(always)]
+    fn largest_i32(self, v: Self::I32) -> i32 {
+        let mut buf = [0; MAX_LANES];
+        self.store_i32(v, &mut buf);
+        buf[..Self::LANES].iter().fold(i32::MIN, |m, x| m.max(*x))
+    }
+    /// Sum of all lanes, wrapping.
+    #[inline(always)]
+    fn sum_i32(self, v: Self::I32) -> i32 {
+        let mut buf = [0; MAX_LANES];
+        self.store_i32(v, &mut buf);
+        buf[..Self::LANES].iter().fold(0, |sum: i32, x| sum.wrapping_add(*x))
+    }
+
     /// Asks for the cache lines of `len` words, `from` words behind the beginning of `src`; they may lie
     /// beyond its end. A hint: it may do nothing.
     #[inline(always)]
@@ -327,6 +352,11 @@ pub trait IntDot: Simd {
     /// Four elements of A, the bytes of `quad`, in [`IntDot::WIDE`] words.
     fn wide(quad: u32) -> [u32; 2] {
         [quad, 0]
+    }
+    /// All lanes the one number in `x`, to begin a sum with: loaded where copies and products share pipes.
+    #[inline(always)]
+    fn begin(self, x: &[i32; 4]) -> Self::I32 {
+        self.splat_i32(x[0])
     }
     /// `acc[i][j] += a[i] · b[j]`: each lane of `b[j]` holds four weights, as `a[..][i]` does elements.
     /// `small` weights are below 64; then `a` is one line of words, and [`IntDot::WIDE`] lines else.
@@ -367,9 +397,7 @@ pub trait BlockDot<E>: Simd {
 pub trait ScaledBlockDot: BlockDot<i8, Block = <Self as Simd>::I32> {
     /// `src`, which is loaded each time: the compiler would load it once and copy it, which costs more where
     /// copies and products share pipes.
-    fn fresh(self, src: &[u32; 4]) -> Self::I32;
-    /// The same bits as f32 lanes.
-    fn float(self, bits: Self::I32) -> Self::F32;
+    fn fresh(self, src: &[i32; 4]) -> Self::I32;
     /// As [`BlockDot::rows`], of f32.
     fn float_rows(self, left: Self::F32, right: Self::F32) -> [Self::F32; 2];
 }
@@ -421,6 +449,13 @@ macro_rules! extends {
                 or_i32(a: Self::I32, b: Self::I32) -> Self::I32;
                 shl_i32(v: Self::I32, bits: u32) -> Self::I32;
                 shr_i32(v: Self::I32, bits: u32) -> Self::I32;
+                to_bits(v: Self::F32) -> Self::I32;
+                of_bits(v: Self::I32) -> Self::F32;
+                truncate(v: Self::F32) -> Self::I32;
+                max_i32(a: Self::I32, b: Self::I32) -> Self::I32;
+                store_i8(v: Self::I32, dst: &mut [i8]) -> ();
+                largest_i32(v: Self::I32) -> i32;
+                sum_i32(v: Self::I32) -> i32;
                 prefetch_ahead(src: &[u32], from: usize, len: usize) -> ();
             }
             #[inline(always)]

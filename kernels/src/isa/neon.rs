@@ -197,6 +197,45 @@ impl Simd for Neon {
         unsafe { vreinterpretq_s32_u32(vshlq_u32(vreinterpretq_u32_s32(v), vdupq_n_s32(-bits.cast_signed()))) }
     }
     #[inline(always)]
+    fn to_bits(self, v: float32x4_t) -> int32x4_t {
+        // SAFETY: `self` proves NEON; reinterpreting changes no bits.
+        unsafe { vreinterpretq_s32_f32(v) }
+    }
+    #[inline(always)]
+    fn of_bits(self, v: int32x4_t) -> float32x4_t {
+        // SAFETY: `self` proves NEON; reinterpreting changes no bits.
+        unsafe { vreinterpretq_f32_s32(v) }
+    }
+    #[inline(always)]
+    fn truncate(self, v: float32x4_t) -> int32x4_t {
+        // SAFETY: `self` proves NEON.
+        unsafe { vcvtq_s32_f32(v) }
+    }
+    #[inline(always)]
+    fn max_i32(self, a: int32x4_t, b: int32x4_t) -> int32x4_t {
+        // SAFETY: `self` proves NEON.
+        unsafe { vmaxq_s32(a, b) }
+    }
+    #[inline(always)]
+    fn store_i8(self, v: int32x4_t, dst: &mut [i8]) {
+        // SAFETY: `self` proves NEON.
+        let low = unsafe {
+            let halves = vmovn_s32(v);
+            vget_lane_u32::<0>(vreinterpret_u32_s8(vmovn_s16(vcombine_s16(halves, halves))))
+        };
+        dst[..Self::LANES].copy_from_slice(bytemuck::cast_slice(&[low]));
+    }
+    #[inline(always)]
+    fn largest_i32(self, v: int32x4_t) -> i32 {
+        // SAFETY: `self` proves NEON.
+        unsafe { vmaxvq_s32(v) }
+    }
+    #[inline(always)]
+    fn sum_i32(self, v: int32x4_t) -> i32 {
+        // SAFETY: `self` proves NEON.
+        unsafe { vaddvq_s32(v) }
+    }
+    #[inline(always)]
     fn prefetch_ahead(self, src: &[u32], from: usize, len: usize) {
         for line in (from..from + len).step_by(LINE) {
             let line = src.as_ptr().wrapping_add(line);

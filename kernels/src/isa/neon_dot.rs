@@ -80,6 +80,18 @@ macro_rules! by_element {
     }};
 }
 
+/// Four numbers, loaded as often as they are asked for.
+#[inline(always)]
+fn fresh(_: Neon, src: &[i32; 4]) -> int32x4_t {
+    let v: int32x4_t;
+    // SAFETY: the token proves NEON; the load covers the four elements of the array. It is not `pure`, so
+    // that the compiler does not make copies of one load.
+    unsafe {
+        core::arch::asm!("ldr {v:q}, [{src}]", v = out(vreg) v, src = in(reg) src, options(readonly, nostack, preserves_flags));
+    }
+    v
+}
+
 /// NV vectors of words.
 #[inline(always)]
 fn words<const NV: usize>(isa: Neon, b: &[[u32; 4]; NV]) -> [int32x4_t; NV] {
@@ -113,6 +125,10 @@ impl IntDot for NeonDotprod {
 
     const UNSIGNED: bool = false;
 
+    #[inline(always)]
+    fn begin(self, x: &[i32; 4]) -> int32x4_t {
+        fresh(self.0, x)
+    }
     #[inline(always)]
     fn quad<const MR: usize, const NV: usize>(self, acc: &mut [[int32x4_t; NV]; MR], a: &[[u32; MR]], b: &[int32x4_t; NV], _: bool) {
         by_element!(self, acc, &a[0], *b, "dotprod", "sdot {acc:v}.4s, {b:v}.16b, {a:v}.", "4b");
@@ -187,19 +203,8 @@ impl BlockDot<i8> for NeonI8mm {
 
 impl ScaledBlockDot for NeonI8mm {
     #[inline(always)]
-    fn fresh(self, src: &[u32; 4]) -> int32x4_t {
-        let v: int32x4_t;
-        // SAFETY: `self` proves NEON; the load covers the four words of the array. It is not `pure`, so that
-        // it is done as often as it is asked for.
-        unsafe {
-            core::arch::asm!("ldr {v:q}, [{src}]", v = out(vreg) v, src = in(reg) src, options(readonly, nostack, preserves_flags));
-        }
-        v
-    }
-    #[inline(always)]
-    fn float(self, bits: int32x4_t) -> float32x4_t {
-        // SAFETY: `self` proves NEON; reinterpreting changes no bits.
-        unsafe { vreinterpretq_f32_s32(bits) }
+    fn fresh(self, src: &[i32; 4]) -> int32x4_t {
+        fresh(self.0, src)
     }
     #[inline(always)]
     fn float_rows(self, left: float32x4_t, right: float32x4_t) -> [float32x4_t; 2] {

@@ -124,6 +124,26 @@ impl Simd for Scalar {
     fn shr_i32(self, v: i32, bits: u32) -> i32 {
         (v.cast_unsigned() >> bits).cast_signed()
     }
+    #[inline(always)]
+    fn to_bits(self, v: f32) -> i32 {
+        v.to_bits().cast_signed()
+    }
+    #[inline(always)]
+    fn of_bits(self, v: i32) -> f32 {
+        f32::from_bits(v.cast_unsigned())
+    }
+    #[inline(always)]
+    fn truncate(self, v: f32) -> i32 {
+        v as i32
+    }
+    #[inline(always)]
+    fn max_i32(self, a: i32, b: i32) -> i32 {
+        a.max(b)
+    }
+    #[inline(always)]
+    fn store_i8(self, v: i32, dst: &mut [i8]) {
+        dst[0] = v as i8;
+    }
 }
 
 impl IntDot for Scalar {
