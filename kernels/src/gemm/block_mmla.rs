@@ -15,7 +15,7 @@ use super::micro::{Geometry, MicroKernel, handle};
 use super::product::Blocks;
 use super::{AnyGemm, Gemm};
 use crate::format::{Block, SPAN};
-use crate::isa::ScaledBlockDot;
+use crate::isa::{ScaledBlockDot, Simd};
 use crate::mat::{Mat, MatMut};
 use crate::registry::{Kernel, Registered};
 use core::marker::PhantomData;
@@ -176,9 +176,7 @@ fn span<I: ScaledBlockDot, const MR: usize, const NV: usize>(
 ) {
     let (scales, quants) = b.split_at(NV * I::LANES / 2);
     let scales: &[u16] = bytemuck::cast_slice(scales);
-    let units = quants.as_chunks::<4>().0;
     let zero = isa.splat(-f32::from_bits(ZERO.cast_unsigned()));
-    let start = [ZERO; 4];
     let mut columns = [[isa.splat(0.0); 2]; NV];
     let mut minus = [[[0.0f32; 4]; 2]; NV];
     for j in 0..NV {
@@ -189,37 +187,63 @@ fn span<I: ScaledBlockDot, const MR: usize, const NV: usize>(
             isa.store(isa.mul(columns[j][half], zero), &mut minus[j][half]);
         }
     }
-    for i in (0..MR).step_by(2) {
-        let pair = &a[i * A_WORDS..];
-        let words = |at: usize| {
-            if i + 1 < MR {
-                isa.load_u32(&pair[4 * at..])
-            } else {
-                isa.load_u32(bytemuck::cast_slice([[pair[2 * at], pair[2 * at + 1]]; 2].as_flattened()))
-            }
+    let b = Columns { units: quants.as_chunks().0, scales: columns, minus: &minus };
+    // Written out, because the compiler's own unroller gives up on bodies this large.
+    macro_rules! pairs {
+        ($($i:literal)*) => {
+            $(if $i < MR {
+                pair::<I, MR, NV>(isa, rows, single, $i, &a[$i * A_WORDS..], &b);
+            })*
         };
-        let mut sums = [[isa.splat_i32(0); 2]; NV];
-        for sum in sums.as_flattened_mut() {
-            *sum = isa.fresh(&start);
+    }
+    const { assert!(MR <= 16) };
+    pairs!(0 2 4 6 8 10 12 14);
+}
+
+/// A span of NV vectors of columns.
+struct Columns<'a, I: Simd, const NV: usize> {
+    units: &'a [[u32; 4]],
+    /// Scales, of the left and of the right half of a vector.
+    scales: [[I::F32; 2]; NV],
+    /// What takes the start of a sum away from it, scaled.
+    minus: &'a [[[f32; 4]; 2]; NV],
+}
+
+/// Adds the products of rows `i` and `i + 1`.
+#[inline(always)]
+fn pair<I: ScaledBlockDot, const MR: usize, const NV: usize>(
+    isa: I,
+    rows: &mut [[I::F32; NV]; MR],
+    single: &mut [I::F32; NV],
+    i: usize,
+    pair: &[u32],
+    b: &Columns<'_, I, NV>,
+) {
+    let words = |at: usize| {
+        if i + 1 < MR {
+            isa.load_u32(&pair[4 * at..])
+        } else {
+            isa.load_u32(bytemuck::cast_slice([[pair[2 * at], pair[2 * at + 1]]; 2].as_flattened()))
         }
-        for u in 0..UNITS {
-            let av = words(1 + u);
-            for j in 0..NV {
-                for half in 0..2 {
-                    let bv = isa.load_u32(&units[(u * NV + j) * 2 + half]);
-                    sums[j][half] = isa.multiply(sums[j][half], av, bv);
-                }
-            }
+    };
+    let mut sums = [[isa.splat_i32(0); 2]; NV];
+    for sum in sums.as_flattened_mut() {
+        *sum = isa.fresh(&[ZERO; 4]);
+    }
+    for u in 0..UNITS {
+        let av = words(1 + u);
+        for (sum, unit) in sums.as_flattened_mut().iter_mut().zip(&b.units[u * 2 * NV..]) {
+            *sum = isa.multiply(*sum, av, isa.load_u32(unit));
         }
-        let d = isa.of_bits(words(0));
-        for j in 0..NV {
-            let [left, right] = [0, 1].map(|half| {
-                let minus = isa.of_bits(isa.fresh(bytemuck::cast_ref(&minus[j][half])));
-                isa.fma(isa.of_bits(sums[j][half]), columns[j][half], minus)
-            });
-            rows[i][j] = isa.fma(left, d, rows[i][j]);
-            let block = if i + 1 < MR { &mut rows[i + 1][j] } else { &mut single[j] };
-            *block = isa.fma(right, d, *block);
-        }
+    }
+    let d = isa.of_bits(words(0));
+    for j in 0..NV {
+        let [left, right] = [0, 1].map(|half| {
+            let minus = isa.of_bits(isa.fresh(bytemuck::cast_ref(&b.minus[j][half])));
+            isa.fma(isa.of_bits(sums[j][half]), b.scales[j][half], minus)
+        });
+        rows[i][j] = isa.fma(left, d, rows[i][j]);
+        let block = if i + 1 < MR { &mut rows[i + 1][j] } else { &mut single[j] };
+        *block = isa.fma(right, d, *block);
     }
 }
