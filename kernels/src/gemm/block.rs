@@ -167,7 +167,11 @@ fn span<I: IntDot, B: Block, const MR: usize, const NV: usize>(
     let (lines, quads) = a.split_at(Layout::<I, B>::HEAD);
     for part in 0..B::PARTS {
         let mut sums = [[isa.splat_i32(ZERO); NV]; MR];
-        if !B::MINIMUM {
+        for sum in sums.as_flattened_mut() {
+            *sum = isa.begin(&[ZERO; 4]);
+        }
+        // Where the offset is gone from the weights, sums start from nothing else.
+        if !B::MINIMUM && Layout::<I, B>::START != 0 {
             for i in 0..MR {
                 sums[i] = [isa.splat_i32(lines[1 + part][i].cast_signed()); NV];
             }

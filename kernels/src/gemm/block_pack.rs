@@ -13,7 +13,7 @@
 
 use super::micro::Geometry;
 use crate::format::{Block, SPAN};
-use crate::isa::IntDot;
+use crate::isa::{IntDot, Simd};
 use crate::mat::Mat;
 use core::marker::PhantomData;
 
@@ -49,7 +49,7 @@ impl<I: IntDot, B: Block> Layout<I, B> {
         halves + if Self::FACTORS { factors } else { 0 }
     };
     /// What the sums of a row start from for each unit of Σa: weights are short of their offset.
-    const START: i32 = if Self::SMALL || I::UNSIGNED { -B::OFFSET } else { 128 - B::OFFSET };
+    pub(super) const START: i32 = if Self::SMALL || I::UNSIGNED { -B::OFFSET } else { 128 - B::OFFSET };
 
     /// Words of B before the quants of a block.
     pub(super) const fn head(nr: usize) -> usize {
@@ -93,44 +93,10 @@ impl<I: IntDot, B: Block> Layout<I, B> {
         }
     }
 
-    /// One span of the rows of a strip; see [`super::product::Blocks`] for what becomes of values that are
-    /// tiny or not finite. Step by step for all rows, so that rows do not wait for one another.
+    /// One span of the rows of a strip.
     #[inline(always)]
     fn put_a<const MR: usize>(isa: I, x: [&[f32; SPAN]; MR], lines: &mut [[u32; MR]]) {
-        let magnitude = isa.splat_i32(i32::MAX);
-        let mut largest = [0; MR];
-        for (x, out) in x.iter().zip(&mut largest) {
-            // As whole numbers magnitudes have the same order, with infinity and then NaN at its end.
-            let mut most = isa.splat_i32(0);
-            for x in x.chunks_exact(I::LANES) {
-                most = isa.max_i32(most, isa.and_i32(isa.to_bits(isa.load(x)), magnitude));
-            }
-            *out = isa.largest_i32(most).cast_unsigned();
-        }
-        let (mut d, mut inverse) = ([0.0; MR], [0.0; MR]);
-        for i in 0..MR {
-            let largest = f32::from_bits(largest[i]);
-            d[i] = if largest < f32::INFINITY { largest / 127.0 } else { f32::NAN };
-            inverse[i] = if d[i] >= f32::MIN_POSITIVE { 1.0 / d[i] } else { 0.0 };
-        }
-        // The number below a half, added, rounds halves away from zero and nothing else up.
-        let (half, sign) = (isa.to_bits(isa.splat(0.5f32.next_down())), isa.splat_i32(i32::MIN));
-        let (mut quants, mut sums) = ([[0i8; SPAN]; MR], [[0; 2]; MR]);
-        for i in 0..MR {
-            let inverse = isa.splat(inverse[i]);
-            let mut sum = [isa.splat_i32(0); 2];
-            for (n, (x, out)) in x[i].chunks_exact(I::LANES).zip(quants[i].chunks_exact_mut(I::LANES)).enumerate() {
-                let x = isa.mul(isa.load(x), inverse);
-                let half = isa.of_bits(isa.or_i32(isa.and_i32(isa.to_bits(x), sign), half));
-                let quant = isa.truncate(isa.add(x, half));
-                let part = n * I::LANES * B::PARTS / SPAN;
-                sum[part] = isa.add_i32(sum[part], quant);
-                isa.store_i8(quant, out);
-            }
-            for part in 0..B::PARTS {
-                sums[i][part] = isa.sum_i32(sum[part]);
-            }
-        }
+        let Quantised { d, quants, sums } = quantise(isa, B::PARTS, x);
         let (head, quads) = lines.split_at_mut(Self::HEAD);
         head[0] = d.map(f32::to_bits);
         for part in 0..B::PARTS {
@@ -217,4 +183,56 @@ fn planes<B: Block>(quants: [u8; SPAN]) -> [u32; GROUPS] {
         }
     }
     words
+}
+
+/// A span of some rows as bytes.
+pub(super) struct Quantised<const MR: usize> {
+    /// Scales.
+    pub d: [f32; MR],
+    /// Values over the scale.
+    pub quants: [[i8; SPAN]; MR],
+    /// Sums of each part.
+    sums: [[i32; 2]; MR],
+}
+
+/// Quantises a span of some rows, whose sums are wanted in `parts`; see [`super::product::Blocks`] for what
+/// becomes of values that are tiny or not finite. Step by step for all rows, so that rows do not wait for
+/// one another.
+#[inline(always)]
+pub(super) fn quantise<I: Simd, const MR: usize>(isa: I, parts: usize, x: [&[f32; SPAN]; MR]) -> Quantised<MR> {
+    let magnitude = isa.splat_i32(i32::MAX);
+    let mut largest = [0; MR];
+    for (x, out) in x.iter().zip(&mut largest) {
+        // As whole numbers magnitudes have the same order, with infinity and then NaN at its end.
+        let mut most = isa.splat_i32(0);
+        for x in x.chunks_exact(I::LANES) {
+            most = isa.max_i32(most, isa.and_i32(isa.to_bits(isa.load(x)), magnitude));
+        }
+        *out = isa.largest_i32(most).cast_unsigned();
+    }
+    let (mut d, mut inverse) = ([0.0; MR], [0.0; MR]);
+    for i in 0..MR {
+        let largest = f32::from_bits(largest[i]);
+        d[i] = if largest < f32::INFINITY { largest / 127.0 } else { f32::NAN };
+        inverse[i] = if d[i] >= f32::MIN_POSITIVE { 1.0 / d[i] } else { 0.0 };
+    }
+    // The number below a half, added, rounds halves away from zero and nothing else up.
+    let (half, sign) = (isa.to_bits(isa.splat(0.5f32.next_down())), isa.splat_i32(i32::MIN));
+    let (mut quants, mut sums) = ([[0i8; SPAN]; MR], [[0; 2]; MR]);
+    for i in 0..MR {
+        let inverse = isa.splat(inverse[i]);
+        let mut sum = [isa.splat_i32(0); 2];
+        for (n, (x, out)) in x[i].chunks_exact(I::LANES).zip(quants[i].chunks_exact_mut(I::LANES)).enumerate() {
+            let x = isa.mul(isa.load(x), inverse);
+            let half = isa.of_bits(isa.or_i32(isa.and_i32(isa.to_bits(x), sign), half));
+            let quant = isa.truncate(isa.add(x, half));
+            let part = n * I::LANES * parts / SPAN;
+            sum[part] = isa.add_i32(sum[part], quant);
+            isa.store_i8(quant, out);
+        }
+        for part in 0..parts {
+            sums[i][part] = isa.sum_i32(sum[part]);
+        }
+    }
+    Quantised { d, quants, sums }
 }

@@ -2,6 +2,7 @@
 //! type, add a block with its name, format, step and source.
 
 use super::block::BlockTile;
+use super::block_mmla::BlockMmla;
 use super::dot::{Fma, Lengthen, Pairs, Quads, Widen};
 use super::micro::Tile;
 use super::mmla::Mmla;
@@ -35,7 +36,7 @@ const fn source(isa: isa::IsaId) -> u64 {
     use isa::IsaId::{NeonBf16, NeonI8mm, Sve, Sve2, SveBf16, SveI8mm};
     match isa {
         Sve | Sve2 | SveBf16 | SveI8mm => const { of_source(include_bytes!("sve.rs")) },
-        NeonI8mm => const { of_source(include_bytes!("mmla.rs")) },
+        NeonI8mm => const { fnv1a(of_source(include_bytes!("mmla.rs")), include_bytes!("block_mmla.rs")) },
         NeonBf16 => const { fnv1a(of_source(include_bytes!("dot.rs")), include_bytes!("mmla.rs")) },
         _ => const { fnv1a(of_source(include_bytes!("micro.rs")), include_bytes!("dot.rs")) },
     }
@@ -74,8 +75,18 @@ macro_rules! gemm_meta {
 
 /// Every GEMM kernel of a plain format, one table for each kernel type.
 #[cfg(feature = "sweep")]
-pub(crate) const ENTRIES: &[&[&[Entry]]] =
-    &[F32_TILES, F16_TILES, F16_FMA_TILES, F16_FMA_SVE_TILES, BF16_TILES, BF16_DOT_TILES, BF16_MMLA_TILES, S8_TILES, S8_MMLA_TILES];
+pub(crate) const ENTRIES: &[&[&[Entry]]] = &[
+    F32_TILES,
+    F16_TILES,
+    F16_FMA_TILES,
+    F16_FMA_SVE_TILES,
+    BF16_TILES,
+    BF16_DOT_TILES,
+    BF16_MMLA_TILES,
+    S8_TILES,
+    S8_MMLA_TILES,
+    Q8_0_MMLA_TILES,
+];
 
 /// The impls of a table's lines, and with `@table` the table.
 macro_rules! tiles {
@@ -178,6 +189,14 @@ tiles! {
     SveI8mm "svei8mm" "aarch64" [1 2]: (1 2) (1 3) (6 3) (8 2) (8 3) (12 2);
 }
 
+/// f32 × Q8_0 in blocks of 2 × 2.
+pub type Q8_0Mmla<I, const MR: usize, const NV: usize, const KU: usize> = BlockMmla<I, format::q8_0::Block, MR, NV, KU>;
+
+tiles! {
+    Q8_0_MMLA_TILES = Q8_0Mmla Q8_0 "q8_0" "q8_0-k8b" spans_order; "BlockMmla" [, ", kiln_kernels::format::q8_0::Block"];
+    NeonI8mm "neoni8mm" "aarch64" [1]: (1 1) (1 2) (8 1) (12 1) (16 1) (8 2);
+}
+
 /// The tiles of every block format. ISA, its name and architecture, [how many blocks ahead are asked for]:
 /// (MR NV)…
 macro_rules! block_lines {
@@ -190,7 +209,7 @@ macro_rules! block_lines {
             Avx512Vnni "avx512vnni" "x86_64" [0 2 8]: (1 2) (4 2);
             Avx512Vnni "avx512vnni" "x86_64" [0]: (5 2) (6 2) (7 2);
             Neon "neon" "aarch64" [0]: (1 2) (4 2) (6 2);
-            NeonDotprod "neondotprod" "aarch64" [0]: (1 2) (1 3) (4 2) (4 3) (4 4) (8 2);
+            NeonDotprod "neondotprod" "aarch64" [0]: (1 2) (1 3) (4 2) (4 3) (8 2);
         }
     };
 }

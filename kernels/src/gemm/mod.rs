@@ -7,6 +7,7 @@
 //! themselves are the caller's.
 
 mod block;
+mod block_mmla;
 mod block_pack;
 mod blocking;
 mod dot;

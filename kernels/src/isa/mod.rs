@@ -357,6 +357,11 @@ pub trait IntDot: Simd {
     fn wide(quad: u32) -> [u32; 2] {
         [quad, 0]
     }
+    /// All lanes the one number in `x`, to begin a sum with: loaded where copies and products share pipes.
+    #[inline(always)]
+    fn begin(self, x: &[i32; 4]) -> Self::I32 {
+        self.splat_i32(x[0])
+    }
     /// `acc[i][j] += a[i] · b[j]`: each lane of `b[j]` holds four weights, as `a[..][i]` does elements.
     /// `small` weights are below 64; then `a` is one line of words, and [`IntDot::WIDE`] lines else.
     fn quad<const MR: usize, const NV: usize>(self, acc: &mut [[Self::I32; NV]; MR], a: &[[u32; MR]], b: &[Self::I32; NV], small: bool);
@@ -390,6 +395,15 @@ pub trait BlockDot<E>: Simd {
     fn rows(self, left: Self::Block, right: Self::Block) -> [Self::Block; 2];
     /// Writes or adds four results of one row.
     fn put(self, row: Self::Block, out: &mut [Self::Result], accumulate: bool);
+}
+
+/// What products of scaled blocks of bytes need beside [`BlockDot`].
+pub trait ScaledBlockDot: BlockDot<i8, Block = <Self as Simd>::I32> {
+    /// `src`, which is loaded each time: the compiler would load it once and copy it, which costs more where
+    /// copies and products share pipes.
+    fn fresh(self, src: &[i32; 4]) -> Self::I32;
+    /// As [`BlockDot::rows`], of f32.
+    fn float_rows(self, left: Self::F32, right: Self::F32) -> [Self::F32; 2];
 }
 
 /// Implements [`Simd`] for a token that is another one with further instructions.

@@ -3,7 +3,7 @@
 //! Their intrinsics are not stable in Rust, so each instruction is an `asm!` of its own, which names its
 //! extension to the assembler. The compiler still chooses the registers and schedules around it.
 
-use super::{Bf16Dot, BlockDot, F16Fma, IntDot, Isa, IsaId, Neon, Simd, extends};
+use super::{Bf16Dot, BlockDot, F16Fma, IntDot, Isa, IsaId, Neon, ScaledBlockDot, Simd, extends};
 use core::arch::aarch64::*;
 use half::bf16;
 
@@ -80,6 +80,18 @@ macro_rules! by_element {
     }};
 }
 
+/// Four numbers, loaded as often as they are asked for.
+#[inline(always)]
+fn fresh(_: Neon, src: &[i32; 4]) -> int32x4_t {
+    let v: int32x4_t;
+    // SAFETY: the token proves NEON; the load covers the four elements of the array. It is not `pure`, so
+    // that the compiler does not make copies of one load.
+    unsafe {
+        core::arch::asm!("ldr {v:q}, [{src}]", v = out(vreg) v, src = in(reg) src, options(readonly, nostack, preserves_flags));
+    }
+    v
+}
+
 /// NV vectors of words.
 #[inline(always)]
 fn words<const NV: usize>(isa: Neon, b: &[[u32; 4]; NV]) -> [int32x4_t; NV] {
@@ -113,6 +125,10 @@ impl IntDot for NeonDotprod {
 
     const UNSIGNED: bool = false;
 
+    #[inline(always)]
+    fn begin(self, x: &[i32; 4]) -> int32x4_t {
+        fresh(self.0, x)
+    }
     #[inline(always)]
     fn quad<const MR: usize, const NV: usize>(self, acc: &mut [[int32x4_t; NV]; MR], a: &[[u32; MR]], b: &[int32x4_t; NV], _: bool) {
         by_element!(self, acc, &a[0], *b, "dotprod", "sdot {acc:v}.4s, {b:v}.16b, {a:v}.", "4b");
@@ -185,6 +201,17 @@ impl BlockDot<i8> for NeonI8mm {
     }
 }
 
+impl ScaledBlockDot for NeonI8mm {
+    #[inline(always)]
+    fn fresh(self, src: &[i32; 4]) -> int32x4_t {
+        fresh(self.0, src)
+    }
+    #[inline(always)]
+    fn float_rows(self, left: float32x4_t, right: float32x4_t) -> [float32x4_t; 2] {
+        float_rows(self.0, left, right)
+    }
+}
+
 impl BlockDot<bf16> for NeonBf16 {
     type Block = float32x4_t;
     type Result = f32;
@@ -199,8 +226,7 @@ impl BlockDot<bf16> for NeonBf16 {
     }
     #[inline(always)]
     fn rows(self, left: float32x4_t, right: float32x4_t) -> [float32x4_t; 2] {
-        // SAFETY: the token proves NEON; reinterpreting changes no bits.
-        unsafe { rows(self.0, vreinterpretq_s32_f32(left), vreinterpretq_s32_f32(right)).map(|row| vreinterpretq_f32_s32(row)) }
+        float_rows(self.0, left, right)
     }
     #[inline(always)]
     fn put(self, row: float32x4_t, out: &mut [f32], accumulate: bool) {
@@ -217,4 +243,11 @@ fn rows(_: Neon, left: int32x4_t, right: int32x4_t) -> [int32x4_t; 2] {
         let (left, right) = (vreinterpretq_s64_s32(left), vreinterpretq_s64_s32(right));
         [vreinterpretq_s32_s64(vuzp1q_s64(left, right)), vreinterpretq_s32_s64(vuzp2q_s64(left, right))]
     }
+}
+
+/// As [`rows`], of f32.
+#[inline(always)]
+fn float_rows(isa: Neon, left: float32x4_t, right: float32x4_t) -> [float32x4_t; 2] {
+    // SAFETY: the token proves NEON; reinterpreting changes no bits.
+    unsafe { rows(isa, vreinterpretq_s32_f32(left), vreinterpretq_s32_f32(right)).map(|row| vreinterpretq_f32_s32(row)) }
 }
