@@ -42,6 +42,12 @@ const fn source(isa: isa::IsaId) -> u64 {
     }
 }
 
+/// As [`source`], of the kernels of block formats.
+const fn block_source(_: isa::IsaId) -> u64 {
+    const BODY: u64 = fnv1a(of_source(include_bytes!("block.rs")), include_bytes!("block_pack.rs"));
+    BODY
+}
+
 /// Two products are added before the sum is rounded.
 const fn pairs_order(_: isa::IsaId) -> &'static str {
     "bf16-pairs"
@@ -61,9 +67,9 @@ const fn spans_order(isa: isa::IsaId) -> &'static str {
 }
 
 macro_rules! gemm_meta {
-    ($kernel:ident ($format:ident $prefix:literal [$($layout:tt)+] $order:path; $work:literal [$($close:tt)*]; $last:literal $letter:literal)
+    ($kernel:ident ($format:ident $prefix:literal [$($layout:tt)+] $order:path, $source:path; $work:literal [$($close:tt)*]; $last:literal $letter:literal)
      $isa:ident $name:literal $mr:literal $nv:literal $ku:literal) => {
-        meta!(Gemm $format $isa, source,
+        meta!(Gemm $format $isa, $source,
             concat!("gemm::", stringify!($kernel), "::<isa::", stringify!($isa), ", ", $mr, ", ", $nv, ", ", $ku, ">"),
             concat!("gemm_", $prefix, "_", $name, "_", $mr, "x", $nv, "v_", $letter, $ku),
             [("MR" $mr) ("NV" $nv) ($last $ku)],
@@ -110,9 +116,9 @@ macro_rules! tiles {
         }),+]
     };
     ($table:ident = $kernel:ident $format:ident $prefix:literal $layout:literal $order:path; $work:literal $close:tt; $($lines:tt)+) => {
-        tiles!(@items ($kernel ($format $prefix [$layout] $order; $work $close; "KU" "u")) $($lines)+);
+        tiles!(@items ($kernel ($format $prefix [$layout] $order, source; $work $close; "KU" "u")) $($lines)+);
         #[cfg(feature = "sweep")]
-        const $table: &[&[Entry]] = tiles!(@table ($kernel ($format $prefix [$layout] $order; $work $close; "KU" "u")) $($lines)+);
+        const $table: &[&[Entry]] = tiles!(@table ($kernel ($format $prefix [$layout] $order, source; $work $close; "KU" "u")) $($lines)+);
     };
 }
 
@@ -224,7 +230,7 @@ macro_rules! block_format {
     };
     (@table block $format:ident $name:literal $module:ident $doc:literal) => { block_format!(@lines @table $format $name $module) };
     (@lines @$arm:ident $format:ident $name:literal $module:ident) => {
-        block_lines! { @$arm ($format ($format $name [$name, "-b"] spans_order;
+        block_lines! { @$arm ($format ($format $name [$name, "-b"] spans_order, block_source;
             "BlockTile" [, ", kiln_kernels::format::", stringify!($module), "::Block"]; "AHEAD" "a")) }
     };
 }
