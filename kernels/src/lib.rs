@@ -3,8 +3,8 @@
 //! A *family* (a module such as [`gemm`], [`norm`] or [`convert`]) is one generic body over an ISA
 //! token and const parameters, instantiated by the registration lines in that family's `list.rs`.
 //! A *handle* (such as [`gemm::Gemm`]) can only be made by run-time detection, so every public call
-//! is safe. This crate never allocates on its own behalf, spawns no thread and does no I/O: callers
-//! bring buffers and workspaces.
+//! is safe. Kernels never allocate on their own behalf and do no I/O: callers bring buffers, workspaces
+//! and the threads of a [`team`], which starts none but its own.
 
 pub mod convert;
 pub mod format;
