@@ -315,5 +315,5 @@ kernels! {
 
 /// Rows of `src` into strips of words of `STEP` elements.
 fn words<T: bytemuck::Pod, const STEP: usize>(width: usize, src: Mat<'_, T>, out: &mut [u32]) {
-    pack::strips(width, &pack::Bytes::<T, STEP>::flipping(0), src, out);
+    pack::strips(width, &pack::Bytes::<T, u32, STEP>::plain(), src, out);
 }

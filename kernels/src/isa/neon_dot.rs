@@ -3,18 +3,20 @@
 //! Their intrinsics are not stable in Rust, so each instruction is an `asm!` of its own, which names its
 //! extension to the assembler. The compiler still chooses the registers and schedules around it.
 
-use super::{Bf16Dot, BlockDot, F16Fma, IntDot, Isa, IsaId, Neon, ScaledBlockDot, Simd, extends};
+use super::{Bf16Dot, BlockDot, F16Fma, IntDot, Isa, IsaId, Neon, ScaledBlockDot, Simd, extends, peak};
+use crate::format::Format;
 use core::arch::aarch64::*;
 use half::bf16;
 
 macro_rules! tokens {
-    ($($(#[$doc:meta])+ $isa:ident $feature:tt $features:literal;)+) => {
+    ($($(#[$doc:meta])+ $isa:ident $feature:tt $features:literal $([$format:ident $peak:ident])?;)+) => {
         $($(#[$doc])+
         #[derive(Clone, Copy, Debug)]
         pub struct $isa(Neon);
 
         impl Isa for $isa {
             const ID: IsaId = IsaId::$isa;
+            const PEAKS: &'static [(Format, peak::Loop)] = &[$((Format::$format, peak::$peak::<Self>))?];
             fn detect() -> Option<Self> {
                 if std::arch::is_aarch64_feature_detected!($feature) { Neon::detect().map(Self) } else { None }
             }
@@ -26,13 +28,13 @@ macro_rules! tokens {
 
 tokens! {
     /// Proof that this CPU has NEON with dotprod.
-    NeonDotprod "dotprod" "neon,dotprod";
+    NeonDotprod "dotprod" "neon,dotprod" [S8 s8];
     /// Proof that this CPU has NEON with fhm, the multiply-adds of halves to f32.
     NeonFhm "fhm" "neon,fp16,fhm";
     /// Proof that this CPU has NEON with i8mm.
     NeonI8mm "i8mm" "neon,i8mm";
     /// Proof that this CPU has NEON with bf16.
-    NeonBf16 "bf16" "neon,bf16";
+    NeonBf16 "bf16" "neon,bf16" [Bf16 bf16];
 }
 
 /// `multiply!("extension", "instruction", acc, b, a in class)`: the accumulator after one instruction

@@ -48,12 +48,6 @@ macro_rules! tokens {
             fn from(isa: $isa) -> Sve {
                 isa.0
             }
-        }
-
-        impl PeakLoop for $isa {
-            fn peak_loop() -> Option<fn(usize) -> u64> {
-                $isa::detect().and_then(|_| Sve::peak_loop())
-            }
         })+
     };
 }
