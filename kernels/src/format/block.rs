@@ -16,6 +16,8 @@ pub const SPAN: usize = 32;
 pub trait Block: Pod + Send + Sync {
     /// Which one.
     const FORMAT: Format;
+    /// What it is called where rows of activations have one scale each.
+    const ROWS: Format;
     /// Weights in a block: [`SPAN`], or 256 of a block whose parts have factors.
     const DEPTH: usize;
     /// Bits of a quant: 4, 5, 6 or 8.

@@ -20,7 +20,9 @@ pub use block::{Block, SPAN};
 
 /// The list of formats: variant of [`Format`], name, kind with a type, description. Of a `plain` format
 /// the type is the product that a matrix of it is the right operand of; of a `block` format it is the
-/// module with its `Block`, and kernels for all of their tiles follow.
+/// module with its `Block`, and kernels for all of their tiles follow. A `rows` format is the block format
+/// of that module multiplied by rows of A that have one scale each, an accuracy class of its own: weights
+/// are the same and packed alike, numbers are not.
 ///
 /// `with_formats!([path::of::a::macro] arguments…)` gives the list to a macro, behind the arguments.
 #[macro_export]
@@ -39,6 +41,14 @@ macro_rules! with_formats {
             Q4K "q4_k" block q4_k "Blocks of 256 times 4 bits, each 32 with a scale and a minimum.";
             Q5K "q5_k" block q5_k "Blocks of 256 times 5 bits, each 32 with a scale and a minimum.";
             Q6K "q6_k" block q6_k "Blocks of 256 times 6 bits, each 16 with a scale.";
+            Q8_0Rows "q8_0-rows" rows q8_0 "As q8_0, with one scale for each row of activations.";
+            Q4_0Rows "q4_0-rows" rows q4_0 "As q4_0, with one scale for each row of activations.";
+            Q4_1Rows "q4_1-rows" rows q4_1 "As q4_1, with one scale for each row of activations.";
+            Q5_0Rows "q5_0-rows" rows q5_0 "As q5_0, with one scale for each row of activations.";
+            Q5_1Rows "q5_1-rows" rows q5_1 "As q5_1, with one scale for each row of activations.";
+            Q4KRows "q4_k-rows" rows q4_k "As q4_k, with one scale for each row of activations.";
+            Q5KRows "q5_k-rows" rows q5_k "As q5_k, with one scale for each row of activations.";
+            Q6KRows "q6_k-rows" rows q6_k "As q6_k, with one scale for each row of activations.";
         }
     };
 }

@@ -19,6 +19,7 @@ const _: () = assert!(size_of::<Block>() == 18);
 
 impl block::Block for Block {
     const FORMAT: Format = Format::Q4_0;
+    const ROWS: Format = Format::Q4_0Rows;
     const DEPTH: usize = SPAN;
     const BITS: usize = 4;
     const OFFSET: i32 = 8;

@@ -21,6 +21,7 @@ const _: () = assert!(size_of::<Block>() == 20);
 
 impl block::Block for Block {
     const FORMAT: Format = Format::Q4_1;
+    const ROWS: Format = Format::Q4_1Rows;
     const DEPTH: usize = SPAN;
     const BITS: usize = 4;
     const OFFSET: i32 = 0;

@@ -23,6 +23,7 @@ const _: () = assert!(size_of::<Block>() == 144);
 
 impl block::Block for Block {
     const FORMAT: Format = Format::Q4K;
+    const ROWS: Format = Format::Q4KRows;
     const DEPTH: usize = LONG;
     const BITS: usize = 4;
     const OFFSET: i32 = 0;

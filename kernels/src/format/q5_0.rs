@@ -21,6 +21,7 @@ const _: () = assert!(size_of::<Block>() == 22);
 
 impl block::Block for Block {
     const FORMAT: Format = Format::Q5_0;
+    const ROWS: Format = Format::Q5_0Rows;
     const DEPTH: usize = SPAN;
     const BITS: usize = 5;
     const OFFSET: i32 = 16;

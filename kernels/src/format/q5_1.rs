@@ -23,6 +23,7 @@ const _: () = assert!(size_of::<Block>() == 24);
 
 impl block::Block for Block {
     const FORMAT: Format = Format::Q5_1;
+    const ROWS: Format = Format::Q5_1Rows;
     const DEPTH: usize = SPAN;
     const BITS: usize = 5;
     const OFFSET: i32 = 0;

@@ -25,6 +25,7 @@ const _: () = assert!(size_of::<Block>() == 176);
 
 impl block::Block for Block {
     const FORMAT: Format = Format::Q5K;
+    const ROWS: Format = Format::Q5KRows;
     const DEPTH: usize = LONG;
     const BITS: usize = 5;
     const OFFSET: i32 = 0;

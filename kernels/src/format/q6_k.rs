@@ -26,6 +26,7 @@ const _: () = assert!(size_of::<Block>() == 210);
 
 impl block::Block for Block {
     const FORMAT: Format = Format::Q6K;
+    const ROWS: Format = Format::Q6KRows;
     const DEPTH: usize = LONG;
     const BITS: usize = 6;
     const OFFSET: i32 = 32;

@@ -19,6 +19,7 @@ const _: () = assert!(size_of::<Block>() == 34);
 
 impl block::Block for Block {
     const FORMAT: Format = Format::Q8_0;
+    const ROWS: Format = Format::Q8_0Rows;
     const DEPTH: usize = SPAN;
     const BITS: usize = 8;
     const OFFSET: i32 = 128;

@@ -86,7 +86,7 @@ impl<I: ScaledBlockDot, B: Block, const MR: usize, const NV: usize, const KU: us
                                 *x = a.get(row, p);
                             }
                         }
-                        put_a(quantise(isa, 1, x.each_ref()), span);
+                        put_a(quantise(isa, x.each_ref()), span);
                     }
                 }
             },
@@ -118,7 +118,7 @@ impl<I: ScaledBlockDot, B: Block, const MR: usize, const NV: usize, const KU: us
 
 /// One span of the rows of a strip.
 #[inline(always)]
-fn put_a<const MR: usize>(Quantised { d, quants, .. }: Quantised<MR>, span: &mut [u32]) {
+fn put_a<const MR: usize>(Quantised { d, quants }: Quantised<MR>, span: &mut [u32]) {
     for i in 0..MR {
         let first = i / 2 * 2;
         let rows = 2.min(MR - first);

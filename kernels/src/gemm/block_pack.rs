@@ -1,8 +1,9 @@
-//! Packed operands of the block formats: rows of A quantised span by span, weights at their own width.
+//! Packed operands of the block formats: quantised rows of A, weights at their own width.
 //!
 //! Strip of A, for each span of [`SPAN`] depths: a line of MR scales, then a line of what each row's sums
 //! start from for each part of a span (or, where weights have minimums, one line of what multiplies those:
-//! scale · Σa), then a line or two of four elements a row for each four depths.
+//! scale · Σa), then a line or two of four elements a row for each four depths. Where a row has one scale
+//! (`ROWS`), the MR scales are at the head of the strip, no span has any, and minimums are multiplied by Σa.
 //!
 //! Panel of B, for each block: NR scales, NR minimums where there are any, both as halves; where a block
 //! has factors, NR bytes of them for each part, and NR for the minimum of each span; then for each span
@@ -16,6 +17,7 @@ use crate::format::{Block, SPAN};
 use crate::isa::{IntDot, Simd};
 use crate::mat::Mat;
 use core::marker::PhantomData;
+use core::ops::Range;
 
 /// What exact sums start from: as bits of an f32 it is 1.5 · 2^23, and while a sum stays below 2^22 the bits
 /// of both together are 1.5 · 2^23 more than the sum, so that a subtraction makes an f32 of it.
@@ -25,9 +27,9 @@ pub(super) const ZERO: i32 = 0x4b40_0000;
 pub(super) const GROUPS: usize = SPAN / 4;
 
 /// Sizes of the parts of packed operands.
-pub(super) struct Layout<I, B>(PhantomData<(I, B)>);
+pub(super) struct Layout<I, B, const ROWS: bool>(PhantomData<(I, B)>);
 
-impl<I: IntDot, B: Block> Layout<I, B> {
+impl<I: IntDot, B: Block, const ROWS: bool> Layout<I, B, ROWS> {
     /// Quants are below 64, so that every ISA multiplies them as bytes.
     pub(super) const SMALL: bool = B::BITS < 8;
     /// Spans of a block.
@@ -38,8 +40,10 @@ impl<I: IntDot, B: Block> Layout<I, B> {
     pub(super) const FACTORS: bool = B::DEPTH > SPAN;
     /// Lines of A for four depths.
     pub(super) const QUAD: usize = if Self::SMALL { 1 } else { I::WIDE };
-    /// Lines of A before those.
-    pub(super) const HEAD: usize = 1 + B::PARTS;
+    /// Lines of scales of A.
+    pub(super) const SCALES: usize = if ROWS { 0 } else { 1 };
+    /// Lines of A before those of its elements.
+    pub(super) const HEAD: usize = Self::SCALES + B::PARTS;
     /// Lines of A for a span.
     pub(super) const LINES: usize = Self::HEAD + GROUPS * Self::QUAD;
     /// Bits for each column before the quants of a block.
@@ -60,21 +64,43 @@ impl<I: IntDot, B: Block> Layout<I, B> {
     pub(super) const fn geometry(mr: usize, nr: usize) -> Geometry {
         assert!((Self::HEAD_BITS * nr).is_multiple_of(32), "columns whose scales fill words");
         let b_words = Self::head(nr) + Self::SPANS * B::BITS * nr;
-        Geometry { mr, nr, step: B::DEPTH, a_head: 0, a_words: Self::SPANS * Self::LINES * mr, b_words }
+        Geometry { mr, nr, step: B::DEPTH, a_head: if ROWS { mr } else { 0 }, a_words: Self::SPANS * Self::LINES * mr, b_words }
     }
 
-    /// Quantises rows of `a` into strips.
+    /// Quantises `depth` of rows of `a` into strips.
     #[inline(always)]
-    pub(super) fn pack_a<const MR: usize>(isa: I, a: Mat<'_, f32>, out: &mut [u32]) {
-        let (rows, k) = (a.rows(), a.cols());
-        let strip = Self::geometry(MR, 2).strip(k);
-        if strip == 0 {
+    pub(super) fn pack_a<const MR: usize>(isa: I, a: Mat<'_, f32>, depth: Range<usize>, out: &mut [u32]) {
+        let (rows, k) = (a.rows(), depth.len());
+        let geometry = Self::geometry(MR, 2);
+        let strip = geometry.strip(k);
+        if k == 0 || strip == 0 {
             return;
         }
         for (s, out) in out.chunks_exact_mut(strip).enumerate().take(rows.div_ceil(MR)) {
             let first = s * MR;
             let adjacent: [_; MR] = core::array::from_fn(|i| if first + i < rows { a.row(first + i) } else { Some(&[][..]) });
-            let whole: [_; MR] = core::array::from_fn(|i| adjacent[i].unwrap_or_default().as_chunks::<SPAN>().0);
+            let (head, out) = out.split_at_mut(geometry.a_head);
+            let mut scales = Scales { d: [1.0; MR], inverse: [0.0; MR] };
+            if ROWS {
+                let mut most = [isa.splat_i32(0); MR];
+                for i in 0..MR {
+                    most[i] = largest(isa, adjacent[i].unwrap_or_default());
+                }
+                let mut most = isa.largest_each(most);
+                for i in 0..MR {
+                    // What does not fill a vector, or is not adjacent.
+                    let from = adjacent[i].map_or(0, |row| row.len() / I::LANES * I::LANES);
+                    for p in from..if first + i < rows { a.cols() } else { 0 } {
+                        most[i] = most[i].max(a.get(first + i, p).abs().to_bits().cast_signed());
+                    }
+                }
+                scales = Scales::of(most);
+                head.copy_from_slice(&scales.d.map(f32::to_bits));
+            }
+            let whole: [_; MR] = core::array::from_fn(|i| match adjacent[i] {
+                Some(row) if !row.is_empty() => row[depth.clone()].as_chunks::<SPAN>().0,
+                _ => &[],
+            });
             // Where a row does not fill the span, or is not adjacent.
             let mut rest = [[0.0; SPAN]; MR];
             for (n, span) in out.chunks_exact_mut(Self::LINES * MR).enumerate() {
@@ -82,36 +108,48 @@ impl<I: IntDot, B: Block> Layout<I, B> {
                     if n < whole[i].len() {
                         continue;
                     }
-                    for (p, x) in (n * SPAN..).zip(&mut rest[i]) {
+                    for (p, x) in (depth.start + n * SPAN..).zip(&mut rest[i]) {
                         let there = |row: &[f32]| row.get(p).copied().unwrap_or(0.0);
-                        *x = if p < k { adjacent[i].map_or_else(|| a.get(first + i, p), there) } else { 0.0 };
+                        *x = if p < depth.end { adjacent[i].map_or_else(|| a.get(first + i, p), there) } else { 0.0 };
                     }
                 }
                 let x: [_; MR] = core::array::from_fn(|i| whole[i].get(n).unwrap_or(&rest[i]));
-                Self::put_a(isa, x, span.as_chunks_mut().0);
+                if !ROWS {
+                    scales = Scales::of_span(isa, x);
+                }
+                Self::put_a(isa, x, &scales, span.as_chunks_mut().0);
             }
         }
     }
 
     /// One span of the rows of a strip.
     #[inline(always)]
-    fn put_a<const MR: usize>(isa: I, x: [&[f32; SPAN]; MR], lines: &mut [[u32; MR]]) {
-        let Quantised { d, quants, sums } = quantise(isa, B::PARTS, x);
+    fn put_a<const MR: usize>(isa: I, x: [&[f32; SPAN]; MR], scales: &Scales<MR>, lines: &mut [[u32; MR]]) {
+        let quants = Quants::new(isa, x, scales);
         let (head, quads) = lines.split_at_mut(Self::HEAD);
-        head[0] = d.map(f32::to_bits);
-        for part in 0..B::PARTS {
+        if !ROWS {
+            head[0] = scales.d.map(f32::to_bits);
+        }
+        for (part, line) in head[Self::SCALES..].iter_mut().enumerate() {
+            let sums = quants.sums(isa, B::PARTS, part);
             for i in 0..MR {
                 // Of a row that is NaN the sums may be anything.
-                let start = ZERO.wrapping_add(sums[i][part].wrapping_mul(Self::START));
-                head[1 + part][i] = if B::MINIMUM { (d[i] * sums[i][part] as f32).to_bits() } else { start.cast_unsigned() };
+                let start = ZERO.wrapping_add(sums[i].wrapping_mul(Self::START)).cast_unsigned();
+                let minimums = if ROWS { sums[i] as f32 } else { scales.d[i] * sums[i] as f32 };
+                line[i] = if B::MINIMUM { minimums.to_bits() } else { start };
             }
         }
-        for (g, lines) in quads.chunks_exact_mut(Self::QUAD).enumerate() {
-            for i in 0..MR {
-                let quads: &[u32; GROUPS] = bytemuck::cast_ref(&quants[i]);
-                let words = if Self::QUAD == 1 { [quads[g], 0] } else { I::wide(quads[g]) };
-                for (line, word) in lines.iter_mut().zip(words) {
-                    line[i] = word;
+        let mut words = [[0; MR]; GROUPS];
+        match quads.first_chunk_mut() {
+            Some(quads) if Self::QUAD == 1 => isa.interleave(&quants.0, quads),
+            _ => isa.interleave(&quants.0, &mut words),
+        }
+        if Self::QUAD > 1 {
+            for (words, lines) in words.iter().zip(quads.chunks_exact_mut(Self::QUAD)) {
+                for i in 0..MR {
+                    for (line, word) in lines.iter_mut().zip(I::wide(words[i])) {
+                        line[i] = word;
+                    }
                 }
             }
         }
@@ -185,54 +223,105 @@ fn planes<B: Block>(quants: [u8; SPAN]) -> [u32; GROUPS] {
     words
 }
 
+/// The scales of some rows.
+pub(super) struct Scales<const MR: usize> {
+    /// Scales; NaN where a value is not finite.
+    pub d: [f32; MR],
+    /// What multiplies values: 0 where they are taken for zeros.
+    inverse: [f32; MR],
+}
+
+impl<const MR: usize> Scales<MR> {
+    /// The scales of rows by the bits of their [`largest`] magnitudes; see [`super::product::Blocks`] for what
+    /// becomes of values that are tiny or not finite. For all rows at once, so that they do not wait for one
+    /// another.
+    #[inline(always)]
+    fn of(largest: [i32; MR]) -> Scales<MR> {
+        let (mut d, mut inverse) = ([0.0; MR], [0.0; MR]);
+        for i in 0..MR {
+            let largest = f32::from_bits(largest[i].cast_unsigned());
+            d[i] = if largest < f32::INFINITY { largest / 127.0 } else { f32::NAN };
+        }
+        for i in 0..MR {
+            inverse[i] = if d[i] >= f32::MIN_POSITIVE { 1.0 / d[i] } else { 0.0 };
+        }
+        Scales { d, inverse }
+    }
+
+    /// The scales of a span of some rows.
+    #[inline(always)]
+    fn of_span<I: Simd>(isa: I, x: [&[f32; SPAN]; MR]) -> Scales<MR> {
+        let mut most = [isa.splat_i32(0); MR];
+        for i in 0..MR {
+            most[i] = largest(isa, x[i]);
+        }
+        Scales::of(isa.largest_each(most))
+    }
+}
+
+/// The bits of the largest magnitudes, lane by lane: as whole numbers magnitudes have the same order, with
+/// infinity and then NaN at its end. What does not fill a vector is left out.
+#[inline(always)]
+fn largest<I: Simd>(isa: I, x: &[f32]) -> I::I32 {
+    let magnitude = isa.splat_i32(i32::MAX);
+    let mut most = isa.splat_i32(0);
+    for x in x.chunks_exact(I::LANES) {
+        most = isa.max_i32(most, isa.and_i32(isa.to_bits(isa.load(x)), magnitude));
+    }
+    most
+}
+
+/// A span of some rows over their scales: vectors of whole numbers, the first SPAN / LANES of each row.
+struct Quants<I: Simd, const MR: usize>([[I::I32; SPAN]; MR]);
+
+impl<I: Simd, const MR: usize> Quants<I, MR> {
+    #[inline(always)]
+    fn new(isa: I, x: [&[f32; SPAN]; MR], scales: &Scales<MR>) -> Self {
+        // The number below a half, added, rounds halves away from zero and nothing else up.
+        let (half, sign) = (isa.to_bits(isa.splat(0.5f32.next_down())), isa.splat_i32(i32::MIN));
+        let mut quants = [[isa.splat_i32(0); SPAN]; MR];
+        for i in 0..MR {
+            let inverse = isa.splat(scales.inverse[i]);
+            for (x, out) in x[i].chunks_exact(I::LANES).zip(&mut quants[i]) {
+                let x = isa.mul(isa.load(x), inverse);
+                let half = isa.of_bits(isa.or_i32(isa.and_i32(isa.to_bits(x), sign), half));
+                *out = isa.truncate(isa.add(x, half));
+            }
+        }
+        Quants(quants)
+    }
+
+    /// The sums of part `part` of `parts` of each row.
+    #[inline(always)]
+    fn sums(&self, isa: I, parts: usize, part: usize) -> [i32; MR] {
+        let count = SPAN / I::LANES / parts;
+        let mut sums = [isa.splat_i32(0); MR];
+        for i in 0..MR {
+            for v in &self.0[i][part * count..][..count] {
+                sums[i] = isa.add_i32(sums[i], *v);
+            }
+        }
+        isa.sum_each(sums)
+    }
+}
+
 /// A span of some rows as bytes.
 pub(super) struct Quantised<const MR: usize> {
     /// Scales.
     pub d: [f32; MR],
     /// Values over the scale.
     pub quants: [[i8; SPAN]; MR],
-    /// Sums of each part.
-    sums: [[i32; 2]; MR],
 }
 
-/// Quantises a span of some rows, whose sums are wanted in `parts`; see [`super::product::Blocks`] for what
-/// becomes of values that are tiny or not finite. Step by step for all rows, so that rows do not wait for
-/// one another.
+/// Quantises a span of some rows.
 #[inline(always)]
-pub(super) fn quantise<I: Simd, const MR: usize>(isa: I, parts: usize, x: [&[f32; SPAN]; MR]) -> Quantised<MR> {
-    let magnitude = isa.splat_i32(i32::MAX);
-    let mut largest = [0; MR];
-    for (x, out) in x.iter().zip(&mut largest) {
-        // As whole numbers magnitudes have the same order, with infinity and then NaN at its end.
-        let mut most = isa.splat_i32(0);
-        for x in x.chunks_exact(I::LANES) {
-            most = isa.max_i32(most, isa.and_i32(isa.to_bits(isa.load(x)), magnitude));
-        }
-        *out = isa.largest_i32(most).cast_unsigned();
-    }
-    let (mut d, mut inverse) = ([0.0; MR], [0.0; MR]);
-    for i in 0..MR {
-        let largest = f32::from_bits(largest[i]);
-        d[i] = if largest < f32::INFINITY { largest / 127.0 } else { f32::NAN };
-        inverse[i] = if d[i] >= f32::MIN_POSITIVE { 1.0 / d[i] } else { 0.0 };
-    }
-    // The number below a half, added, rounds halves away from zero and nothing else up.
-    let (half, sign) = (isa.to_bits(isa.splat(0.5f32.next_down())), isa.splat_i32(i32::MIN));
-    let (mut quants, mut sums) = ([[0i8; SPAN]; MR], [[0; 2]; MR]);
-    for i in 0..MR {
-        let inverse = isa.splat(inverse[i]);
-        let mut sum = [isa.splat_i32(0); 2];
-        for (n, (x, out)) in x[i].chunks_exact(I::LANES).zip(quants[i].chunks_exact_mut(I::LANES)).enumerate() {
-            let x = isa.mul(isa.load(x), inverse);
-            let half = isa.of_bits(isa.or_i32(isa.and_i32(isa.to_bits(x), sign), half));
-            let quant = isa.truncate(isa.add(x, half));
-            let part = n * I::LANES * parts / SPAN;
-            sum[part] = isa.add_i32(sum[part], quant);
-            isa.store_i8(quant, out);
-        }
-        for part in 0..parts {
-            sums[i][part] = isa.sum_i32(sum[part]);
+pub(super) fn quantise<I: Simd, const MR: usize>(isa: I, x: [&[f32; SPAN]; MR]) -> Quantised<MR> {
+    let scales = Scales::of_span(isa, x);
+    let mut quants = [[0; SPAN]; MR];
+    for (vectors, out) in Quants::new(isa, x, &scales).0.iter().zip(&mut quants) {
+        for (v, out) in vectors.iter().zip(out.chunks_exact_mut(I::LANES)) {
+            isa.store_i8(*v, out);
         }
     }
-    Quantised { d, quants, sums }
+    Quantised { d: scales.d, quants }
 }

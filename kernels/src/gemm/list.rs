@@ -44,7 +44,8 @@ const fn source(isa: isa::IsaId) -> u64 {
 
 /// As [`source`], of the kernels of block formats.
 const fn block_source(_: isa::IsaId) -> u64 {
-    const BODY: u64 = fnv1a(of_source(include_bytes!("block.rs")), include_bytes!("block_pack.rs"));
+    const BODY: u64 =
+        fnv1a(fnv1a(of_source(include_bytes!("block.rs")), include_bytes!("block_pack.rs")), include_bytes!("block_weights.rs"));
     BODY
 }
 
@@ -63,6 +64,14 @@ const fn spans_order(isa: isa::IsaId) -> &'static str {
     match isa {
         isa::IsaId::Scalar => "spans-mul-add",
         _ => "spans-fma",
+    }
+}
+
+/// As [`spans_order`], of rows that have one scale each: it comes last, and numbers are others.
+const fn rows_order(isa: isa::IsaId) -> &'static str {
+    match isa {
+        isa::IsaId::Scalar => "rows-mul-add",
+        _ => "rows-fma",
     }
 }
 
@@ -204,9 +213,9 @@ tiles! {
 }
 
 /// The tiles of every block format. ISA, its name and architecture, [how many blocks ahead are asked for]:
-/// (MR NV)…
+/// (MR NV)… A `rows` format has few of them.
 macro_rules! block_lines {
-    (@$arm:ident $what:tt) => {
+    (@$arm:ident block $what:tt) => {
         tiles! { @$arm $what
             Scalar "scalar" "any" [0]: (1 4) (4 4);
             Avx2 "avx2" "x86_64" [0]: (1 1) (4 1) (6 1) (1 2) (2 2);
@@ -218,30 +227,49 @@ macro_rules! block_lines {
             NeonDotprod "neondotprod" "aarch64" [0]: (1 2) (1 3) (4 2) (4 3) (8 2);
         }
     };
+    (@$arm:ident rows $what:tt) => {
+        tiles! { @$arm $what
+            Scalar "scalar" "any" [0]: (1 4) (4 4);
+            Avx2 "avx2" "x86_64" [0]: (1 2) (2 2);
+            AvxVnni "avxvnni" "x86_64" [0]: (1 2) (3 2);
+            Avx512 "avx512" "x86_64" [0]: (1 2) (6 2);
+            Avx512Vnni "avx512vnni" "x86_64" [0]: (1 2) (6 2);
+            Neon "neon" "aarch64" [0]: (1 2) (6 2);
+            NeonDotprod "neondotprod" "aarch64" [0]: (1 2) (8 2);
+        }
+    };
 }
 
+/// The kernels of a line in the list of formats: none of a `plain` one. Formats of one module pack weights alike.
 macro_rules! block_format {
     (@items plain $($line:tt)*) => {};
     (@table plain $($line:tt)*) => { &[] };
-    (@items block $format:ident $name:literal $module:ident $doc:literal) => {
-        #[doc = concat!("f32 × ", $name, ".")]
-        pub type $format<I, const MR: usize, const NV: usize, const AHEAD: usize> = BlockTile<I, format::$module::Block, MR, NV, AHEAD>;
-        block_format!(@lines @items $format $name $module);
+    (@$arm:ident block $format:ident $name:literal $module:ident) => {
+        block_format!(@lines $arm block ($format false) $name $module spans_order);
     };
-    (@table block $format:ident $name:literal $module:ident $doc:literal) => { block_format!(@lines @table $format $name $module) };
-    (@lines @$arm:ident $format:ident $name:literal $module:ident) => {
-        block_lines! { @$arm ($format ($format $name [$name, "-b"] spans_order, block_source;
-            "BlockTile" [, ", kiln_kernels::format::", stringify!($module), "::Block"]; "AHEAD" "a")) }
+    (@$arm:ident rows $format:ident $name:literal $module:ident) => {
+        block_format!(@lines $arm rows ($format true) $name $module rows_order);
+    };
+    (@lines items $kind:ident ($format:ident $rows:literal) $name:literal $module:ident $order:ident) => {
+        #[doc = concat!("f32 × ", $name, ".")]
+        pub type $format<I, const MR: usize, const NV: usize, const AHEAD: usize> =
+            BlockTile<I, format::$module::Block, $rows, MR, NV, AHEAD>;
+        block_format!(@give items $kind ($format $rows) $name $module $order);
+    };
+    (@lines table $($line:tt)+) => { block_format!(@give table $($line)+) };
+    (@give $arm:ident $kind:ident ($format:ident $rows:literal) $name:literal $module:ident $order:ident) => {
+        block_lines! { @$arm $kind ($format ($format $name [stringify!($module), "-b"] $order, block_source;
+            "BlockTile" [, ", kiln_kernels::format::", stringify!($module), "::Block, ", stringify!($rows)]; "AHEAD" "a")) }
     };
 }
 
 macro_rules! block_formats {
     ($($format:ident $name:literal $kind:ident $type:ident $doc:literal;)+) => {
-        $(block_format!(@items $kind $format $name $type $doc);)+
+        $(block_format!(@items $kind $format $name $type);)+
 
         /// Every kernel of a block format, one table for each format.
         #[cfg(feature = "sweep")]
-        pub(crate) const BLOCK_ENTRIES: &[&[&[Entry]]] = &[$(block_format!(@table $kind $format $name $type $doc)),+];
+        pub(crate) const BLOCK_ENTRIES: &[&[&[Entry]]] = &[$(block_format!(@table $kind $format $name $type)),+];
     };
 }
 crate::with_formats!([block_formats]);

@@ -9,6 +9,7 @@ use super::{AnyGemm, Gemm};
 use crate::isa::{Isa, Simd};
 use crate::mat::{Mat, MatMut};
 use crate::registry::{Kernel, Registered};
+use core::ops::Range;
 
 /// The micro-kernel of `MR` rows by `NV` vectors, its depth loop unrolled `KU` times.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +65,22 @@ pub trait MicroKernel<P: Product>: Send + Sync {
     fn tile(&self, a: &[u32], b: &[u32], c: MatMut<'_, P::C>, accumulate: bool);
     /// Rows of `a` (M × K) into strips; every word of `out` that [`Geometry::strips`] counts is written.
     fn pack_a(&self, a: Mat<'_, P::A>, out: &mut [u32]);
+    /// As [`MicroKernel::pack_a`], `depth` of rows that are whole: where what becomes of an element depends on
+    /// the rest of its row.
+    fn pack_rows(&self, a: Mat<'_, P::A>, depth: Range<usize>, out: &mut [u32]) {
+        self.pack_a(a.block(0, depth.start, a.rows(), depth.len()), out);
+    }
+    /// Words that [`MicroKernel::unpack`] needs for a panel of that depth: 0 where [`MicroKernel::tile`] takes
+    /// panels as they are.
+    fn unpacked_len(&self, depth: usize) -> usize {
+        let _ = depth;
+        0
+    }
+    /// A panel as [`MicroKernel::tile`] takes it, in `out`, of as many words as [`MicroKernel::unpacked_len`] says.
+    fn unpack<'a>(&self, panel: &[u32], out: &'a mut [u32]) -> &'a [u32] {
+        let _ = panel;
+        out
+    }
     /// Rows of `bt` (N × K in elements of B, the transposed B) into panels.
     fn pack_b(&self, bt: Mat<'_, P::B>, out: &mut [u32]);
 }

@@ -9,6 +9,7 @@
 mod block;
 mod block_mmla;
 mod block_pack;
+mod block_weights;
 mod blocking;
 mod dot;
 mod list;
@@ -28,6 +29,7 @@ pub use parallel::{MOST_THREADS, Right, Split};
 
 use crate::mat::{Mat, MatMut};
 use crate::registry::Meta;
+use core::ops::Range;
 use micro::MicroKernel;
 use product::{Output, Product, Single};
 
@@ -118,7 +120,8 @@ impl<P: Product> Gemm<P> {
     pub fn packed_workspace_len(&self, blocking: &Blocking, m: usize, k: usize) -> usize {
         let Blocks { kc, mc, .. } = self.blocks(blocking);
         const { assert!(size_of::<P::C>() == size_of::<u32>()) };
-        self.geometry.mr * self.geometry.nr + self.geometry.strips(mc.min(m), kc.min(k))
+        let depth = kc.min(k);
+        self.geometry.mr * self.geometry.nr + self.micro.unpacked_len(depth) + self.geometry.strips(mc.min(m), depth)
     }
 
     /// C (M × N) ← A (M × K) · B (K × N), or C += A·B when `accumulate`; both operands are packed
@@ -127,7 +130,7 @@ impl<P: Product> Gemm<P> {
     /// # Panics
     /// If the shapes do not fit each other or `ws` is shorter than [`Gemm::workspace_len`].
     pub fn run(&self, a: Mat<'_, P::A>, b: Mat<'_, P::B>, mut c: MatMut<'_, P::C>, accumulate: bool, blocking: &Blocking, ws: &mut [u32]) {
-        let (m, n, k) = check_shapes(a.rows(), a.cols(), (b.rows(), b.cols()), P::B_DEPTH, &c);
+        let (_, n, k) = check_shapes(a.rows(), a.cols(), (b.rows(), b.cols()), P::B_DEPTH, &c);
         if k == 0 {
             return finish_empty(c, accumulate);
         }
@@ -138,8 +141,9 @@ impl<P: Product> Gemm<P> {
             for pc in (0..k).step_by(blocks.kc) {
                 let depth = blocks.kc.min(k - pc);
                 self.pack_b(b.block(pc / P::B_DEPTH, jc, depth.div_ceil(P::B_DEPTH), n_block), ws_b);
-                let block = Block { panels: self.packed_b(ws_b, depth, n_block), from: 0, accumulate: accumulate || pc > 0, mc: blocks.mc };
-                self.row_blocks(a.block(0, pc, m, depth), block, c.block_or_empty(jc, n_block), ws);
+                let panels = self.packed_b(ws_b, depth, n_block);
+                let block = Block { panels, from: 0, depth: pc..pc + depth, accumulate: accumulate || pc > 0, mc: blocks.mc };
+                self.row_blocks(a, block, c.block_or_empty(jc, n_block), ws);
             }
         }
     }
@@ -158,7 +162,7 @@ impl<P: Product> Gemm<P> {
         blocking: &Blocking,
         ws: &mut [u32],
     ) {
-        let (m, n, k) = check_shapes(a.rows(), a.cols(), (b.k(), b.n()), 1, &c);
+        let (_, n, k) = check_shapes(a.rows(), a.cols(), (b.k(), b.n()), 1, &c);
         self.check_layout(&b);
         if k == 0 {
             return finish_empty(c, accumulate);
@@ -169,8 +173,8 @@ impl<P: Product> Gemm<P> {
             let panels = b.columns(jc, jc + n_block);
             for pc in (0..k).step_by(blocks.kc) {
                 let depth = blocks.kc.min(k - pc);
-                let block = Block { panels, from: pc, accumulate: accumulate || pc > 0, mc: blocks.mc };
-                self.row_blocks(a.block(0, pc, m, depth), block, c.block_or_empty(jc, n_block), ws);
+                let block = Block { panels, from: pc, depth: pc..pc + depth, accumulate: accumulate || pc > 0, mc: blocks.mc };
+                self.row_blocks(a, block, c.block_or_empty(jc, n_block), ws);
             }
         }
     }
@@ -181,17 +185,19 @@ impl<P: Product> Gemm<P> {
         assert!(same, "B is packed for another layout than that of {}", self.meta.name);
     }
 
-    /// The three inner loops: rows `a` (M × depth) against a block of B.
+    /// The three inner loops: rows `a` (M × K) against a block of B.
     fn row_blocks(&self, a: Mat<'_, P::A>, b: Block<'_>, mut c: MatMut<'_, P::C>, ws: &mut [u32]) {
-        let (m, n, depth) = (a.rows(), b.panels.n(), a.cols());
+        let (m, n, depth) = (a.rows(), b.panels.n(), b.depth.len());
         let Geometry { mr, nr, .. } = self.geometry;
-        let (edge, ws_a) = ws.split_at_mut(mr * nr);
+        let (edge, ws) = ws.split_at_mut(mr * nr);
         let edge: &mut [P::C] = bytemuck::cast_slice_mut(edge);
+        let (unpacked, ws_a) = ws.split_at_mut(self.micro.unpacked_len(depth));
         for ic in (0..m).step_by(b.mc) {
             let m_block = b.mc.min(m - ic);
-            self.micro.pack_a(a.block(ic, 0, m_block, depth), ws_a);
+            self.micro.pack_rows(a.block(ic, 0, m_block, a.cols()), b.depth.clone(), ws_a);
             for (jp, j) in (0..n).step_by(nr).enumerate() {
-                let panel = b.panels.panel(jp, b.from, depth);
+                let packed = b.panels.panel(jp, b.from, depth);
+                let panel = if unpacked.is_empty() { packed } else { self.micro.unpack(packed, unpacked) };
                 let cols = nr.min(n - j);
                 for (i, strip) in (0..m_block).step_by(mr).zip(ws_a.chunks_exact(self.geometry.strip(depth))) {
                     let rows = mr.min(m_block - i);
@@ -209,11 +215,12 @@ impl<P: Product> Gemm<P> {
 }
 
 /// A block of packed B as the inner loops see it.
-#[derive(Clone, Copy)]
 struct Block<'a> {
     panels: PackedB<'a>,
-    /// The depth that the block begins at.
+    /// The depth of `panels` that the block begins at.
     from: usize,
+    /// Where it lies in the depth of A.
+    depth: Range<usize>,
     accumulate: bool,
     mc: usize,
 }

@@ -149,7 +149,7 @@ impl<P: Product> Gemm<P> {
         ws: &mut [u32],
     ) {
         let blocks = self.blocks(blocking);
-        let (m, k, n) = (a.rows(), a.cols(), columns.len());
+        let (k, n) = (a.cols(), columns.len());
         let mut turn = 0;
         for jc in (0..n).step_by(blocks.nc) {
             let n_block = blocks.nc.min(n - jc);
@@ -163,8 +163,8 @@ impl<P: Product> Gemm<P> {
                     }
                 };
                 turn += 1;
-                let block = Block { panels, from, accumulate: accumulate || pc > 0, mc: blocks.mc };
-                self.row_blocks(a.block(0, pc, m, depth), block, c.block_or_empty(jc, n_block), ws);
+                let block = Block { panels, from, depth: pc..pc + depth, accumulate: accumulate || pc > 0, mc: blocks.mc };
+                self.row_blocks(a, block, c.block_or_empty(jc, n_block), ws);
             }
         }
     }

@@ -134,28 +134,32 @@ plain!(Half F16 f16 => f32, f64::from, f16::from_f32);
 plain!(BFloat Bf16 bf16 => f32, f64::from, bf16::from_f32);
 plain!(Byte S8 i8 => i32, f64::from, |x: f32| (x * 127.0).round() as i8);
 
-/// f32 × blocks of weights → f32: each row of A is quantised to s8 with a scale for each [`SPAN`] depths,
-/// and the products of a span are summed exactly.
+/// f32 × blocks of weights → f32: each row of A is quantised to s8 with a scale for each [`SPAN`] depths, or
+/// (`ROWS`) with one for the whole row, and the products of a span are summed exactly.
+///
+/// With one scale a row there is less to multiply, but what is small beside the largest element of its row
+/// loses digits, and an outlier costs all others theirs: this is an accuracy class of its own, and its
+/// formats have names of their own.
 #[derive(Clone, Copy, Debug)]
-pub struct Blocks<B>(PhantomData<B>);
+pub struct Blocks<B, const ROWS: bool = false>(PhantomData<B>);
 
-impl<B: Block> Product for Blocks<B> {
-    const FORMAT: Format = B::FORMAT;
+impl<B: Block, const ROWS: bool> Product for Blocks<B, ROWS> {
+    const FORMAT: Format = if ROWS { B::ROWS } else { B::FORMAT };
     const B_DEPTH: usize = B::DEPTH;
     type A = f32;
     type B = B;
     type C = f32;
 
-    /// The values after quantising: multiples of amax / 127, rounded half away from zero. A span whose
-    /// scale would be below the normal numbers is taken for zeros; one that has an element that is not
+    /// The values after quantising: multiples of amax / 127, rounded half away from zero. A span (or row)
+    /// whose scale would be below the normal numbers is taken for zeros; one that has an element that is not
     /// finite is all NaN, and so is all of the row's result.
     fn a_values(row: &[f32]) -> Vec<f64> {
-        let quantised = row.chunks(SPAN).flat_map(|span| {
-            let finite = span.iter().all(|x| x.is_finite());
-            let d = span.iter().fold(0.0f32, |m, x| m.max(x.abs())) / 127.0;
+        let quantised = row.chunks(if ROWS { row.len().max(1) } else { SPAN }).flat_map(|part| {
+            let finite = part.iter().all(|x| x.is_finite());
+            let d = part.iter().fold(0.0f32, |m, x| m.max(x.abs())) / 127.0;
             let scale = if finite { f64::from(d) } else { f64::NAN };
             let inverse = if finite && d >= f32::MIN_POSITIVE { 1.0 / d } else { 0.0 };
-            span.iter().map(move |x| scale * f64::from(if finite { (x * inverse).round() } else { 0.0 }))
+            part.iter().map(move |x| scale * f64::from(if finite { (x * inverse).round() } else { 0.0 }))
         });
         quantised.collect()
     }
@@ -179,6 +183,7 @@ impl<B: Block> Product for Blocks<B> {
 macro_rules! product_of {
     (plain $product:ident) => { $crate::gemm::product::$product };
     (block $module:ident) => { $crate::gemm::product::Blocks<$crate::format::$module::Block> };
+    (rows $module:ident) => { $crate::gemm::product::Blocks<$crate::format::$module::Block, true> };
 }
 
 /// `with_product!(format, P => expression)`: the expression with `P` as the product that a format names.

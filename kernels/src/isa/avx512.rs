@@ -20,6 +20,37 @@ impl Isa for Avx512 {
     }
 }
 
+/// All lanes of each vector brought together by `$op`, of eight vectors at a time: first halves of two in one
+/// vector, then quarters of four.
+macro_rules! reduce_each {
+    ($v:expr, $count:ident, $op:ident) => {{
+        let mut out = [0; $count];
+        for (v, out) in $v.chunks(8).zip(out.chunks_mut(8)) {
+            // SAFETY: the caller's token proves AVX-512F; the store covers the 16 elements of `lanes`.
+            unsafe {
+                let mut eight = [_mm512_setzero_si512(); 8];
+                eight[..v.len()].copy_from_slice(v);
+                let mut halves = [_mm512_setzero_si512(); 4];
+                for (half, v) in halves.iter_mut().zip(eight.as_chunks::<2>().0) {
+                    *half = $op(_mm512_shuffle_i64x2::<0x44>(v[0], v[1]), _mm512_shuffle_i64x2::<0xee>(v[0], v[1]));
+                }
+                let mut quarters = [_mm512_setzero_si512(); 2];
+                for (quarter, v) in quarters.iter_mut().zip(halves.as_chunks::<2>().0) {
+                    *quarter = $op(_mm512_shuffle_i64x2::<0x88>(v[0], v[1]), _mm512_shuffle_i64x2::<0xdd>(v[0], v[1]));
+                }
+                let [low, high] = quarters;
+                let two = $op(_mm512_unpacklo_epi32(low, high), _mm512_unpackhi_epi32(low, high));
+                let one = $op(two, _mm512_shuffle_epi32::<0x4e>(two));
+                let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 0, 0, 0, 0, 0, 0, 0, 0);
+                let mut lanes = [0i32; 16];
+                _mm512_storeu_si512(lanes.as_mut_ptr().cast(), _mm512_permutexvar_epi32(order, one));
+                out.copy_from_slice(&lanes[..out.len()]);
+            }
+        }
+        out
+    }};
+}
+
 impl Simd for Avx512 {
     type F32 = __m512;
     type Lanes = [f32; Self::LANES];
@@ -219,6 +250,38 @@ impl Simd for Avx512 {
         unsafe { _mm512_reduce_add_epi32(v) }
     }
     #[inline(always)]
+    fn largest_each<const N: usize>(self, v: [__m512i; N]) -> [i32; N] {
+        reduce_each!(v, N, _mm512_max_epi32)
+    }
+    #[inline(always)]
+    fn sum_each<const N: usize>(self, v: [__m512i; N]) -> [i32; N] {
+        reduce_each!(v, N, _mm512_add_epi32)
+    }
+    #[inline(always)]
+    fn interleave<const MR: usize>(self, rows: &[[__m512i; 32]; MR], lines: &mut [[u32; MR]; 8]) {
+        const { assert!(MR <= 16) };
+        // Packed twice within 128 bits, a word is four neighbours: words q and q + 4 of a row, then those of the next.
+        let mut pairs = [self.splat_i32(0); 8];
+        for (pair, rows) in pairs.iter_mut().zip(rows.chunks(2)) {
+            let second = rows.last().unwrap_or(&rows[0]);
+            // SAFETY: `self` proves AVX-512BW.
+            *pair = unsafe { _mm512_packs_epi16(_mm512_packs_epi32(rows[0][0], rows[0][1]), _mm512_packs_epi32(second[0], second[1])) };
+        }
+        for (v, out) in lines.as_flattened_mut().chunks_mut(16).enumerate() {
+            let mut words = self.splat_i32(0);
+            for (four, pairs) in pairs.chunks_exact(2).enumerate().take(MR.div_ceil(4)) {
+                let (mask, at) = Places::<MR>::ALL[v][four];
+                // SAFETY: `self` proves AVX-512F; the load covers the 16 words of one array.
+                unsafe {
+                    let at = _mm512_loadu_si512(at.as_ptr().cast());
+                    words = _mm512_or_si512(words, _mm512_maskz_permutex2var_epi32(mask, pairs[0], at, pairs[1]));
+                }
+            }
+            // SAFETY: `self` proves AVX-512F; lanes at or beyond `out.len()` are masked off and not touched.
+            unsafe { _mm512_mask_storeu_epi32(out.as_mut_ptr().cast(), mask(out.len()), words) }
+        }
+    }
+    #[inline(always)]
     fn prefetch_ahead(self, src: &[u32], from: usize, len: usize) {
         for line in (from..from + len).step_by(LINE) {
             // SAFETY: a prefetch reads nothing, faults on nothing, and every x86-64 CPU has it.
@@ -337,6 +400,7 @@ impl IntDot for Avx512Vnni {
     }
 
     const UNSIGNED: bool = true;
+    const PANEL_ROWS: usize = 5;
 
     #[inline(always)]
     fn quad<const MR: usize, const NV: usize>(self, acc: &mut [[__m512i; NV]; MR], a: &[[u32; MR]], b: &[__m512i; NV], _: bool) {
@@ -386,6 +450,26 @@ impl Bf16Dot for Avx512Bf16 {
             }
         }
     }
+}
+
+/// Where [`Simd::interleave`] finds the words of lines of MR rows.
+struct Places<const MR: usize>;
+
+impl<const MR: usize> Places<MR> {
+    /// For each vector of the lines and each four rows: which words are of them, and where those are in two
+    /// pairs of rows.
+    const ALL: [[(u16, [u32; 16]); 4]; 8] = {
+        let mut all = [[(0, [0; 16]); 4]; 8];
+        let mut word = 0;
+        while word < 8 * MR {
+            let (line, row) = (word / MR, word % MR);
+            let (mask, at) = &mut all[word / 16][row / 4];
+            *mask |= 1 << (word % 16);
+            at[word % 16] = (row % 4 / 2 * 16 + line % 4 * 4 + row % 2 * 2 + line / 4) as u32;
+            word += 1;
+        }
+        all
+    };
 }
 
 /// Two bytes as the 16-bit elements of one word.

@@ -321,6 +321,40 @@ pub trait Simd: Isa {
         buf[..Self::LANES].iter().fold(0, |sum: i32, x| sum.wrapping_add(*x))
     }
 
+    /// [`Simd::largest_i32`] of each vector.
+    #[inline(always)]
+    fn largest_each<const N: usize>(self, v: [Self::I32; N]) -> [i32; N] {
+        let mut out = [0; N];
+        for i in 0..N {
+            out[i] = self.largest_i32(v[i]);
+        }
+        out
+    }
+    /// [`Simd::sum_i32`] of each vector.
+    #[inline(always)]
+    fn sum_each<const N: usize>(self, v: [Self::I32; N]) -> [i32; N] {
+        let mut out = [0; N];
+        for i in 0..N {
+            out[i] = self.sum_i32(v[i]);
+        }
+        out
+    }
+    /// Rows of 32 elements that are bytes, as lines of four bytes of each row. A row is in the first
+    /// 32 / [`Simd::LANES`] of its vectors.
+    #[inline(always)]
+    fn interleave<const MR: usize>(self, rows: &[[Self::I32; 32]; MR], lines: &mut [[u32; MR]; 8]) {
+        for (i, row) in rows.iter().enumerate() {
+            let mut bytes = [0i8; 32];
+            for (v, out) in row.iter().zip(bytes.chunks_exact_mut(Self::LANES)) {
+                self.store_i8(*v, out);
+            }
+            let words: &[u32; 8] = bytemuck::cast_ref(&bytes);
+            for (line, word) in lines.iter_mut().zip(words) {
+                line[i] = *word;
+            }
+        }
+    }
+
     /// Asks for the cache lines of `len` words, `from` words behind the beginning of `src`; they may lie
     /// beyond its end. A hint: it may do nothing.
     #[inline(always)]
@@ -357,6 +391,9 @@ pub trait IntDot: Simd {
     fn wide(quad: u32) -> [u32; 2] {
         [quad, 0]
     }
+    /// Rows of a tile from which on weights in blocks are unpacked once for a whole panel, before they are
+    /// multiplied; in tiles of fewer, in registers.
+    const PANEL_ROWS: usize = usize::MAX;
     /// All lanes the one number in `x`, to begin a sum with: loaded where copies and products share pipes.
     #[inline(always)]
     fn begin(self, x: &[i32; 4]) -> Self::I32 {
@@ -461,6 +498,18 @@ macro_rules! extends {
                 largest_i32(v: Self::I32) -> i32;
                 sum_i32(v: Self::I32) -> i32;
                 prefetch_ahead(src: &[u32], from: usize, len: usize) -> ();
+            }
+            #[inline(always)]
+            fn largest_each<const N: usize>(self, v: [Self::I32; N]) -> [i32; N] {
+                self.0.largest_each(v)
+            }
+            #[inline(always)]
+            fn sum_each<const N: usize>(self, v: [Self::I32; N]) -> [i32; N] {
+                self.0.sum_each(v)
+            }
+            #[inline(always)]
+            fn interleave<const MR: usize>(self, rows: &[[Self::I32; 32]; MR], lines: &mut [[u32; MR]; 8]) {
+                self.0.interleave(rows, lines);
             }
             #[inline(always)]
             fn vectors(src: &[f32]) -> &[Self::Lanes] {
