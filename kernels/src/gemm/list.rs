@@ -245,18 +245,18 @@ macro_rules! block_format {
     (@items plain $($line:tt)*) => {};
     (@table plain $($line:tt)*) => { &[] };
     (@$arm:ident block $format:ident $name:literal $module:ident) => {
-        block_format!(@lines $arm block ($format false) $name $module spans_order);
+        block_format! { @lines $arm block ($format false) $name $module spans_order }
     };
     (@$arm:ident rows $format:ident $name:literal $module:ident) => {
-        block_format!(@lines $arm rows ($format true) $name $module rows_order);
+        block_format! { @lines $arm rows ($format true) $name $module rows_order }
     };
     (@lines items $kind:ident ($format:ident $rows:literal) $name:literal $module:ident $order:ident) => {
         #[doc = concat!("f32 × ", $name, ".")]
         pub type $format<I, const MR: usize, const NV: usize, const AHEAD: usize> =
             BlockTile<I, format::$module::Block, $rows, MR, NV, AHEAD>;
-        block_format!(@give items $kind ($format $rows) $name $module $order);
+        block_format! { @give items $kind ($format $rows) $name $module $order }
     };
-    (@lines table $($line:tt)+) => { block_format!(@give table $($line)+) };
+    (@lines table $($line:tt)+) => { block_format! { @give table $($line)+ } };
     (@give $arm:ident $kind:ident ($format:ident $rows:literal) $name:literal $module:ident $order:ident) => {
         block_lines! { @$arm $kind ($format ($format $name [stringify!($module), "-b"] $order, block_source;
             "BlockTile" [, ", kiln_kernels::format::", stringify!($module), "::Block, ", stringify!($rows)]; "AHEAD" "a")) }
