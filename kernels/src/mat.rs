@@ -33,6 +33,11 @@ impl<'a, T: Copy> Mat<'a, T> {
         Mat { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
     }
 
+    /// Elements from a row to the next.
+    pub(crate) fn row_stride(&self) -> usize {
+        self.row_stride
+    }
+
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.rows
