@@ -19,6 +19,7 @@ mod operands;
 mod pack;
 mod parallel;
 pub mod product;
+mod scaled;
 #[cfg(target_arch = "aarch64")]
 mod sve;
 
@@ -28,6 +29,7 @@ pub use micro::Geometry;
 pub use operands::{Operands, Right};
 pub use pack::PackedB;
 pub use parallel::{MOST_THREADS, Split};
+pub use scaled::Scales;
 
 use crate::mat::{Mat, MatMut};
 use crate::registry::Meta;
