@@ -6,6 +6,7 @@
 //! output is written and never read. Several threads share one product in `parallel`; the threads
 //! themselves are the caller's.
 
+mod batch;
 mod block;
 mod block_mmla;
 mod block_pack;
@@ -23,6 +24,7 @@ mod scaled;
 #[cfg(target_arch = "aarch64")]
 mod sve;
 
+pub use batch::{Products, RightBatch};
 pub use blocking::{Blocking, Caches};
 pub use list::*;
 pub use micro::Geometry;
