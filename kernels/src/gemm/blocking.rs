@@ -14,6 +14,13 @@ pub struct Caches {
     pub l3: usize,
 }
 
+/// Common sizes, for programs that do not know their machine's: 32 KiB, 512 KiB, and 2 MiB of the last level.
+impl Default for Caches {
+    fn default() -> Caches {
+        Caches { l1: 32 << 10, l2: 512 << 10, l3: 2 << 20 }
+    }
+}
+
 /// Block sizes in elements. Values that do not fit a tile are rounded when used, so any will do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Blocking {
