@@ -105,7 +105,7 @@ fn check<P: Product>(gemm: &Gemm<P>, case: &Case) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
     fn every_product_of_a_batch_is_its_oracles(which: prop::sample::Index, case in cases()) {
         let (_, any) = KERNELS[which.index(KERNELS.len())];
