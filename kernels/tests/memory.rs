@@ -1,10 +1,8 @@
 //! What a product needs beside its operands is small: packed weights exist once, and blocks fit caches.
 
-mod common;
-
-use common::kernels;
 use kiln_kernels::gemm::product::Product;
 use kiln_kernels::gemm::{Blocking, Caches, Gemm, Split};
+use kiln_kernels::registry::{self, Kernel};
 use kiln_kernels::with_gemm;
 
 /// M, N and K.
@@ -25,7 +23,11 @@ fn check<P: Product>(gemm: &Gemm<P>) {
 
 #[test]
 fn a_product_with_packed_weights_takes_its_operands_and_no_more_than_a_twentieth() {
-    for (_, any) in kernels() {
+    let mut checked = 0;
+    for kernel in registry::all().filter_map(|e| (e.make)()) {
+        let Kernel::Gemm(any) = kernel else { continue };
         with_gemm!(any, gemm => check(&gemm));
+        checked += 1;
     }
+    assert!(checked > 0);
 }

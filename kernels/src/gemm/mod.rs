@@ -156,16 +156,17 @@ impl<P: Product> Gemm<P> {
         if a.cols() == 0 {
             return finish_empty(c, accumulate);
         }
-        let Geometry { mr, nr, .. } = self.geometry;
+        let (Geometry { mr, nr, .. }, narrow) = (self.geometry, self.micro.narrow());
         let (edge, strips) = own.split_at_mut(mr * nr);
         let edge: &mut [P::C] = bytemuck::cast_slice_mut(edge);
         self.loops((a, b), blocks, room, strips, |strip, panel, at| {
             let accumulate = accumulate || !at.first;
             let mut tile = c.block(at.row, at.col, at.rows, at.cols);
-            if at.rows == mr && at.cols == nr {
+            let width = if at.cols <= narrow { narrow } else { nr };
+            if at.rows == mr && at.cols == width {
                 self.micro.tile(strip, panel, tile, accumulate);
             } else {
-                self.micro.tile(strip, panel, MatMut::new(edge, mr, nr, nr), false);
+                self.micro.tile(strip, panel, MatMut::new(edge, mr, width, nr), false);
                 copy_edge(edge, nr, &mut tile, accumulate);
             }
         });
