@@ -2,7 +2,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kiln_benches::{kernels, values};
-use kiln_kernels::gemm::{AnyGemm, Blocking, Caches};
+use kiln_kernels::gemm::{AnyGemm, Blocking, Caches, Operands, Split};
 use kiln_kernels::mat::{Mat, MatMut};
 use kiln_kernels::registry::{Kernel, Op};
 
@@ -17,10 +17,11 @@ fn gemm(c: &mut Criterion) {
     for (meta, kernel) in kernels(Op::Gemm) {
         let Kernel::Gemm(AnyGemm::F32(kernel)) = kernel else { continue };
         let blocking = Blocking::analytical(kernel.geometry(), CACHES);
-        let mut ws = vec![0; kernel.workspace_len(&blocking, N, N, N)];
+        let mut ws = vec![0; kernel.workspace_len(&blocking, Split::ALONE, false, (N, N, N))];
         group.bench_function(meta.name, |bench| {
             bench.iter(|| {
-                kernel.run(Mat::new(&a, N, N, N), Mat::new(&b, N, N, N), MatMut::new(&mut out, N, N, N), false, &blocking, &mut ws)
+                let operands = Operands::new(Mat::new(&a, N, N, N), Mat::new(&b, N, N, N), MatMut::new(&mut out, N, N, N));
+                kernel.run(operands, &blocking, &mut ws)
             });
         });
     }

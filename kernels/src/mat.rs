@@ -3,6 +3,10 @@
 //! Extents are validated once, when a view is made; after that rows and tiles can be handed out
 //! without further arithmetic on raw lengths. Views never own memory.
 
+mod batch;
+
+pub use batch::{Batch, BatchMut, Part, Shares};
+
 use core::marker::PhantomData;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -31,6 +35,11 @@ impl<'a, T: Copy> Mat<'a, T> {
     /// The same elements with rows and columns exchanged; nothing is moved.
     pub fn transposed(self) -> Self {
         Mat { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
+    }
+
+    /// Elements from a row to the next.
+    pub(crate) fn row_stride(&self) -> usize {
+        self.row_stride
     }
 
     /// Number of rows.
@@ -159,28 +168,8 @@ impl<'a, T: Copy> MatMut<'a, T> {
     /// # Panics
     /// If parts overlap, reach beyond the view, or are more than 64.
     pub fn grid(self, cuts: [&dyn Fn(usize) -> Range<usize>; 2], parts: (usize, usize)) -> Grid<'a, T> {
-        let mut grid = Grid {
-            view: self,
-            rows: core::array::from_fn(|_| 0..0),
-            cols: core::array::from_fn(|_| 0..0),
-            parts,
-            taken: AtomicU64::new(0),
-        };
-        assert!(parts.0 * parts.1 <= MOST_PARTS, "a grid of {parts:?} parts");
-        for (ranges, (cut, (count, extent))) in
-            [&mut grid.rows, &mut grid.cols].into_iter().zip(cuts.iter().zip([(parts.0, grid.view.rows), (parts.1, grid.view.cols)]))
-        {
-            let mut end = 0;
-            for (i, range) in ranges.iter_mut().enumerate().take(count) {
-                *range = cut(i);
-                assert!(
-                    range.start >= end && range.start <= range.end && range.end <= extent,
-                    "part {i} is {range:?}, overlapping or outside"
-                );
-                end = range.end;
-            }
-        }
-        grid
+        let cuts = self::cuts(cuts, parts, (self.rows, self.cols));
+        Grid { view: self, cuts, taken: AtomicU64::new(0) }
     }
 
     /// Pointer to the first element and the leading dimension, for `asm!` families.
@@ -204,9 +193,7 @@ const MOST_PARTS: usize = 64;
 #[derive(Debug)]
 pub struct Grid<'a, T> {
     view: MatMut<'a, T>,
-    rows: [Range<usize>; MOST_PARTS],
-    cols: [Range<usize>; MOST_PARTS],
-    parts: (usize, usize),
+    cuts: Cuts,
     /// A bit for each part that was taken.
     taken: AtomicU64,
 }
@@ -217,14 +204,14 @@ unsafe impl<T: Send> Sync for Grid<'_, T> {}
 impl<T: Copy> Grid<'_, T> {
     /// Part (`row`, `col`), unless it was taken before or there is none.
     pub fn take(&self, row: usize, col: usize) -> Option<MatMut<'_, T>> {
-        if row >= self.parts.0 || col >= self.parts.1 {
+        if row >= self.cuts.parts.0 || col >= self.cuts.parts.1 {
             return None;
         }
-        let bit = 1u64 << (row * self.parts.1 + col);
+        let bit = 1u64 << (row * self.cuts.parts.1 + col);
         if self.taken.fetch_or(bit, Relaxed) & bit != 0 {
             return None;
         }
-        let (rows, cols) = (&self.rows[row], &self.cols[col]);
+        let (rows, cols) = self.cuts.part(row, col);
         let ptr = if rows.is_empty() || cols.is_empty() {
             self.view.ptr
         } else {
@@ -234,6 +221,37 @@ impl<T: Copy> Grid<'_, T> {
         // Parts do not overlap and this one is given out once, so the new view is the only one of its elements.
         Some(MatMut { ptr, rows: rows.len(), cols: cols.len(), ld: self.view.ld, life: PhantomData })
     }
+}
+
+/// Where a view is cut: parts that are inside of it and do not overlap.
+#[derive(Debug)]
+struct Cuts {
+    rows: [Range<usize>; MOST_PARTS],
+    cols: [Range<usize>; MOST_PARTS],
+    parts: (usize, usize),
+}
+
+impl Cuts {
+    /// The rows and the columns of a part.
+    fn part(&self, row: usize, col: usize) -> (Range<usize>, Range<usize>) {
+        (self.rows[row].clone(), self.cols[col].clone())
+    }
+}
+
+/// The ranges that `cut` gives for the rows and columns of a view of `shape`, checked.
+fn cuts(cut: [&dyn Fn(usize) -> Range<usize>; 2], parts: (usize, usize), shape: (usize, usize)) -> Cuts {
+    assert!(parts.0 * parts.1 <= MOST_PARTS, "a grid of {parts:?} parts");
+    let ranges = |cut: &dyn Fn(usize) -> Range<usize>, count: usize, extent: usize| {
+        let mut end = 0;
+        core::array::from_fn(|i| {
+            let range = if i < count { cut(i) } else { 0..0 };
+            let fits = i >= count || (range.start >= end && range.start <= range.end && range.end <= extent);
+            assert!(fits, "part {i} is {range:?}, overlapping or outside");
+            end = range.end;
+            range
+        })
+    };
+    Cuts { rows: ranges(cut[0], parts.0, shape.0), cols: ranges(cut[1], parts.1, shape.1), parts }
 }
 
 fn extent(rows: usize, cols: usize, ld: usize) -> usize {

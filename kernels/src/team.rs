@@ -5,6 +5,12 @@
 //! before they sleep, so that the next one finds them awake. What a job does is the caller's; so is
 //! pinning, by a closure that each member runs first.
 
+#[cfg(feature = "rayon")]
+mod pool;
+
+#[cfg(feature = "rayon")]
+pub use pool::Rayon;
+
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{JoinHandle, Thread};

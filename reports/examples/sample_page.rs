@@ -184,7 +184,7 @@ fn counters() -> Vec<Counter> {
 }
 
 const STACKS: &str = "\
-main;qwen2::run;qwen2::generate;qwen2::forward;qwen2::linear;kiln_kernels::gemm::run_packed 310
+main;qwen2::run;qwen2::generate;qwen2::forward;qwen2::linear;kiln_kernels::gemm::run 310
 main;qwen2::run;qwen2::generate;qwen2::forward;qwen2::linear;kiln_kernels::gemm::pack_a 42
 main;qwen2::run;qwen2::generate;qwen2::forward;qwen2::linear 6
 main;qwen2::run;qwen2::generate;qwen2::forward;qwen2::attention;qwen2::softmax 21

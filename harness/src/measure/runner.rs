@@ -9,7 +9,7 @@ use super::statistics::Random;
 use crate::machine::timing;
 use crate::space::{Candidate, Problem, Shape};
 use kiln_kernels::gemm::product::Product;
-use kiln_kernels::gemm::{Blocking, Gemm, Right, Split};
+use kiln_kernels::gemm::{self, Blocking, Gemm, Right, Split};
 use kiln_kernels::mat::{Mat, MatMut};
 use kiln_kernels::registry::Kernel;
 use kiln_kernels::team::{DEFAULT_SPIN, Team, Workers};
@@ -116,7 +116,7 @@ impl Runner {
                 }
             }
             runner.split = Split::analytical(threads, gemm.geometry(), m, n, packed);
-            runner.workspace = Buffer::new(gemm.parallel_workspace_len(&blocking, runner.split, packed, (m, n, k)), random)?;
+            runner.workspace = Buffer::new(gemm.workspace_len(&blocking, runner.split, packed, (m, n, k)), random)?;
         });
         Ok(runner)
     }
@@ -136,7 +136,7 @@ impl Runner {
                 let packed = self.panels.get(index).map(|p| gemm.packed_b(p.get(), k, n));
                 let right = packed.map_or_else(|| Right::Plain(right(&gemm, inputs, index)), Right::Packed);
                 let c = MatMut::new(bytemuck::cast_slice_mut(output.floats.get_mut()), m, n, n);
-                gemm.run_parallel(left(&gemm, inputs, index), right, c, false, &self.blocking, self.split, &*self.team, self.workspace.get_mut());
+                gemm.run_parallel(gemm::Operands::new(left(&gemm, inputs, index), right, c), &self.blocking, self.split, &*self.team, self.workspace.get_mut());
             }),
             (Kernel::Gemm(_), Shape::Rows { .. }) | (_, Shape::Product { .. }) => {}
             (kernel, Shape::Rows { rows, cols }) => over_rows(kernel, inputs, index, output, (rows, cols), &self.team),

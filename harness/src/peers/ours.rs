@@ -10,7 +10,7 @@ use crate::measure::runner::{self, Runner};
 use crate::space::{self, Candidate, Shape};
 use crate::sweep::room;
 use anyhow::Context;
-use kiln_kernels::gemm::Caches;
+use kiln_kernels::gemm::{Blocking, Caches};
 use kiln_kernels::registry::{self, Kernel, Meta, Op};
 use kiln_profiles::lookup;
 use kiln_profiles::schema::{BlockSizes, Class, Tuned};
@@ -104,7 +104,7 @@ impl Kiln {
         let entry = filter::by_name(&name)?;
         let kernel = (entry.make)().with_context(|| format!("{name} does not run on this CPU"))?;
         let Kernel::Gemm(gemm) = kernel else { anyhow::bail!("{name} is no kernel for gemm") };
-        let blocking = self.choice.blocking.or(blocking).unwrap_or_else(|| space::analytical(gemm.geometry(), self.caches).into());
+        let blocking = self.choice.blocking.or(blocking).unwrap_or_else(|| Blocking::analytical(gemm.geometry(), self.caches).into());
         let tile = (gemm.geometry().mr, gemm.geometry().nr);
         let candidate = Candidate { entry, kernel, tile, blocking: Some(blocking.into()), varied: false, default: false };
         Ok((candidate, Chosen { kernel: entry.meta.name, blocking, by }))

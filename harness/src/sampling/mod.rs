@@ -78,10 +78,10 @@ impl Profile {
     pub fn describe(&self) -> String {
         let share = |count: u64| 100.0 * count as f64 / self.samples.max(1) as f64;
         format!(
-            "CPU clock at {} Hz for {:.1} s, frame pointers, {}; {} lost, {:.1} % astray, {:.1} % without a name",
+            "CPU clock at {} Hz for {:.1} s, frame pointers, {}; {} lost, {:.1} % astray, {:.1} % unnamed",
             self.frequency,
             self.seconds,
-            if self.with_kernel { "kernel time included" } else { "user code alone" },
+            if self.with_kernel { "kernel included" } else { "user code alone" },
             self.lost,
             share(self.astray),
             share(self.unnamed),

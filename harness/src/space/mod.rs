@@ -145,11 +145,6 @@ pub fn default_kernel(op: Op, format: Format, class: Class) -> anyhow::Result<&'
     best.map(|m| m.name).with_context(|| format!("no kernel for {op} of {format} for {} runs on this CPU", class.name()))
 }
 
-/// The blocking that is computed rather than tried.
-pub fn analytical(tile: Geometry, caches: Caches) -> Blocking {
-    Blocking::analytical(tile, caches)
-}
-
 /// What a blocking comes to at a shape: no block is larger than the matrix, rounded to whole tiles.
 pub fn effective(blocking: BlockSizes, shape: Shape, (mr, nr): (usize, usize)) -> BlockSizes {
     let Shape::Product { m, n, k } = shape else { return blocking };
@@ -223,7 +218,7 @@ fn with_blockings(entry: &'static Entry, kernel: Kernel, shape: Shape, which: Bl
     };
     let geometry = gemm.geometry();
     let tile = (geometry.mr, geometry.nr);
-    let base = analytical(geometry, caches);
+    let base = Blocking::analytical(geometry, caches);
     let mut all = vec![base];
     if which == Blockings::Near {
         for (up, down) in [(2, 1), (1, 2)] {

@@ -3,14 +3,14 @@
 use super::values::Values;
 use super::{Arena, Flush, Outcome, compare, worst};
 use crate::gemm::product::{Output, Product};
-use crate::gemm::{Blocking, Gemm, Right, Split};
+use crate::gemm::{Blocking, Gemm, Operands, Right, Split};
 use crate::mat::{Mat, MatMut};
 use crate::reference;
 use crate::team::{Team, Workers};
 use std::sync::OnceLock;
 
 /// What surrounds the columns of C; it must be there afterwards.
-const PADDING: i32 = -77;
+pub(super) const PADDING: i32 = -77;
 
 #[derive(Debug)]
 struct Case {
@@ -64,11 +64,11 @@ pub(super) fn grid<P: Product, A: Arena>(gemm: &Gemm<P>, arena: &A, out: &mut Ou
 }
 
 /// Sizes around one, two and four tiles.
-fn around(tile: usize) -> Vec<usize> {
+pub(super) fn around(tile: usize) -> Vec<usize> {
     sizes(&[0, 1, tile - 1, tile, tile + 1, 3 * tile + 1])
 }
 
-fn sizes(all: &[usize]) -> Vec<usize> {
+pub(super) fn sizes(all: &[usize]) -> Vec<usize> {
     let mut all = all.to_vec();
     all.sort_unstable();
     all.dedup();
@@ -109,21 +109,8 @@ fn check<P: Product, A: Arena>(gemm: &Gemm<P>, case: &Case, arena: &A, out: &mut
         Right::Plain(b)
     };
     let split = Split { rows: case.split.0, cols: case.split.1 };
-    match right {
-        _ if split.threads() > 1 => {
-            let len = gemm.parallel_workspace_len(&blocking, split, case.packed, (m, n, k));
-            let mut ws = arena.buffer(len, !0u32, flush);
-            gemm.run_parallel(a, right, view, case.accumulate, &blocking, split, team(), &mut ws);
-        }
-        Right::Packed(b) => {
-            let mut ws = arena.buffer(gemm.packed_workspace_len(&blocking, m, k), !0u32, flush);
-            gemm.run_packed(a, b, view, case.accumulate, &blocking, &mut ws);
-        }
-        Right::Plain(b) => {
-            let mut ws = arena.buffer(gemm.workspace_len(&blocking, m, n, k), !0u32, flush);
-            gemm.run(a, b, view, case.accumulate, &blocking, &mut ws);
-        }
-    }
+    let mut ws = arena.buffer(gemm.workspace_len(&blocking, split, case.packed, (m, n, k)), !0u32, flush);
+    gemm.run_parallel(Operands { a, b: right, c: view, accumulate: case.accumulate }, &blocking, split, team(), &mut ws);
 
     let rows: Vec<Vec<f64>> = (0..m).map(|i| reference::row::<P>(a, i)).collect();
     let elements = worst((0..m * n).map(|e| {
@@ -145,7 +132,7 @@ fn check<P: Product, A: Arena>(gemm: &Gemm<P>, case: &Case, arena: &A, out: &mut
 }
 
 /// The threads of products that are shared: started once.
-fn team() -> &'static dyn Workers {
+pub(super) fn team() -> &'static dyn Workers {
     static TEAM: OnceLock<Option<Team>> = OnceLock::new();
     match TEAM.get_or_init(|| Team::new(4, 100, |_| {}).ok()) {
         Some(team) => team,
@@ -154,7 +141,7 @@ fn team() -> &'static dyn Workers {
 }
 
 /// `len` elements, each made of `depth` values.
-fn operand<T: Copy + 'static, A: Arena>(
+pub(super) fn operand<T: Copy + 'static, A: Arena>(
     arena: &A,
     len: usize,
     flush: Flush,
@@ -172,6 +159,6 @@ fn operand<T: Copy + 'static, A: Arena>(
     buffer
 }
 
-fn extent(rows: usize, cols: usize, ld: usize) -> usize {
+pub(super) fn extent(rows: usize, cols: usize, ld: usize) -> usize {
     if rows == 0 || cols == 0 { 0 } else { (rows - 1) * ld + cols }
 }

@@ -7,8 +7,10 @@
 
 mod gemm;
 mod rows;
+mod scaled;
 mod values;
 
+use crate::gemm::AnyGemm;
 use crate::registry::{Entry, Kernel};
 use core::ops::DerefMut;
 
@@ -61,7 +63,12 @@ impl Outcome {
 pub fn run<A: Arena>(entry: &Entry, arena: &A) -> Option<Outcome> {
     let mut out = Outcome::default();
     match (entry.make)()? {
-        Kernel::Gemm(any) => crate::with_gemm!(any, k => gemm::grid(&k, arena, &mut out)),
+        Kernel::Gemm(any) => {
+            crate::with_gemm!(any, k => gemm::grid(&k, arena, &mut out));
+            if let AnyGemm::S8(k) = any {
+                scaled::grid(&k, arena, &mut out);
+            }
+        }
         Kernel::RmsNorm(k) => rows::rms_norm(&k, arena, &mut out),
         Kernel::LayerNorm(k) => rows::layer_norm(&k, arena, &mut out),
         Kernel::F16ToF32(k) => rows::widen(&k, arena, &mut out),

@@ -158,11 +158,7 @@ const LINE: usize = 16;
 /// Unpacks as many spans of a packed panel as `out`, of [`Unpacked::len`] words, has room for, and returns
 /// the part of `out` that holds them.
 #[inline(always)]
-pub(super) fn unpack<'a, I: IntDot, B: Block, const NV: usize, const AHEAD: usize>(
-    isa: I,
-    panel: &[u32],
-    out: &'a mut [u32],
-) -> &'a [u32] {
+pub(super) fn unpack<'a, I: IntDot, B: Block, const NV: usize, const AHEAD: usize>(isa: I, panel: &[u32], out: &'a mut [u32]) -> &'a [u32] {
     let spans = out.len() / Unpacked::<I, B, NV>::WORDS;
     let from = out.as_ptr().align_offset(LINE * size_of::<u32>()).min(LINE - 1);
     let out = &mut out[from..][..spans * Unpacked::<I, B, NV>::WORDS];

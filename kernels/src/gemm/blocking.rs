@@ -14,6 +14,13 @@ pub struct Caches {
     pub l3: usize,
 }
 
+/// Common sizes, for programs that do not know their machine's: 32 KiB, 512 KiB, and 2 MiB of the last level.
+impl Default for Caches {
+    fn default() -> Caches {
+        Caches { l1: 32 << 10, l2: 512 << 10, l3: 2 << 20 }
+    }
+}
+
 /// Block sizes in elements. Values that do not fit a tile are rounded when used, so any will do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Blocking {
@@ -37,7 +44,7 @@ impl Blocking {
         let (panel, strip) = ((b_words * 4).div_ceil(step), (a_words * 4).div_ceil(step));
         let kc = if step < SPAN { (caches.l1 / 2 / panel).clamp(64, 512) / 8 * 8 } else { (caches.l1 / 4 * 3 / panel).clamp(64, 1024) };
         let kc = kc.next_multiple_of(step);
-        let mc = (caches.l2 / 2 / (kc * strip)).max(1) * mr;
+        let mc = (caches.l2 / 2 / (if mr == 1 { LONG } else { kc } * strip)).max(1) * mr;
         let last = if caches.l3 > 0 { caches.l3 } else { 4 * caches.l2 };
         let nc = (last / 2 / (kc * panel)).clamp(1, 8192 / nr.min(8192)) * nr;
         Blocking { kc: if mr == 1 { WHOLE } else { kc }, mc, nc }
@@ -46,6 +53,9 @@ impl Blocking {
 
 /// No depth is larger.
 const WHOLE: usize = 1 << 20;
+
+/// A depth that is long for a model: what rows are counted on to have where they are whole.
+const LONG: usize = 4096;
 
 #[cfg(test)]
 mod tests {

@@ -61,7 +61,12 @@ impl Geometry {
 pub trait MicroKernel<P: Product>: Send + Sync {
     /// The layout of its operands.
     fn geometry(&self) -> Geometry;
-    /// C (MR × NR) ← or += strip of A · panel of B, both of the same depth.
+    /// The columns that the narrowest tile computes: those at the edge of C cost no more. All of them, where
+    /// there is one width.
+    fn narrow(&self) -> usize {
+        self.geometry().nr
+    }
+    /// C (MR × NR, or × [`MicroKernel::narrow`]) ← or += strip of A · panel of B, both of the same depth.
     fn tile(&self, a: &[u32], b: &[u32], c: MatMut<'_, P::C>, accumulate: bool);
     /// Rows of `a` (M × K) into strips; every word of `out` that [`Geometry::strips`] counts is written.
     fn pack_a(&self, a: Mat<'_, P::A>, out: &mut [u32]);
@@ -125,11 +130,22 @@ where
         Geometry { mr: MR, nr, step: D::STEP, a_head: if D::HEAD { MR } else { 0 }, a_words: MR, b_words }
     }
 
+    fn narrow(&self) -> usize {
+        // Half of the vectors, where that is still enough work to hide the latency of multiply-adds.
+        let half = MR > 1 && (NV == 2 || NV == 4);
+        let vectors = if half { NV / 2 } else { NV };
+        vectors * <D::Isa as Simd>::LANES
+    }
+
     fn tile(&self, a: &[u32], b: &[u32], mut c: MatMut<'_, <D::P as Product>::C>, accumulate: bool) {
         let isa = self.0;
         isa.vectorize(
             #[inline(always)]
-            || tile::<D, MR, NV, KU>(isa, a, b, &mut c, accumulate),
+            || match NV {
+                2 if MR > 1 && c.cols() < NV * <D::Isa as Simd>::LANES => tile::<D, MR, NV, 1, 1>(isa, a, b, &mut c, accumulate),
+                4 if MR > 1 && c.cols() < NV * <D::Isa as Simd>::LANES => tile::<D, MR, NV, 2, 1>(isa, a, b, &mut c, accumulate),
+                _ => tile::<D, MR, NV, NV, KU>(isa, a, b, &mut c, accumulate),
+            },
         );
     }
 
@@ -150,8 +166,9 @@ where
     }
 }
 
+/// The first `USED` of the `NV` vectors of a tile.
 #[inline(always)]
-fn tile<D: Dot, const MR: usize, const NV: usize, const KU: usize>(
+fn tile<D: Dot, const MR: usize, const NV: usize, const USED: usize, const KU: usize>(
     isa: D::Isa,
     a: &[u32],
     b: &[u32],
@@ -163,22 +180,22 @@ fn tile<D: Dot, const MR: usize, const NV: usize, const KU: usize>(
     let lanes = <D::Isa as Simd>::LANES;
     // A view of its own, whose extents are known here once: no row is checked again below.
     let mut c = c.reborrow();
-    assert!(c.rows() == MR && c.cols() == NV * lanes, "C is not one tile");
+    assert!(c.rows() == MR && c.cols() == USED * lanes, "C is not one tile");
     let (head, a) = if D::HEAD { a.split_at(MR) } else { (&[0; MR][..], a) };
     let (a, b) = (a.as_chunks::<MR>().0, D::vectors(b).as_chunks::<NV>().0);
     let (a_main, a_rest) = a.as_chunks::<KU>();
     let (b_main, b_rest) = b.as_chunks::<KU>();
-    let mut acc = [[D::start(isa, 0); NV]; MR];
+    let mut acc = [[D::start(isa, 0); USED]; MR];
     for i in 0..MR {
-        acc[i] = [D::start(isa, head[i]); NV];
-        D::prefetch(isa, &c.row_mut(i)[..NV * lanes]);
+        acc[i] = [D::start(isa, head[i]); USED];
+        D::prefetch(isa, &c.row_mut(i)[..USED * lanes]);
     }
     for (a, b) in a_main.iter().zip(b_main) {
         // Written out, because the compiler's own unroller gives up on bodies this large.
         macro_rules! steps {
             ($($u:literal)*) => {
                 $(if $u < KU {
-                    D::rank1(isa, &mut acc, &a[$u], &b[$u]);
+                    D::rank1(isa, &mut acc, &a[$u], used(&b[$u]));
                 })*
             };
         }
@@ -186,12 +203,18 @@ fn tile<D: Dot, const MR: usize, const NV: usize, const KU: usize>(
         steps!(0 1 2 3 4 5 6 7);
     }
     for (a, b) in a_rest.iter().zip(b_rest) {
-        D::rank1(isa, &mut acc, a, b);
+        D::rank1(isa, &mut acc, a, used(b));
     }
     for (i, acc) in acc.iter().enumerate() {
-        let row = &mut c.row_mut(i)[..NV * lanes];
+        let row = &mut c.row_mut(i)[..USED * lanes];
         for (j, v) in acc.iter().enumerate() {
             D::put(isa, *v, &mut row[j * lanes..][..lanes], accumulate);
         }
     }
+}
+
+/// The vectors at the beginning that are used.
+#[inline(always)]
+fn used<T, const NV: usize, const USED: usize>(all: &[T; NV]) -> &[T; USED] {
+    all.first_chunk().expect("no more vectors are used than there are")
 }

@@ -6,6 +6,7 @@
 //! output is written and never read. Several threads share one product in `parallel`; the threads
 //! themselves are the caller's.
 
+mod batch;
 mod block;
 mod block_mmla;
 mod block_pack;
@@ -13,23 +14,31 @@ mod block_weights;
 mod blocking;
 mod dot;
 mod list;
+mod loops;
 mod micro;
 mod mmla;
+mod once;
+mod operands;
 mod pack;
 mod parallel;
 pub mod product;
+mod scaled;
 #[cfg(target_arch = "aarch64")]
 mod sve;
 
+pub use batch::{Products, RightBatch};
 pub use blocking::{Blocking, Caches};
 pub use list::*;
 pub use micro::Geometry;
+pub use once::WORTH_A_THREAD;
+pub use operands::{Operands, Right};
 pub use pack::PackedB;
-pub use parallel::{MOST_THREADS, Right, Split};
+pub use parallel::{MOST_THREADS, Split};
+pub use scaled::Scales;
 
 use crate::mat::{Mat, MatMut};
 use crate::registry::Meta;
-use core::ops::Range;
+use loops::Room;
 use micro::MicroKernel;
 use product::{Output, Product, Single};
 
@@ -110,119 +119,60 @@ impl<P: Product> Gemm<P> {
         }
     }
 
-    /// Words of workspace that [`Gemm::run`] needs.
-    pub fn workspace_len(&self, blocking: &Blocking, m: usize, n: usize, k: usize) -> usize {
-        let Blocks { kc, nc, .. } = self.blocks(blocking);
-        self.packed_workspace_len(blocking, m, k) + self.geometry.panels(nc.min(n), kc.min(k))
+    /// Words of workspace that [`Gemm::run_parallel`] needs for a product of M × N × K, and [`Gemm::run`]
+    /// with [`Split::ALONE`].
+    pub fn workspace_len(&self, blocking: &Blocking, split: Split, b_is_packed: bool, (m, n, k): (usize, usize, usize)) -> usize {
+        let own = split.threads() * self.own_len(blocking, m, k);
+        own + if b_is_packed { 0 } else { split.cols * split.turns() * self.block_len(blocking, split, n, k) }
     }
 
-    /// Words of workspace that [`Gemm::run_packed`] needs.
-    pub fn packed_workspace_len(&self, blocking: &Blocking, m: usize, k: usize) -> usize {
+    /// Words that each thread needs for itself: a tile at the edge of C, an unpacked panel, and a block of A.
+    fn own_len(&self, blocking: &Blocking, m: usize, k: usize) -> usize {
         let Blocks { kc, mc, .. } = self.blocks(blocking);
         const { assert!(size_of::<P::C>() == size_of::<u32>()) };
         let depth = kc.min(k);
         self.geometry.mr * self.geometry.nr + self.micro.unpacked_len(depth) + self.geometry.strips(mc.min(m), depth)
     }
 
-    /// C (M × N) ← A (M × K) · B (K × N), or C += A·B when `accumulate`; both operands are packed
-    /// block by block into `ws`.
+    /// Words of a block of B that is packed on the way.
+    fn block_len(&self, blocking: &Blocking, split: Split, n: usize, k: usize) -> usize {
+        let Blocks { kc, nc, .. } = self.blocks(blocking);
+        let widest = n.div_ceil(self.nr()).div_ceil(split.cols) * self.nr();
+        self.geometry.panels(nc.min(widest), kc.min(k))
+    }
+
+    /// The product on the calling thread; what is not packed is packed block by block into `ws`.
     ///
     /// # Panics
-    /// If the shapes do not fit each other or `ws` is shorter than [`Gemm::workspace_len`].
-    pub fn run(&self, a: Mat<'_, P::A>, b: Mat<'_, P::B>, mut c: MatMut<'_, P::C>, accumulate: bool, blocking: &Blocking, ws: &mut [u32]) {
-        let (_, n, k) = check_shapes(a.rows(), a.cols(), (b.rows(), b.cols()), P::B_DEPTH, &c);
-        if k == 0 {
+    /// If the shapes do not fit each other, B is packed for another layout, or `ws` is shorter than
+    /// [`Gemm::workspace_len`].
+    pub fn run(&self, operands: Operands<'_, P::A, P::B, P::C>, blocking: &Blocking, ws: &mut [u32]) {
+        let (m, _, k) = self.check(&operands);
+        let (own, block) = ws.split_at_mut(self.own_len(blocking, m, k));
+        self.tiles(operands, self.blocks(blocking), Room::Own(block), own);
+    }
+
+    /// What one thread does: the tiles of its part, into C.
+    fn tiles(&self, operands: Operands<'_, P::A, P::B, P::C>, blocks: Blocks, room: Room<'_>, own: &mut [u32]) {
+        let Operands { a, b, mut c, accumulate } = operands;
+        if a.cols() == 0 {
             return finish_empty(c, accumulate);
         }
-        let blocks = self.blocks(blocking);
-        let (ws_b, ws) = ws.split_at_mut(self.geometry.panels(blocks.nc.min(n), blocks.kc.min(k)));
-        for jc in (0..n).step_by(blocks.nc) {
-            let n_block = blocks.nc.min(n - jc);
-            for pc in (0..k).step_by(blocks.kc) {
-                let depth = blocks.kc.min(k - pc);
-                self.pack_b(b.block(pc / P::B_DEPTH, jc, depth.div_ceil(P::B_DEPTH), n_block), ws_b);
-                let panels = self.packed_b(ws_b, depth, n_block);
-                let block = Block { panels, from: 0, depth: pc..pc + depth, accumulate: accumulate || pc > 0, mc: blocks.mc };
-                self.row_blocks(a, block, c.block_or_empty(jc, n_block), ws);
-            }
-        }
-    }
-
-    /// As [`Gemm::run`], with B packed before by [`Gemm::pack_b`] of a kernel with the same layout.
-    ///
-    /// # Panics
-    /// If the shapes do not fit each other, `b` is laid out otherwise, or `ws` is shorter than
-    /// [`Gemm::packed_workspace_len`].
-    pub fn run_packed(
-        &self,
-        a: Mat<'_, P::A>,
-        b: PackedB<'_>,
-        mut c: MatMut<'_, P::C>,
-        accumulate: bool,
-        blocking: &Blocking,
-        ws: &mut [u32],
-    ) {
-        let (_, n, k) = check_shapes(a.rows(), a.cols(), (b.k(), b.n()), 1, &c);
-        self.check_layout(&b);
-        if k == 0 {
-            return finish_empty(c, accumulate);
-        }
-        let blocks = self.blocks(blocking);
-        for jc in (0..n).step_by(blocks.nc) {
-            let n_block = blocks.nc.min(n - jc);
-            let panels = b.columns(jc, jc + n_block);
-            for pc in (0..k).step_by(blocks.kc) {
-                let depth = blocks.kc.min(k - pc);
-                let block = Block { panels, from: pc, depth: pc..pc + depth, accumulate: accumulate || pc > 0, mc: blocks.mc };
-                self.row_blocks(a, block, c.block_or_empty(jc, n_block), ws);
-            }
-        }
-    }
-
-    fn check_layout(&self, b: &PackedB<'_>) {
-        let (theirs, ours) = (b.geometry(), self.geometry);
-        let same = (theirs.nr, theirs.step, theirs.b_words) == (ours.nr, ours.step, ours.b_words);
-        assert!(same, "B is packed for another layout than that of {}", self.meta.name);
-    }
-
-    /// The three inner loops: rows `a` (M × K) against a block of B.
-    fn row_blocks(&self, a: Mat<'_, P::A>, b: Block<'_>, mut c: MatMut<'_, P::C>, ws: &mut [u32]) {
-        let (m, n, depth) = (a.rows(), b.panels.n(), b.depth.len());
-        let Geometry { mr, nr, .. } = self.geometry;
-        let (edge, ws) = ws.split_at_mut(mr * nr);
+        let (Geometry { mr, nr, .. }, narrow) = (self.geometry, self.micro.narrow());
+        let (edge, strips) = own.split_at_mut(mr * nr);
         let edge: &mut [P::C] = bytemuck::cast_slice_mut(edge);
-        let (unpacked, ws_a) = ws.split_at_mut(self.micro.unpacked_len(depth));
-        for ic in (0..m).step_by(b.mc) {
-            let m_block = b.mc.min(m - ic);
-            self.micro.pack_rows(a.block(ic, 0, m_block, a.cols()), b.depth.clone(), ws_a);
-            for (jp, j) in (0..n).step_by(nr).enumerate() {
-                let packed = b.panels.panel(jp, b.from, depth);
-                let panel = if unpacked.is_empty() { packed } else { self.micro.unpack(packed, unpacked) };
-                let cols = nr.min(n - j);
-                for (i, strip) in (0..m_block).step_by(mr).zip(ws_a.chunks_exact(self.geometry.strip(depth))) {
-                    let rows = mr.min(m_block - i);
-                    let mut tile = c.block(ic + i, j, rows, cols);
-                    if rows == mr && cols == nr {
-                        self.micro.tile(strip, panel, tile, b.accumulate);
-                    } else {
-                        self.micro.tile(strip, panel, MatMut::new(edge, mr, nr, nr), false);
-                        copy_edge(edge, nr, &mut tile, b.accumulate);
-                    }
-                }
+        self.loops((a, b), blocks, room, strips, |strip, panel, at| {
+            let accumulate = accumulate || !at.first;
+            let mut tile = c.block(at.row, at.col, at.rows, at.cols);
+            let width = if at.cols <= narrow { narrow } else { nr };
+            if at.rows == mr && at.cols == width {
+                self.micro.tile(strip, panel, tile, accumulate);
+            } else {
+                self.micro.tile(strip, panel, MatMut::new(edge, mr, width, nr), false);
+                copy_edge(edge, nr, &mut tile, accumulate);
             }
-        }
+        });
     }
-}
-
-/// A block of packed B as the inner loops see it.
-struct Block<'a> {
-    panels: PackedB<'a>,
-    /// The depth of `panels` that the block begins at.
-    from: usize,
-    /// Where it lies in the depth of A.
-    depth: Range<usize>,
-    accumulate: bool,
-    mc: usize,
 }
 
 macro_rules! define_any {
@@ -267,12 +217,6 @@ impl AnyGemm {
     }
 }
 
-fn check_shapes<C: Copy>(m: usize, a_k: usize, (b_rows, n): (usize, usize), b_depth: usize, c: &MatMut<'_, C>) -> (usize, usize, usize) {
-    assert_eq!(a_k.div_ceil(b_depth), b_rows, "A has {a_k} columns, B {b_rows} rows of depth {b_depth}");
-    assert_eq!((c.rows(), c.cols()), (m, n), "C has another shape than A·B");
-    (m, n, a_k)
-}
-
 /// A product over nothing is zero.
 fn finish_empty<C: Output>(mut c: MatMut<'_, C>, accumulate: bool) {
     if !accumulate {
@@ -286,12 +230,5 @@ fn copy_edge<C: Output>(edge: &[C], nr: usize, tile: &mut MatMut<'_, C>, accumul
         for (dst, src) in tile.row_mut(i).iter_mut().zip(src) {
             *dst = if accumulate { dst.plus(*src) } else { *src };
         }
-    }
-}
-
-impl<C: Copy> MatMut<'_, C> {
-    /// Columns `from..from + cols`, also of a matrix without rows.
-    fn block_or_empty(&mut self, from: usize, cols: usize) -> MatMut<'_, C> {
-        self.reborrow().split_cols(from).1.split_cols(cols).0
     }
 }

@@ -6,7 +6,7 @@
 //! format. What differs between formats is how elements become a unit, which a [`Pack`] says.
 
 use super::micro::Geometry;
-use crate::isa::turn;
+use crate::isa::{ask, turn};
 use crate::mat::Mat;
 use bytemuck::{Pod, Zeroable};
 use core::marker::PhantomData;
@@ -298,6 +298,8 @@ fn transpose_strip<T: Copy, P: Pack<T>>(width: usize, pack: &P, src: Mat<'_, T>,
 
 /// Rows and units that are turned at a time.
 const SQUARE: usize = 4;
+/// Squares for which four rows are asked for at a time: a line of the cache where units have 32 bits.
+const SQUARES: usize = 4;
 
 /// Rows `first..first + 4` of `src`, each adjacent in itself, into those lanes of each line of a strip.
 #[inline(always)]
@@ -305,12 +307,21 @@ fn four_rows<T: Copy, P: Pack<T>>(width: usize, pack: &P, src: Mat<'_, T>, first
     let rows: [&[T]; SQUARE] = core::array::from_fn(|i| src.row(first + i).unwrap_or_default());
     let square = SQUARE * pack.step();
     let whole = src.cols() / square;
-    let [a, b, c, d] = rows.map(|row| row[..whole * square].chunks_exact(square));
+    let run = SQUARES * square;
+    let [a, b, c, d] = rows.map(|row| row[..whole * square].chunks(run));
     let (lines, last) = out.split_at_mut(whole * SQUARE * width);
-    for ((((lines, a), b), c), d) in lines.chunks_exact_mut(SQUARE * width).zip(a).zip(b).zip(c).zip(d) {
-        let turned = P::turn([pack.four(a), pack.four(b), pack.four(c), pack.four(d)]);
-        for (line, lanes) in lines.chunks_exact_mut(width).zip(&turned) {
-            line[first..first + SQUARE].copy_from_slice(lanes);
+    for ((((lines, a), b), c), d) in lines.chunks_mut(SQUARES * SQUARE * width).zip(a).zip(b).zip(c).zip(d) {
+        // The next four rows, while these are turned: a block's part of a row is too short for hardware to
+        // see that it is read in order.
+        for row in [a, b, c, d] {
+            ask(row.as_ptr().wrapping_add(SQUARE * src.row_stride()).cast());
+        }
+        let [a, b, c, d] = [a, b, c, d].map(|row| row.chunks_exact(square));
+        for ((((lines, a), b), c), d) in lines.chunks_exact_mut(SQUARE * width).zip(a).zip(b).zip(c).zip(d) {
+            let turned = P::turn([pack.four(a), pack.four(b), pack.four(c), pack.four(d)]);
+            for (line, lanes) in lines.chunks_exact_mut(width).zip(&turned) {
+                line[first..first + SQUARE].copy_from_slice(lanes);
+            }
         }
     }
     for (i, row) in rows.iter().enumerate() {

@@ -7,8 +7,9 @@
 //! of C is written by one thread in an order that does not depend on the others: results are the same
 //! from run to run.
 
+use super::loops::Room;
 use super::product::Product;
-use super::{Block, Blocking, Gemm, Geometry, PackedB, finish_empty};
+use super::{Blocking, Gemm, Geometry, Operands};
 use crate::mat::{Mat, MatMut};
 use crate::team::{Barrier, Workers};
 use core::ops::Range;
@@ -31,95 +32,113 @@ const PACKING: usize = 16;
 impl Split {
     /// The split with the least work for the busiest thread: whole tiles, and what it must pack.
     pub fn analytical(threads: usize, tile: Geometry, m: usize, n: usize, b_is_packed: bool) -> Split {
-        let threads = threads.clamp(1, MOST_THREADS);
-        let (strips, panels) = (m.div_ceil(tile.mr).max(1), n.div_ceil(tile.nr).max(1));
-        let cost = |s: &Split| {
-            let (rows, cols) = (strips.div_ceil(s.rows) * tile.mr, panels.div_ceil(s.cols) * tile.nr);
-            let packed = rows + if b_is_packed { 0 } else { cols.div_ceil(s.rows) };
-            (rows * cols + PACKING * packed, s.cols)
-        };
-        let all = (1..=threads).filter(|r| threads.is_multiple_of(*r)).map(|rows| Split { rows, cols: threads / rows });
-        all.min_by_key(cost).unwrap_or(Split { rows: 1, cols: threads })
+        let cost = |s: &Split| (s.cost(tile, (m, n), if b_is_packed { None } else { Some(s.rows) }), s.cols);
+        Split::all(threads).min_by_key(cost).unwrap_or(Split::ALONE)
     }
+
+    /// How each of `count` products of M × N is cut, so that the busiest of `threads` threads has least to
+    /// do: not at all, if there are enough of them. Parts are packed apart.
+    pub(super) fn in_batch(threads: usize, count: usize, tile: Geometry, (m, n): (usize, usize), b_is_packed: bool) -> Split {
+        let cost = |s: &Split| {
+            let parts = (count * s.threads()).div_ceil(threads);
+            (parts * s.cost(tile, (m, n), if b_is_packed { None } else { Some(1) }), s.threads(), s.cols)
+        };
+        (1..=threads.clamp(1, MOST_THREADS)).flat_map(Split::all).min_by_key(cost).unwrap_or(Split::ALONE)
+    }
+
+    /// Every way to share a product out over `threads` threads.
+    pub fn all(threads: usize) -> impl Iterator<Item = Split> {
+        let threads = threads.clamp(1, MOST_THREADS);
+        (1..=threads).filter(move |rows| threads.is_multiple_of(*rows)).map(move |rows| Split { rows, cols: threads / rows })
+    }
+
+    /// What the busiest part costs, in multiply-adds at each depth; B is packed on the way by so many
+    /// threads together.
+    fn cost(&self, tile: Geometry, (m, n): (usize, usize), packers: Option<usize>) -> usize {
+        let (strips, panels) = (m.div_ceil(tile.mr).max(1), n.div_ceil(tile.nr).max(1));
+        let (rows, cols) = (strips.div_ceil(self.rows) * tile.mr, panels.div_ceil(self.cols) * tile.nr);
+        rows * cols + PACKING * (rows + packers.map_or(0, |packers| cols.div_ceil(packers)))
+    }
+
+    /// The calling thread does all.
+    pub const ALONE: Split = Split { rows: 1, cols: 1 };
 
     /// Threads that it uses.
     pub fn threads(&self) -> usize {
         self.rows * self.cols
     }
-}
 
-/// A right operand as it is given to a product.
-#[derive(Clone, Copy, Debug)]
-pub enum Right<'a, B> {
-    /// As it is: packed on the way.
-    Plain(Mat<'a, B>),
-    /// Packed before.
-    Packed(PackedB<'a>),
-}
-
-impl<B: Copy> Right<'_, B> {
-    fn is_packed(&self) -> bool {
-        matches!(self, Right::Packed(_))
+    /// Blocks of B that take turns: while some of a group still read one, others pack the next.
+    pub(super) fn turns(&self) -> usize {
+        if self.rows > 1 { 2 } else { 1 }
     }
 }
 
 /// Part `index` of `parts` of `extent`, cut at multiples of `unit`; as even as they can be.
-fn part(extent: usize, unit: usize, parts: usize, index: usize) -> Range<usize> {
+pub(super) fn part(extent: usize, unit: usize, parts: usize, index: usize) -> Range<usize> {
     let units = extent.div_ceil(unit);
     let at = |i: usize| (units * i / parts * unit).min(extent);
     at(index)..at(index + 1)
 }
 
+/// One thread's share of a product.
+pub(super) struct Share<'a, A, B, C> {
+    /// Its part of the operands.
+    pub(super) operands: Operands<'a, A, B, C>,
+    /// The row and the column at which it begins.
+    pub(super) at: (usize, usize),
+    /// Where its blocks of B are packed into.
+    pub(super) room: Room<'a>,
+    /// Words of its own.
+    pub(super) own: &'a mut [u32],
+}
+
 impl<P: Product> Gemm<P> {
-    /// Words of workspace that [`Gemm::run_parallel`] needs.
-    pub fn parallel_workspace_len(&self, blocking: &Blocking, split: Split, b_is_packed: bool, (m, n, k): (usize, usize, usize)) -> usize {
-        let own = self.packed_workspace_len(blocking, m, k);
-        split.threads() * own + if b_is_packed { 0 } else { split.cols * 2 * self.shared_block(blocking, split, n, k) }
-    }
-
-    /// Words of one of the two blocks of B that a group shares.
-    fn shared_block(&self, blocking: &Blocking, split: Split, n: usize, k: usize) -> usize {
-        let blocks = self.blocks(blocking);
-        let widest = n.div_ceil(self.nr()).div_ceil(split.cols) * self.nr();
-        self.geometry.panels(blocks.nc.min(widest), blocks.kc.min(k))
-    }
-
-    /// As [`Gemm::run`] and [`Gemm::run_packed`], on `split.threads()` threads of `workers`.
+    /// As [`Gemm::run`], on `split.threads()` threads of `workers`.
     ///
     /// # Panics
     /// If the shapes do not fit each other, B is packed for another layout, `ws` is shorter than
-    /// [`Gemm::parallel_workspace_len`], or there are fewer workers than the split asks for.
-    #[allow(clippy::too_many_arguments)]
+    /// [`Gemm::workspace_len`], or there are fewer workers than the split asks for.
     pub fn run_parallel(
         &self,
-        a: Mat<'_, P::A>,
-        right: Right<'_, P::B>,
-        c: MatMut<'_, P::C>,
-        accumulate: bool,
+        operands: Operands<'_, P::A, P::B, P::C>,
         blocking: &Blocking,
         split: Split,
         workers: &dyn Workers,
         ws: &mut [u32],
     ) {
-        let (m, n, k) = match &right {
-            Right::Plain(b) => super::check_shapes(a.rows(), a.cols(), (b.rows(), b.cols()), P::B_DEPTH, &c),
-            Right::Packed(b) => {
-                self.check_layout(b);
-                super::check_shapes(a.rows(), a.cols(), (b.k(), b.n()), 1, &c)
-            }
-        };
-        if k == 0 {
-            return finish_empty(c, accumulate);
+        let (m, _, k) = self.check(&operands);
+        let blocks = self.blocks(blocking);
+        self.share_out(operands, blocking, (split, workers), (ws, self.own_len(blocking, m, k)), |share| {
+            self.tiles(share.operands, blocks, share.room, share.own);
+        });
+    }
+
+    /// Calls `work` on each thread of the split with its share of operands that fit one another; each
+    /// has `own` words of the workspace for itself. One thread is the caller: no worker is woken.
+    pub(super) fn share_out<C: Copy + Send>(
+        &self,
+        operands: Operands<'_, P::A, P::B, C>,
+        blocking: &Blocking,
+        (split, workers): (Split, &dyn Workers),
+        (ws, own): (&mut [u32], usize),
+        work: impl Fn(Share<'_, P::A, P::B, C>) + Sync,
+    ) {
+        if split == Split::ALONE {
+            let (own, block) = ws.split_at_mut(own);
+            return work(Share { operands, at: (0, 0), room: Room::Own(block), own });
         }
+        let Operands { a, b, c, accumulate } = operands;
+        let (m, n, k) = (a.rows(), c.cols(), a.cols());
         let threads = split.threads();
         assert!((1..=MOST_THREADS.min(workers.count())).contains(&threads), "{threads} threads asked for, {} there", workers.count());
-        let needed = self.parallel_workspace_len(blocking, split, right.is_packed(), (m, n, k));
-        let own = self.packed_workspace_len(blocking, m, k);
-        let (mine, shared) = ws[..needed].split_at_mut(threads * own);
+        let block = if b.is_packed() { 0 } else { self.block_len(blocking, split, n, k) };
+        let (mine, shared) = ws[..threads * own + split.cols * split.turns() * block].split_at_mut(threads * own);
         let mine = MatMut::new(mine, threads, own, own).grid([&|i| i..i + 1, &|_| 0..own], (threads, 1));
-        let block = if right.is_packed() { 0 } else { self.shared_block(blocking, split, n, k) };
         let shared = Shared::new(shared, block);
-        let c = c.grid([&|i| part(m, self.mr(), split.rows, i), &|j| part(n, self.nr(), split.cols, j)], (split.rows, split.cols));
+        let rows = |i| part(m, self.mr(), split.rows, i);
+        let columns = |j| part(n, self.nr(), split.cols, j);
+        let c = c.grid([&rows, &columns], (split.rows, split.cols));
         let barriers: [Barrier; MOST_THREADS] = core::array::from_fn(|_| Barrier::new(split.rows));
         workers.run(&|worker| {
             if worker >= threads {
@@ -127,57 +146,32 @@ impl<P: Product> Gemm<P> {
             }
             let (row, group) = (worker % split.rows, worker / split.rows);
             let (Some(c), Some(mut own)) = (c.take(row, group), mine.take(worker, 0)) else { return };
-            let rows = part(m, self.mr(), split.rows, row);
-            let columns = part(n, self.nr(), split.cols, group);
-            let member =
-                Member { row, rows: split.rows, barrier: &barriers[group], blocks: [shared.block(2 * group), shared.block(2 * group + 1)] };
-            self.member(a.block(rows.start, 0, rows.len(), k), right, columns, c, accumulate, blocking, &member, own.row_mut(0));
+            let (rows, columns) = (rows(row), columns(group));
+            // Its whole group has nothing to do: nobody waits for it.
+            if columns.is_empty() {
+                return;
+            }
+            let a = a.block(rows.start, 0, rows.len(), k);
+            let b = b.columns(columns.clone());
+            let turns = split.turns();
+            let blocks = [shared.block(turns * group), shared.block(turns * group + turns - 1)];
+            let member = Member { row, rows: split.rows, barrier: &barriers[group], blocks, turn: 0 };
+            let operands = Operands { a, b, c, accumulate };
+            work(Share { operands, at: (rows.start, columns.start), room: Room::Group(member), own: own.row_mut(0) });
         });
     }
 
-    /// What one thread does: its rows against its group's columns.
-    #[allow(clippy::too_many_arguments)]
-    fn member(
-        &self,
-        a: Mat<'_, P::A>,
-        right: Right<'_, P::B>,
-        columns: Range<usize>,
-        mut c: MatMut<'_, P::C>,
-        accumulate: bool,
-        blocking: &Blocking,
-        member: &Member<'_>,
-        ws: &mut [u32],
-    ) {
-        let blocks = self.blocks(blocking);
-        let (k, n) = (a.cols(), columns.len());
-        let mut turn = 0;
-        for jc in (0..n).step_by(blocks.nc) {
-            let n_block = blocks.nc.min(n - jc);
-            for pc in (0..k).step_by(blocks.kc) {
-                let depth = blocks.kc.min(k - pc);
-                let (panels, from) = match right {
-                    Right::Packed(b) => (b.columns(columns.start + jc, columns.start + jc + n_block), pc),
-                    Right::Plain(b) => {
-                        let b = b.block(pc / P::B_DEPTH, columns.start + jc, depth.div_ceil(P::B_DEPTH), n_block);
-                        (self.packed_b(self.pack_together(b, depth, member, turn), depth, n_block), 0)
-                    }
-                };
-                turn += 1;
-                let block = Block { panels, from, depth: pc..pc + depth, accumulate: accumulate || pc > 0, mc: blocks.mc };
-                self.row_blocks(a, block, c.block_or_empty(jc, n_block), ws);
-            }
-        }
-    }
-
     /// Packs this member's share of a block, and waits until the others have packed theirs.
-    fn pack_together<'a>(&self, b: Mat<'_, P::B>, depth: usize, member: &Member<'a>, turn: usize) -> &'a [u32] {
+    pub(super) fn pack_together<'r>(&self, b: Mat<'_, P::B>, depth: usize, member: &'r mut Member<'_>) -> &'r [u32] {
         let n = b.cols();
         let mine = part(n, self.nr(), member.rows, member.row);
-        let shared = member.blocks[turn % 2];
+        let shared = member.blocks[member.turn % 2];
+        member.turn += 1;
         let at = |column: usize| self.geometry.panels(column, depth);
         if !mine.is_empty() {
             // SAFETY: the members' parts do not overlap. Whoever read this block two turns ago did so before
-            // it came to the barrier of the turn between, which this thread has passed.
+            // it came to the barrier of the turn between, which this thread has passed; a member without
+            // others, for which both blocks are one, read it itself.
             let out = unsafe { shared.part(at(mine.start)..at(mine.end)) };
             self.micro.pack_b(b.block(0, mine.start, b.rows(), mine.len()).transposed(), out);
         }
@@ -189,11 +183,13 @@ impl<P: Product> Gemm<P> {
 }
 
 /// One thread's place in its group.
-struct Member<'a> {
+pub(super) struct Member<'a> {
     row: usize,
     rows: usize,
     barrier: &'a Barrier,
     blocks: [SharedBlock<'a>; 2],
+    /// Blocks that it has packed.
+    turn: usize,
 }
 
 /// The blocks of B of all groups, as one workspace.

@@ -37,7 +37,7 @@ pub use sve::{Sve, Sve2, SveBf16, SveI8mm};
 pub mod peak;
 mod square;
 pub mod stream;
-pub(crate) use square::turn;
+pub(crate) use square::{ask, turn};
 
 /// The list of instruction sets: `Token "name" "architecture" "source"`; "any" runs everywhere.
 macro_rules! with_isas {

@@ -1,7 +1,7 @@
 //! Linear layers on all threads: the packed panels are split by columns, each thread computes its share of every row
 //! with the kernel that the profile chose for this number of rows.
 
-use crate::baked::{Mat, MatMut};
+use crate::baked::{Mat, MatMut, Operands, Split};
 
 use crate::error::{Error, zeroed};
 use crate::model::{Linear, Model};
@@ -24,7 +24,8 @@ impl Product {
         let config = model.config();
         let depth = config.hidden.max(config.ffn).max(config.q_dim());
         let choices = model.ops().gemm.iter();
-        let len = choices.map(|choice| choice.kernel.packed_workspace_len(&choice.blocking, rows, depth)).max().unwrap_or(0);
+        let len =
+            choices.map(|choice| choice.kernel.workspace_len(&choice.blocking, Split::ALONE, true, (rows, 0, depth))).max().unwrap_or(0);
         let workspaces = (0..model.pool().current_num_threads()).map(|_| zeroed(len, "workspace")).collect::<Result<_, _>>()?;
         Ok(Self { workspaces })
     }
@@ -62,7 +63,7 @@ impl Product {
                             }
                         }
                     }
-                    kernel.run_packed(a, b, mine, accumulate || bias.is_some(), &blocking, workspace);
+                    kernel.run(Operands::new(a, b, mine).accumulate(accumulate || bias.is_some()), &blocking, workspace);
                 };
                 if to == outputs { work() } else { scope.spawn(move |_| work()) }
             }

@@ -1,0 +1,79 @@
+//! A product has the same bits in every run: whatever the workspace held, on one thread or several, of a
+//! team or of rayon's.
+
+mod common;
+
+use common::{kernels, left, right};
+use kiln_kernels::gemm::product::Product;
+use kiln_kernels::gemm::{Blocking, Gemm, Operands, Right, Split};
+use kiln_kernels::mat::{Mat, MatMut};
+use kiln_kernels::team::{Team, Workers};
+use kiln_kernels::with_gemm;
+
+/// The bits of one run.
+fn run<P: Product>(
+    gemm: &Gemm<P>,
+    a: &[P::A],
+    b: Right<'_, P::B>,
+    split: Split,
+    workers: &dyn Workers,
+    held: u32,
+    blocking: &Blocking,
+) -> Vec<u32> {
+    let n = match &b {
+        Right::Plain(b) => b.cols(),
+        Right::Packed(b) => b.n(),
+    };
+    let k = depth(gemm);
+    let m = a.len() / k;
+    let mut ws = vec![held; gemm.workspace_len(blocking, split, b.is_packed(), (m, n, k))];
+    let mut c = vec![!0u32; m * n];
+    let view = MatMut::new(bytemuck::cast_slice_mut(&mut c), m, n, n);
+    gemm.run_parallel(Operands::new(Mat::new(a, m, k, k), b, view), blocking, split, workers, &mut ws);
+    c
+}
+
+/// Two blocks of two steps, and one element more where the format allows it.
+fn depth<P: Product>(gemm: &Gemm<P>) -> usize {
+    let unit = gemm.geometry().step.max(P::B_DEPTH);
+    4 * unit + if P::B_DEPTH == 1 { 1 } else { unit }
+}
+
+fn check<P: Product>(gemm: &Gemm<P>, teams: &[&dyn Workers]) {
+    let unit = gemm.geometry().step.max(P::B_DEPTH);
+    let (m, n, k) = (2 * gemm.mr() + 1, 2 * gemm.nr() + 3, depth(gemm));
+    let blocking = Blocking { kc: 2 * unit, mc: gemm.mr(), nc: gemm.nr() };
+    let (a, b) = (left::<P>(m * k, 1), right::<P>(n * k.div_ceil(P::B_DEPTH), 2));
+    let plain = Mat::new(&b, n, k.div_ceil(P::B_DEPTH), k.div_ceil(P::B_DEPTH)).transposed();
+    let mut panels = vec![0; gemm.packed_b_len(k, n)];
+    gemm.pack_b(plain, &mut panels);
+    let want = run(gemm, &a, Right::Plain(plain), Split::ALONE, teams[0], 0, &blocking);
+    for workers in teams {
+        for split in Split::all(workers.count()) {
+            for right in [Right::Plain(plain), Right::Packed(gemm.packed_b(&panels, k, n))] {
+                for held in [0, !0] {
+                    let got = run(gemm, &a, right, split, *workers, held, &blocking);
+                    assert!(
+                        got == want,
+                        "{gemm:?}: {split:?} of {} threads, packed {}, words of {held:#x}",
+                        workers.count(),
+                        right.is_packed()
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_kernel_gives_the_same_bits_in_every_run() {
+    let teams: Vec<Team> = (1..=3).map(|threads| Team::new(threads, 1000, |_| {}).expect("threads")).collect();
+    let pools: Vec<_> = (2..=3).map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads")).collect();
+    let mut workers: Vec<&dyn Workers> = teams.iter().map(|t| t as &dyn Workers).collect();
+    workers.extend(pools.iter().map(|p| p as &dyn Workers));
+    let kernels = kernels();
+    assert!(!kernels.is_empty());
+    for (_, any) in kernels {
+        with_gemm!(any, gemm => check(&gemm, &workers));
+    }
+}
