@@ -158,6 +158,7 @@ fn span<I: IntDot, B: Block, W: Weights<I, NV>, const ROWS: bool, const MR: usiz
 ) {
     let (lines, quads) = a.split_at(Layout::<I, B, ROWS>::HEAD);
     let (scales, starts) = lines.split_at(Layout::<I, B, ROWS>::SCALES);
+    let start = |part: usize, row: usize| starts[part][row];
     for part in 0..B::PARTS {
         let mut sums = [[isa.splat_i32(ZERO); NV]; MR];
         for sum in sums.as_flattened_mut() {
@@ -165,8 +166,8 @@ fn span<I: IntDot, B: Block, W: Weights<I, NV>, const ROWS: bool, const MR: usiz
         }
         // Where the offset is gone from the weights, sums start from nothing else.
         if !B::MINIMUM && Layout::<I, B, ROWS>::START != 0 {
-            for i in 0..MR {
-                sums[i] = [isa.splat_i32(starts[part][i].cast_signed()); NV];
+            for (i, sums) in sums.iter_mut().enumerate() {
+                *sums = [isa.splat_i32(start(part, i).cast_signed()); NV];
             }
         }
         // Written out, because the compiler's own unroller gives up on bodies this large.
@@ -196,10 +197,10 @@ fn span<I: IntDot, B: Block, W: Weights<I, NV>, const ROWS: bool, const MR: usiz
     }
     if B::MINIMUM {
         let minimums = weights.minimums();
-        for i in 0..MR {
-            let sum = isa.splat(f32::from_bits(starts[0][i]));
-            for j in 0..NV {
-                acc[i][j] = isa.fma(minimums[j], sum, acc[i][j]);
+        for (i, acc) in acc.iter_mut().enumerate() {
+            let sum = isa.splat(f32::from_bits(start(0, i)));
+            for (acc, minimum) in acc.iter_mut().zip(minimums) {
+                *acc = isa.fma(minimum, sum, *acc);
             }
         }
     }

@@ -296,9 +296,9 @@ impl<I: Simd, const MR: usize> Quants<I, MR> {
     fn sums(&self, isa: I, parts: usize, part: usize) -> [i32; MR] {
         let count = SPAN / I::LANES / parts;
         let mut sums = [isa.splat_i32(0); MR];
-        for i in 0..MR {
-            for v in &self.0[i][part * count..][..count] {
-                sums[i] = isa.add_i32(sums[i], *v);
+        for (sum, quants) in sums.iter_mut().zip(&self.0) {
+            for v in &quants[part * count..][..count] {
+                *sum = isa.add_i32(*sum, *v);
             }
         }
         isa.sum_each(sums)
