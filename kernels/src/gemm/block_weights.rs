@@ -31,15 +31,22 @@ impl<'a, I: IntDot, B: Block, const NV: usize> Packed<'a, I, B, NV> {
     /// The spans of NV vectors of blocks; those that come `AHEAD` blocks later are asked for, if it is not 0.
     #[inline(always)]
     pub(super) fn spans<const AHEAD: usize>(isa: I, block: &'a [u32]) -> impl Iterator<Item = Self> {
-        if AHEAD > 0 {
-            isa.prefetch_ahead(block, AHEAD * block.len(), block.len());
-        }
         let nr = NV * I::LANES;
+        let ahead = AHEAD * block.len();
         let (head, quants) = block.split_at(Layout::<I, B, false>::head(nr));
+        if AHEAD > 0 {
+            isa.prefetch_ahead(head, ahead, head.len());
+        }
         let head = Head::<I, B, NV>::new(isa, head);
         quants.chunks_exact(B::BITS * nr).enumerate().map(
             #[inline(always)]
-            move |(span, quants)| Packed { head, span, quants },
+            move |(span, quants)| {
+                // Span by span: of a long block's lines only so many can be asked for at once.
+                if AHEAD > 0 {
+                    isa.prefetch_ahead(quants, ahead, quants.len());
+                }
+                Packed { head, span, quants }
+            },
         )
     }
 }
