@@ -10,7 +10,7 @@ use crate::team::{Team, Workers};
 use std::sync::OnceLock;
 
 /// What surrounds the columns of C; it must be there afterwards.
-pub(super) const PADDING: i32 = -77;
+const PADDING: i32 = -77;
 
 #[derive(Debug)]
 struct Case {
@@ -92,13 +92,8 @@ fn check<P: Product, A: Arena>(gemm: &Gemm<P>, case: &Case, arena: &A, out: &mut
     let b = if case.packed { stored.transposed() } else { stored };
 
     let ldc = n + pad;
-    let mut c = arena.buffer(extent(m, n, ldc), P::C::of(PADDING), flush);
     let start = |i: usize, j: usize| if case.accumulate { P::C::of(1 + (i % 5) as i32 - (j % 7) as i32) } else { bytemuck::cast(!0u32) };
-    for i in 0..m {
-        for j in 0..n {
-            c[i * ldc + j] = start(i, j);
-        }
-    }
+    let mut c = output(arena, (m, n, ldc), flush, start);
     let blocking = if case.small_blocks { Blocking { kc: 5, mc: 1, nc: 1 } } else { Blocking { kc: 256, mc: 72, nc: 1024 } };
     let view = MatMut::new(&mut c, m, n, ldc);
     let mut panels = arena.buffer(if case.packed { gemm.packed_b_len(k, n) } else { 0 }, !0u32, flush);
@@ -126,9 +121,29 @@ fn check<P: Product, A: Arena>(gemm: &Gemm<P>, case: &Case, arena: &A, out: &mut
         let tolerance = P::C::tolerance(k, want.magnitude) + (k + 2) as f64 * f64::from(lost);
         compare(c[i * ldc + j].value(), want.value, tolerance)
     }));
-    let padding_kept = n == 0 || (0..m.saturating_sub(1)).all(|i| c[i * ldc + n..(i + 1) * ldc].iter().all(|x| *x == P::C::of(PADDING)));
-    let result = if padding_kept { elements } else { Err("wrote between the rows of C".into()) };
+    let result = if padding_kept(&c, (m, n, ldc)) { elements } else { Err("wrote between the rows of C".into()) };
     out.case(|| format!("{case:?}"), result);
+}
+
+/// A result of `m` rows with leading dimension `ldc`, of which column `j` of row `i` begins as `start` says.
+pub(super) fn output<C: Output, A: Arena>(
+    arena: &A,
+    (m, n, ldc): (usize, usize, usize),
+    flush: Flush,
+    start: impl Fn(usize, usize) -> C,
+) -> A::Buffer<C> {
+    let mut c = arena.buffer(extent(m, n, ldc), C::of(PADDING), flush);
+    for i in 0..m {
+        for j in 0..n {
+            c[i * ldc + j] = start(i, j);
+        }
+    }
+    c
+}
+
+/// Whether what lies between the rows of a result is as [`output`] left it.
+pub(super) fn padding_kept<C: Output>(c: &[C], (m, n, ldc): (usize, usize, usize)) -> bool {
+    n == 0 || (0..m.saturating_sub(1)).all(|i| c[i * ldc + n..(i + 1) * ldc].iter().all(|x| *x == C::of(PADDING)))
 }
 
 /// The threads of products that are shared: started once.

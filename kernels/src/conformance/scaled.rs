@@ -1,6 +1,6 @@
 //! The grid of scaled products of s8, which every s8 kernel serves.
 
-use super::gemm::{PADDING, around, extent, operand, sizes, team};
+use super::gemm::{around, extent, operand, output, padding_kept, sizes, team};
 use super::values::{Random, Values};
 use super::{Arena, Flush, Outcome, compare, worst};
 use crate::gemm::product::{Byte, Product};
@@ -72,13 +72,8 @@ fn check<A: Arena>(gemm: &Gemm<Byte>, case: &Case, arena: &A, out: &mut Outcome)
     let (rows, columns) = (scales(m), scales(n));
 
     let ldc = n + pad;
-    let mut c = arena.buffer(extent(m, n, ldc), PADDING as f32, flush);
     let start = |i: usize, j: usize| if case.accumulate { i as f32 - j as f32 / 3.0 } else { f32::NAN };
-    for i in 0..m {
-        for j in 0..n {
-            c[i * ldc + j] = start(i, j);
-        }
-    }
+    let mut c = output(arena, (m, n, ldc), flush, start);
     let mut panels = arena.buffer(if case.packed { gemm.packed_b_len(k, n) } else { 0 }, !0u32, flush);
     let right = if case.packed {
         gemm.pack_b(b, &mut panels);
@@ -102,7 +97,6 @@ fn check<A: Arena>(gemm: &Gemm<Byte>, case: &Case, arena: &A, out: &mut Outcome)
         let one_rounding = want.abs() * f64::from(f32::EPSILON) / 2.0 + f64::from(f32::from_bits(1)) / 2.0;
         compare(c[i * ldc + j], want, one_rounding + 4.0 * f64::EPSILON * (held.abs() + scaled.abs()))
     }));
-    let padding_kept = n == 0 || (0..m.saturating_sub(1)).all(|i| c[i * ldc + n..(i + 1) * ldc].iter().all(|x| *x == PADDING as f32));
-    let result = if padding_kept { elements } else { Err("wrote between the rows of C".into()) };
+    let result = if padding_kept(&c, (m, n, ldc)) { elements } else { Err("wrote between the rows of C".into()) };
     out.case(|| format!("scaled, {case:?}"), result);
 }

@@ -42,11 +42,7 @@ impl<P: Product> Gemm<P> {
         strips: &mut [u32],
         mut tile: impl FnMut(&[u32], &[u32], Place),
     ) {
-        let k = a.cols();
-        let n = match &b {
-            Right::Plain(b) => b.cols(),
-            Right::Packed(b) => b.n(),
-        };
+        let (k, n) = (a.cols(), b.cols());
         for jc in (0..n).step_by(blocks.nc) {
             let n_block = blocks.nc.min(n - jc);
             for pc in (0..k).step_by(blocks.kc) {

@@ -119,6 +119,11 @@ where
     }
 }
 
+impl<D: Arithmetic, const MR: usize, const NV: usize, const KU: usize> Tile<D, MR, NV, KU> {
+    /// Vectors of the narrowest tile: half, where that is still enough work to hide the latency of multiply-adds.
+    const NARROW: usize = if MR > 1 && (NV == 2 || NV == 4) { NV / 2 } else { NV };
+}
+
 impl<D: Dot, const MR: usize, const NV: usize, const KU: usize> MicroKernel<D::P> for Tile<D, MR, NV, KU>
 where
     D::Isa: Simd,
@@ -131,19 +136,16 @@ where
     }
 
     fn narrow(&self) -> usize {
-        // Half of the vectors, where that is still enough work to hide the latency of multiply-adds.
-        let half = MR > 1 && (NV == 2 || NV == 4);
-        let vectors = if half { NV / 2 } else { NV };
-        vectors * <D::Isa as Simd>::LANES
+        Self::NARROW * <D::Isa as Simd>::LANES
     }
 
     fn tile(&self, a: &[u32], b: &[u32], mut c: MatMut<'_, <D::P as Product>::C>, accumulate: bool) {
         let isa = self.0;
         isa.vectorize(
             #[inline(always)]
-            || match NV {
-                2 if MR > 1 && c.cols() < NV * <D::Isa as Simd>::LANES => tile::<D, MR, NV, 1, 1>(isa, a, b, &mut c, accumulate),
-                4 if MR > 1 && c.cols() < NV * <D::Isa as Simd>::LANES => tile::<D, MR, NV, 2, 1>(isa, a, b, &mut c, accumulate),
+            || match Self::NARROW {
+                1 if NV > 1 && c.cols() == self.narrow() => tile::<D, MR, NV, 1, 1>(isa, a, b, &mut c, accumulate),
+                2 if NV > 2 && c.cols() == self.narrow() => tile::<D, MR, NV, 2, 1>(isa, a, b, &mut c, accumulate),
                 _ => tile::<D, MR, NV, NV, KU>(isa, a, b, &mut c, accumulate),
             },
         );

@@ -20,6 +20,17 @@ impl<B> Right<'_, B> {
         matches!(self, Right::Packed(_))
     }
 
+    /// Its columns: N.
+    pub fn cols(&self) -> usize
+    where
+        B: Copy,
+    {
+        match self {
+            Right::Plain(b) => b.cols(),
+            Right::Packed(b) => b.n(),
+        }
+    }
+
     /// Its columns in a range that, if it was packed, does not cut a panel.
     pub(super) fn columns(&self, range: Range<usize>) -> Self
     where
@@ -77,19 +88,18 @@ impl<P: Product> Gemm<P> {
     /// If they do not.
     pub(super) fn check<C: Copy>(&self, operands: &Operands<'_, P::A, P::B, C>) -> (usize, usize, usize) {
         let (m, k) = (operands.a.rows(), operands.a.cols());
-        let n = match &operands.b {
+        let n = operands.b.cols();
+        match &operands.b {
             Right::Plain(b) => {
                 assert_eq!(k.div_ceil(P::B_DEPTH), b.rows(), "A has {k} columns, B {} rows of depth {}", b.rows(), P::B_DEPTH);
-                b.cols()
             }
             Right::Packed(b) => {
                 let (theirs, ours) = (b.geometry(), self.geometry);
                 let same = (theirs.nr, theirs.step, theirs.b_words) == (ours.nr, ours.step, ours.b_words);
                 assert!(same, "B is packed for another layout than that of {}", self.meta.name);
                 assert_eq!(k, b.k(), "A has {k} columns, B is packed for a depth of {}", b.k());
-                b.n()
             }
-        };
+        }
         assert_eq!((operands.c.rows(), operands.c.cols()), (m, n), "C has another shape than A·B");
         (m, n, k)
     }

@@ -8,7 +8,6 @@
 use super::loops::Place;
 use super::product::Byte;
 use super::{Blocking, Gemm, Geometry, Operands, Split, finish_empty};
-use crate::isa::IsaId;
 #[cfg(target_arch = "x86_64")]
 use crate::isa::{Avx2, Avx512, Isa, Simd};
 use crate::mat::MatMut;
@@ -58,7 +57,7 @@ impl Gemm<Byte> {
         }
         let (blocking, sums) = self.sums(blocking, split, (m, n, k));
         let own = self.own_len(&blocking, m, k) + sums;
-        let (blocks, width) = (self.blocks(&blocking), Width::of(self.meta.isa));
+        let (blocks, width) = (self.blocks(&blocking), Width::widest());
         let Geometry { mr, nr, .. } = self.geometry;
         self.share_out(operands, &blocking, (split, workers), (ws, own), |share| {
             let Operands { a, b, mut c, accumulate } = share.operands;
@@ -94,7 +93,7 @@ impl Gemm<Byte> {
     }
 }
 
-/// The vectors that sums are scaled with: those of the kernel's own instruction set.
+/// The vectors that sums are scaled with: the widest that this CPU has. Numbers are the same with all.
 #[derive(Clone, Copy)]
 enum Width {
     #[cfg(target_arch = "x86_64")]
@@ -106,14 +105,11 @@ enum Width {
 }
 
 impl Width {
-    fn of(isa: IsaId) -> Width {
+    fn widest() -> Width {
         #[cfg(target_arch = "x86_64")]
-        match isa {
-            IsaId::Avx512 | IsaId::Avx512Vnni | IsaId::Avx512Bf16 => return Avx512::detect().map_or(Width::Plain, Width::Avx512),
-            IsaId::Avx2 | IsaId::AvxVnni => return Avx2::detect().map_or(Width::Plain, Width::Avx2),
-            _ => {}
+        if let Some(isa) = Avx512::detect().map(Width::Avx512).or_else(|| Avx2::detect().map(Width::Avx2)) {
+            return isa;
         }
-        let _ = isa;
         Width::Plain
     }
 

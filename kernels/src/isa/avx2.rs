@@ -1,7 +1,7 @@
 //! AVX2 with FMA and F16C: 256-bit vectors, 16 registers; with AVX-VNNI.
 
 use super::avx512::sign_extended;
-use super::{IntDot, Isa, IsaId, LINE, Simd, extends, peak};
+use super::{IntDot, Isa, IsaId, LINE, Simd, ask, extends, peak};
 use crate::format::Format;
 use core::arch::x86_64::*;
 
@@ -84,10 +84,7 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn prefetch(self, row: &[f32]) {
-        for line in row.chunks(LINE) {
-            // SAFETY: a prefetch reads nothing, faults on nothing, and every x86-64 CPU has it.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) }
-        }
+        row.chunks(LINE).for_each(|line| ask(line.as_ptr().cast()));
     }
     #[inline(always)]
     fn load_f16(self, src: &[u16]) -> __m256 {
@@ -200,13 +197,6 @@ impl Simd for Avx2 {
             let halves = _mm256_shuffle_epi8(v, lowest);
             let bytes = _mm_unpacklo_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256::<1>(halves));
             _mm_storel_epi64(dst.as_mut_ptr().cast(), bytes);
-        }
-    }
-    #[inline(always)]
-    fn prefetch_ahead(self, src: &[u32], from: usize, len: usize) {
-        for line in (from..from + len).step_by(LINE) {
-            // SAFETY: a prefetch reads nothing, faults on nothing, and every x86-64 CPU has it.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(src.as_ptr().wrapping_add(line).cast()) }
         }
     }
 }

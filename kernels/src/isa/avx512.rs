@@ -1,6 +1,6 @@
 //! AVX-512 (F, BW, DQ and VL): 512-bit vectors, 32 registers, masked edges; with VNNI and with BF16.
 
-use super::{Bf16Dot, IntDot, Isa, IsaId, LINE, Simd, extends, peak};
+use super::{Bf16Dot, IntDot, Isa, IsaId, LINE, Simd, ask, extends, peak};
 use crate::format::Format;
 use core::arch::x86_64::*;
 
@@ -117,10 +117,7 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     fn prefetch(self, row: &[f32]) {
-        for line in row.chunks(LINE) {
-            // SAFETY: a prefetch reads nothing, faults on nothing, and every x86-64 CPU has it.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) }
-        }
+        row.chunks(LINE).for_each(|line| ask(line.as_ptr().cast()));
     }
     #[inline(always)]
     fn load_f16(self, src: &[u16]) -> __m512 {
@@ -279,13 +276,6 @@ impl Simd for Avx512 {
             }
             // SAFETY: `self` proves AVX-512F; lanes at or beyond `out.len()` are masked off and not touched.
             unsafe { _mm512_mask_storeu_epi32(out.as_mut_ptr().cast(), mask(out.len()), words) }
-        }
-    }
-    #[inline(always)]
-    fn prefetch_ahead(self, src: &[u32], from: usize, len: usize) {
-        for line in (from..from + len).step_by(LINE) {
-            // SAFETY: a prefetch reads nothing, faults on nothing, and every x86-64 CPU has it.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(src.as_ptr().wrapping_add(line).cast()) }
         }
     }
 }

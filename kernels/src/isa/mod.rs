@@ -356,10 +356,10 @@ pub trait Simd: Isa {
     }
 
     /// Asks for the cache lines of `len` words, `from` words behind the beginning of `src`; they may lie
-    /// beyond its end. A hint: it may do nothing.
+    /// beyond its end. A hint.
     #[inline(always)]
     fn prefetch_ahead(self, src: &[u32], from: usize, len: usize) {
-        let _ = (src, from, len);
+        (from..from + len).step_by(LINE).for_each(|line| ask(src.as_ptr().wrapping_add(line).cast()));
     }
 }
 
@@ -497,7 +497,6 @@ macro_rules! extends {
                 store_i8(v: Self::I32, dst: &mut [i8]) -> ();
                 largest_i32(v: Self::I32) -> i32;
                 sum_i32(v: Self::I32) -> i32;
-                prefetch_ahead(src: &[u32], from: usize, len: usize) -> ();
             }
             #[inline(always)]
             fn largest_each<const N: usize>(self, v: [Self::I32; N]) -> [i32; N] {

@@ -237,16 +237,6 @@ impl Simd for Neon {
         // SAFETY: `self` proves NEON.
         unsafe { vaddvq_s32(v) }
     }
-    #[inline(always)]
-    fn prefetch_ahead(self, src: &[u32], from: usize, len: usize) {
-        for line in (from..from + len).step_by(LINE) {
-            let line = src.as_ptr().wrapping_add(line);
-            // SAFETY: a prefetch reads nothing, faults on nothing, and every AArch64 CPU has it.
-            unsafe {
-                core::arch::asm!("prfm pldl1keep, [{}]", in(reg) line, options(nostack, preserves_flags, nomem));
-            }
-        }
-    }
 }
 
 impl IntDot for Neon {

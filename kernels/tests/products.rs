@@ -1,11 +1,11 @@
-//! A product has the same bits in every run: whatever the workspace held, on one thread or several, of a
-//! team or of rayon's.
+//! What holds of every matrix product that runs here: it has the same bits in every run, whatever the workspace
+//! held, on one thread or several, of a team or of rayon's; and beside its operands it needs little memory.
 
 mod common;
 
 use common::{kernels, left, right};
 use kiln_kernels::gemm::product::Product;
-use kiln_kernels::gemm::{Blocking, Gemm, Operands, Right, Split};
+use kiln_kernels::gemm::{Blocking, Caches, Gemm, Operands, Right, Split};
 use kiln_kernels::mat::{Mat, MatMut};
 use kiln_kernels::team::{Team, Workers};
 use kiln_kernels::with_gemm;
@@ -20,10 +20,7 @@ fn run<P: Product>(
     held: u32,
     blocking: &Blocking,
 ) -> Vec<u32> {
-    let n = match &b {
-        Right::Plain(b) => b.cols(),
-        Right::Packed(b) => b.n(),
-    };
+    let n = b.cols();
     let k = depth(gemm);
     let m = a.len() / k;
     let mut ws = vec![held; gemm.workspace_len(blocking, split, b.is_packed(), (m, n, k))];
@@ -39,7 +36,7 @@ fn depth<P: Product>(gemm: &Gemm<P>) -> usize {
     4 * unit + if P::B_DEPTH == 1 { 1 } else { unit }
 }
 
-fn check<P: Product>(gemm: &Gemm<P>, teams: &[&dyn Workers]) {
+fn repeats<P: Product>(gemm: &Gemm<P>, teams: &[&dyn Workers]) {
     let unit = gemm.geometry().step.max(P::B_DEPTH);
     let (m, n, k) = (2 * gemm.mr() + 1, 2 * gemm.nr() + 3, depth(gemm));
     let blocking = Blocking { kc: 2 * unit, mc: gemm.mr(), nc: gemm.nr() };
@@ -74,6 +71,31 @@ fn every_kernel_gives_the_same_bits_in_every_run() {
     let kernels = kernels();
     assert!(!kernels.is_empty());
     for (_, any) in kernels {
-        with_gemm!(any, gemm => check(&gemm, &workers));
+        with_gemm!(any, gemm => repeats(&gemm, &workers));
+    }
+}
+
+/// M, N and K of a product whose operands outweigh all blocks.
+const LARGE: (usize, usize, usize) = (4096, 4096, 4096);
+
+fn is_frugal<P: Product>(gemm: &Gemm<P>) {
+    let (m, n, k) = LARGE;
+    let weights = 4 * gemm.packed_b_len(k, n);
+    let others = m * k * size_of::<P::A>() + m * n * size_of::<P::C>();
+    for l2 in [256 << 10, 1 << 20, 2 << 20] {
+        let blocking = Blocking::analytical(gemm.geometry(), Caches { l1: 48 << 10, l2, l3: 32 << 20 });
+        for split in [1, 2].into_iter().flat_map(Split::all) {
+            let beside = 4 * gemm.workspace_len(&blocking, split, true, LARGE);
+            assert!(beside <= (weights + others) / 20, "{gemm:?}, {split:?}, {blocking:?}: {beside} bytes beside {weights} and {others}");
+        }
+    }
+}
+
+#[test]
+fn a_product_with_packed_weights_takes_its_operands_and_no_more_than_a_twentieth() {
+    let kernels = kernels();
+    assert!(!kernels.is_empty());
+    for (_, any) in kernels {
+        with_gemm!(any, gemm => is_frugal(&gemm));
     }
 }
