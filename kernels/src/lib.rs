@@ -3,8 +3,8 @@
 //! A *family* (a module such as [`gemm`], [`norm`] or [`convert`]) is one generic body over an ISA
 //! token and const parameters, instantiated by the registration lines in that family's `list.rs`.
 //! A *handle* (such as [`gemm::Gemm`]) can only be made by run-time detection, so every public call
-//! is safe. Kernels never allocate on their own behalf and do no I/O: callers bring buffers, workspaces
-//! and the threads of a [`team`], which starts none but its own.
+//! is safe. Kernels never allocate on their own behalf and do no I/O: callers bring buffers (such as `pages`),
+//! workspaces and the threads of a [`team`], which starts none but its own.
 
 pub mod convert;
 pub mod format;
@@ -12,6 +12,8 @@ pub mod gemm;
 pub mod isa;
 pub mod mat;
 pub mod norm;
+#[cfg(feature = "pages")]
+pub mod pages;
 pub mod registry;
 pub mod team;
 

@@ -2,11 +2,13 @@
 
 use super::{Table, emit, emit_json};
 use crate::compare::{self, Comparison, Failed, Options, Row};
+use crate::filter;
 use crate::machine::Machine;
 use crate::measure::clock::Effort;
-use crate::peers::{self, Choice, Format, Peer};
-use crate::space::shape;
+use crate::peers::{self, Choice, Peer};
+use crate::space::{Temperature, shape};
 use anyhow::{Context, ensure};
+use kiln_kernels::format::Format;
 use kiln_kernels::registry::Op;
 use kiln_profiles::schema::BlockSizes;
 use std::collections::BTreeMap;
@@ -14,7 +16,8 @@ use std::path::{Path, PathBuf};
 
 /// Compares our products with those of other libraries, side by side in one run.
 ///
-/// C = A·Wᵀ, with weights as a linear layer keeps them. Every system is verified before it is timed; then
+/// C = A·Wᵀ, with weights as a linear layer keeps them. Each system packs them within its calls; ours packs them
+/// before with --packed and in the formats of blocks (q8_0, q4_k …), which no other system here has. Every system is verified before it is timed; then
 /// all take turns, twice a round and each round in another order, each with its own threads and idle
 /// policy. A ratio is that of the rates in pairs, with its 95 % interval.
 #[derive(Debug, clap::Args)]
@@ -23,12 +26,14 @@ A library that is older than this CPU may fall back to older kernels, as its ver
 environment variables ask for (OPENBLAS_CORETYPE=SkylakeX, BLIS_ARCH_TYPE) is taken.\n\n\
 Examples:\n  kiln compare gemm --sizes 256..2048 --threads 1,2\n  \
 kiln compare gemm --peers openblas,torch --sizes 512,128x4864x896 --plot compare.svg\n  \
+kiln compare gemm --format q8_0 --sizes 512x1152x896,512x9728x896 --threads 1,2\n  \
+kiln compare gemm --format q4_0 --sizes 1x9728x896,4x9728x896 --cold --read\n  \
 kiln compare gemm --kernel gemm_f32_avx2_6x2v_u4 --blocking 256,72,2048 --quick --json")]
 pub struct Args {
     /// The operation: gemm
     op: Op,
     /// Format of the operands
-    #[arg(long, value_enum, default_value_t = Format::F32)]
+    #[arg(long, default_value = "f32", value_parser = filter::format)]
     format: Format,
     /// Sizes, separated by commas
     #[arg(long, default_value = "256..2048")]
@@ -45,6 +50,15 @@ pub struct Args {
     /// Our block sizes [default: what goes with the kernel]
     #[arg(long, value_name = "KC,MC,NC", value_parser = blocking)]
     blocking: Option<BlockSizes>,
+    /// Ours packs weights before it is timed, as an inference engine does
+    #[arg(long)]
+    packed: bool,
+    /// Operands rotate through more than twice the last cache, packed before; ours alone
+    #[arg(long)]
+    cold: bool,
+    /// Adds a system that reads our packed weights and does nothing else: the limit of products of few rows
+    #[arg(long)]
+    read: bool,
     /// Fewer and shorter samples
     #[arg(long)]
     quick: bool,
@@ -73,7 +87,9 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
         shapes: specs.iter().map(|s| s.shape).collect(),
         threads: unique(&args.threads),
         peers: args.peers.clone(),
-        choice: Choice { kernel: args.kernel.clone(), blocking: args.blocking },
+        choice: Choice { kernel: args.kernel.clone(), blocking: args.blocking, packed: args.packed || args.cold || args.read },
+        operands: if args.cold { Temperature::Cold } else { Temperature::Hot },
+        read: args.read,
         effort: if args.quick { Effort::QUICK } else { Effort::FULL },
     };
     let machine = Machine::detect();
@@ -141,7 +157,7 @@ fn plot(comparison: &Comparison, path: &Path) -> anyhow::Result<()> {
 }
 
 fn text(comparison: &Comparison) -> String {
-    let mut table = Table::new(["size", "threads", "system", "GFLOP/s", "95 %", "of peak", "kiln / system", "95 %", "kiln is"]);
+    let mut table = Table::new(["size", "threads", "system", "GFLOP/s", "95 %", "of peak", "GB/s", "kiln / system", "95 %", "kiln is"]);
     let some = |value: Option<String>| value.unwrap_or_default();
     for row in &comparison.rows {
         let cells = [
@@ -151,6 +167,7 @@ fn text(comparison: &Comparison) -> String {
             format!("{:.1}", row.gflops_median),
             format!("{:.1} … {:.1}", row.gflops_ci.0, row.gflops_ci.1),
             row.fraction_of_peak.map_or("not available".into(), |f| format!("{:.1} %", f * 100.0)),
+            some(row.weights_gbs.map(|r| format!("{r:.1}"))),
             some(row.kiln_over_system.map(|r| format!("{r:.3}"))),
             some(row.kiln_over_system_ci.map(|(low, high)| format!("{low:.3} … {high:.3}"))),
             some(row.kiln_is.map(str::to_owned)),

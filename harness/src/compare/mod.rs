@@ -12,14 +12,16 @@ use crate::machine::Machine;
 use crate::machine::peak::{Peak, peaks};
 use crate::machine::timing::Plan;
 use crate::measure::clock::Effort;
+use crate::measure::noise;
 use crate::measure::operands::{self, Operands, Room};
 use crate::measure::statistics::{Ratio, median, median_ci, paired_ratio};
-use crate::measure::{noise, spot};
-use crate::peers::{self, Choice, Chosen, Format, Found, Kiln, Peer, System};
+use crate::peers::{self, Choice, Chosen, Found, Kiln, Peer, System, format};
 use crate::progress::Progress;
 use crate::space::{Problem, Shape, Temperature};
 use crate::sweep::room;
-use crate::{filter, guard, ranking};
+use crate::{guard, ranking};
+use kiln_kernels::format::Format;
+use kiln_kernels::isa::IsaId;
 use kiln_kernels::registry::Op;
 use kiln_profiles::schema::Tier;
 use kiln_reports::GflopsPlot;
@@ -40,6 +42,11 @@ pub struct Options {
     pub peers: Option<Vec<&'static Peer>>,
     /// What ours is to run.
     pub choice: Choice,
+    /// Whether operands are the same each time, or rotate through more than the last cache holds. Other
+    /// systems keep theirs in one place, and so are only compared hot.
+    pub operands: Temperature,
+    /// Whether reading the packed weights of ours is a system too.
+    pub read: bool,
     /// How thoroughly to measure.
     pub effort: Effort,
 }
@@ -65,8 +72,11 @@ pub struct Row {
     pub kiln_over_system_ci: Option<(f64, f64)>,
     /// Whether ours is `ahead`, `level` or `behind`; none for ours.
     pub kiln_is: Option<&'static str>,
-    /// Multiply-adds that the machine managed around this problem; none where no loop of the format is
-    /// known.
+    /// Bytes of packed weights in a second, in 10⁹; only where weights were packed before.
+    pub weights_gbs: Option<f64>,
+    /// Multiply-adds that the machine managed around this problem by its best instruction set for the
+    /// format, or by that of the kernel that was asked for; none where no loop of the format is known.
+    /// Of the system that only reads: none.
     pub peak_gflops: Option<f64>,
     /// The median rate's share of that.
     pub fraction_of_peak: Option<f64>,
@@ -139,18 +149,23 @@ struct Named {
 pub fn run(options: &Options, machine: &Machine) -> anyhow::Result<Comparison> {
     machine.allow_timing(&options.threads)?;
     let room = room(machine);
-    let problems: Vec<Problem> = options.threads.iter().flat_map(|t| options.shapes.iter().map(|s| problem(*s, *t))).collect();
+    let problem = |threads: &usize, shape: &Shape| problem(options.format, *shape, *threads, options.operands);
+    let problems: Vec<Problem> = options.threads.iter().flat_map(|t| options.shapes.iter().map(move |s| problem(t, s))).collect();
     problems.iter().try_for_each(|p| operands::fits(p, room))?;
     let ours = Kiln::new(options.format, options.choice.clone(), machine)?;
     let first = problems.first().copied().ok_or_else(|| anyhow::anyhow!("no shape and number of threads given"))?;
     let (candidate, _) = ours.candidate(first.shape.class())?;
+    // Of a kernel that was asked for, the peak of its own instructions is the one to come near to.
+    let isa = options.choice.kernel.is_some().then_some(candidate.entry.meta.isa);
+    let read = options.read.then(|| Named { name: peers::READ, system: Box::new(peers::Read::new(ours.packed_weights())) });
     let mut systems = vec![Named { name: peers::NAME, system: Box::new(ours) }];
+    systems.extend(read);
     systems.extend(find(options)?.into_iter().map(|f| Named { name: f.peer.name, system: f.system }));
 
     let progress = Progress::new(problems.len() as u64 * STEPS, "comparing");
     progress.at("noise floor");
-    let noise_floor = noise::floor(&first, &candidate, room, &options.effort)?;
-    let mut session = Session { options, room, progress, peak: None, restless: 0 };
+    let noise_floor = noise::floor(&Problem { format: options.format, ..first }, &candidate, room, &options.effort)?;
+    let mut session = Session { options, room, isa, progress, peak: None, restless: 0 };
     let mut rows = Vec::new();
     for problem in &problems {
         rows.extend(session.compare(problem, &mut systems)?);
@@ -162,7 +177,11 @@ pub fn run(options: &Options, machine: &Machine) -> anyhow::Result<Comparison> {
 /// The peers that were asked for, or all that there are; then what is missing is noted.
 fn find(options: &Options) -> anyhow::Result<Vec<Found>> {
     match &options.peers {
+        Some(named) if !named.is_empty() && options.operands == Temperature::Cold => {
+            anyhow::bail!("other systems keep their weights in one place: leave --peers out to measure ours with cold operands")
+        }
         Some(named) => peers::named(named, options.format),
+        None if options.operands == Temperature::Cold => Ok(Vec::new()),
         None => {
             let (found, missing) = peers::installed(options.format);
             missing.iter().for_each(|m| eprintln!("note: {m}"));
@@ -171,9 +190,9 @@ fn find(options: &Options) -> anyhow::Result<Vec<Found>> {
     }
 }
 
-/// Weights as a linear layer keeps them; everyone packs them within the call.
-fn problem(shape: Shape, threads: usize) -> Problem {
-    Problem { op: Op::Gemm, format: Op::Gemm.format(), shape, packed: true, threads, operands: Temperature::Hot }
+/// Weights as a linear layer keeps them.
+fn problem(format: Format, shape: Shape, threads: usize, operands: Temperature) -> Problem {
+    Problem { op: Op::Gemm, format: format::stored(format), shape, packed: true, threads, operands }
 }
 
 /// Steps of progress at a problem.
@@ -183,6 +202,8 @@ const STEPS: u64 = 100;
 struct Session<'a> {
     options: &'a Options,
     room: Room,
+    /// The instruction set whose peak counts, if not the best.
+    isa: Option<IsaId>,
     progress: Progress,
     /// The last peak that was measured, and for how many threads.
     peak: Option<Peak>,
@@ -192,7 +213,8 @@ struct Session<'a> {
 impl Session<'_> {
     /// All systems at one problem.
     fn compare(&mut self, problem: &Problem, systems: &mut [Named]) -> anyhow::Result<Vec<Row>> {
-        let Options { format, effort, .. } = self.options;
+        let Options { format, effort, .. } = *self.options;
+        let effort = &effort;
         let what = format!("{}, {} thread(s)", problem.shape, problem.threads);
         self.progress.at(what.clone());
         let before = match self.peak.take() {
@@ -201,15 +223,17 @@ impl Session<'_> {
         };
         let seed = problem.shape.size() as u64;
         let mut operands = Operands::new(problem, self.room, seed)?;
-        operands.replace(|x| format.nearest(x));
+        if !format.is_blocks() {
+            operands.replace(|x| format::nearest(format, x));
+        }
 
-        let (mut names, mut errors, mut players) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut abouts, mut errors, mut players) = (Vec::new(), Vec::new(), Vec::new());
         let failed = |system, why| Failed { system, shape: problem.shape, threads: problem.threads, why };
         for Named { name, system } in systems.iter_mut() {
             self.progress.at(format!("{what}: verifying {name}"));
-            let verified = verify(name, system.as_mut(), &mut operands, *format);
+            let verified = verify(name, system.as_mut(), &mut operands, format);
             errors.push(verified.map_err(|why| failed(name, why))?);
-            names.push((*name, system.version(), system.chosen().cloned()));
+            abouts.push(About { system: name, version: system.version(), kernel: system.chosen().cloned(), bytes: system.bytes() });
             let player = Player::new(system.as_mut(), &mut operands, effort);
             players.push(player.map_err(|why| failed(name, format!("{why:#}")))?);
         }
@@ -220,7 +244,7 @@ impl Session<'_> {
             self.progress.advance(now - done);
             done = now;
         });
-        let rounds = played.map_err(|rounds::Interrupted { player, why }| failed(names[player].0, format!("{why:#}")))?;
+        let rounds = played.map_err(|rounds::Interrupted { player, why }| failed(abouts[player].system, format!("{why:#}")))?;
         self.progress.advance(STEPS - done);
         self.restless += rounds.restless;
 
@@ -228,30 +252,35 @@ impl Session<'_> {
         // The machine may be slower for a while: what it managed at best is the limit.
         let peak = before.iter().chain(&self.peak).map(Peak::gflops).reduce(f64::max);
         let figures = Figures { problem, ours: &rounds.ns[0], peak };
-        let all = names.into_iter().zip(errors).zip(&rounds.ns).enumerate();
+        let all = abouts.into_iter().zip(errors).zip(&rounds.ns).enumerate();
         let row = |(index, ((about, error), ns)): (usize, ((About, f64), &Vec<f64>))| figures.row(about, error, ns, index == 0);
         Ok(all.filter_map(row).collect())
     }
 
     /// The most multiply-adds of the format; `None` where no loop for it is known.
     fn measure_peak(&self, threads: usize) -> Option<Peak> {
-        let format = filter::format(self.options.format.name()).ok()?;
         self.progress.at(format!("peak of {threads} thread(s)"));
-        let all = peaks(Some(format), &[threads], &Plan::QUICK, |_| {});
-        all.into_iter().max_by(|a, b| a.flops.median.total_cmp(&b.flops.median))
+        let all = peaks(Some(self.options.format.arithmetic()), &[threads], &Plan::QUICK, |_| {});
+        let all = all.into_iter().filter(|p| self.isa.is_none_or(|isa| p.isa == isa.to_string()));
+        all.max_by(|a, b| a.flops.median.total_cmp(&b.flops.median))
     }
 }
 
 /// Makes a system ready and compares its answer with the oracle: the error as a fraction of its tolerance.
 fn verify(name: &'static str, system: &mut dyn System, operands: &mut Operands, format: Format) -> Result<f64, String> {
-    let at = spot::places(operands.inputs.problem.shape);
-    let got = guard::watch(name, || system.prepare(operands).and_then(|()| system.elements(operands, &at)));
-    let got = got.map_err(|why| format!("{why:#}"))?;
-    spot::product(&operands.inputs, &at, &got, |k, want| format.tolerance(k, want)).map_err(|why| format!("wrong: {why}"))
+    let error = guard::watch(name, || system.prepare(operands).and_then(|()| system.error(operands, format)));
+    error.map_err(|why| format!("{why:#}"))
 }
 
-/// A system's name, version and kernel.
-type About = (&'static str, Option<String>, Option<Chosen>);
+/// What a system says of itself.
+#[derive(Clone)]
+struct About {
+    system: &'static str,
+    version: Option<String>,
+    kernel: Option<Chosen>,
+    /// Bytes of packed weights that a call reads.
+    bytes: Option<usize>,
+}
 
 /// What the rows of a problem have in common.
 struct Figures<'a> {
@@ -262,10 +291,11 @@ struct Figures<'a> {
 }
 
 impl Figures<'_> {
-    fn row(&self, (system, version, kernel): About, verification_error: f64, ns: &[f64], is_ours: bool) -> Option<Row> {
+    fn row(&self, About { system, version, kernel, bytes }: About, verification_error: f64, ns: &[f64], is_ours: bool) -> Option<Row> {
         let flops = self.problem.shape.flops()?;
         let gflops_median = flops / median(ns)?;
         let (low, high) = median_ci(ns)?;
+        let peak = self.peak.filter(|_| system != peers::READ);
         let pairs: Vec<_> = ns.iter().zip(self.ours).map(|(theirs, ours)| (*theirs, *ours)).collect();
         let ratio = if is_ours { None } else { paired_ratio(&pairs) };
         Some(Row {
@@ -278,8 +308,9 @@ impl Figures<'_> {
             kiln_over_system: ratio.map(|r| r.value),
             kiln_over_system_ci: ratio.map(|r| r.ci),
             kiln_is: ratio.map(verdict),
-            peak_gflops: self.peak,
-            fraction_of_peak: self.peak.map(|p| gflops_median / p),
+            weights_gbs: bytes.zip(median(ns)).map(|(bytes, ns)| bytes as f64 / ns),
+            peak_gflops: peak,
+            fraction_of_peak: peak.map(|p| gflops_median / p),
             rounds: ns.len(),
             verification_error,
             tier: Tier::Measured,
@@ -331,11 +362,15 @@ impl Comparison {
 mod tests {
     use super::*;
 
+    fn about(system: &'static str) -> About {
+        About { system, version: None, kernel: None, bytes: None }
+    }
+
     #[test]
     fn a_row_has_rates_and_the_ratio_of_pairs() {
-        let problem = problem("100x100x100".parse().expect("a shape"), 1);
+        let problem = problem(Format::F32, "100x100x100".parse().expect("a shape"), 1, Temperature::Hot);
         let figures = Figures { problem: &problem, ours: &[1000.0, 2000.0, 1000.0], peak: Some(4000.0) };
-        let about = ("other", None, None);
+        let about = about("other");
         // Twice as long as ours in every round, whatever the drift.
         let row = figures.row(about.clone(), 0.5, &[2000.0, 4000.0, 2000.0], false).expect("a row");
         assert_eq!((row.gflops_median, row.fraction_of_peak), (1000.0, Some(0.25)));
@@ -354,9 +389,9 @@ mod tests {
 
     #[test]
     fn each_number_of_threads_has_a_plot_of_all_systems() {
-        let problem = problem("2x3x4".parse().expect("a shape"), 2);
+        let problem = problem(Format::F32, "2x3x4".parse().expect("a shape"), 2, Temperature::Hot);
         let figures = Figures { problem: &problem, ours: &[10.0], peak: Some(99.0) };
-        let rows = ["kiln", "other"].map(|name| figures.row((name, None, None), 0.0, &[20.0], name == "kiln").expect("a row"));
+        let rows = ["kiln", "other"].map(|name| figures.row(about(name), 0.0, &[20.0], name == "kiln").expect("a row"));
         let comparison = Comparison { machine: "m".into(), format: "f32", noise_floor: 0.0, restless: 0, rows: rows.to_vec() };
         let plots = comparison.plots();
         assert_eq!((plots.len(), plots[0].0, plots[0].1.series.len()), (1, 2, 2));

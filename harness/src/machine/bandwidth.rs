@@ -8,6 +8,7 @@
 use super::Machine;
 use super::timing::{Figure, Plan, rate};
 use kiln_kernels::isa::stream;
+use kiln_kernels::pages::Pages;
 use serde::{Deserialize, Serialize};
 use std::hint::black_box;
 
@@ -113,9 +114,10 @@ pub fn bandwidths(machine: &Machine, threads: &[usize], plan: &Plan, mut progres
 fn measure(level: &Level, access: Access, threads: usize, plan: &Plan) -> Option<Bandwidth> {
     let huge_share = std::sync::OnceLock::new();
     let bytes_per_second = rate(threads, plan, |thread| {
-        let buffer = Buffer::new(level.bytes_per_thread);
+        let mut buffer = Pages::zeroed(level.bytes_per_thread).ok();
+        buffer.iter_mut().for_each(|b| b.fill(1));
         if thread == 0 {
-            let _ = huge_share.set(buffer.as_ref().and_then(Buffer::huge_share));
+            let _ = huge_share.set(buffer.as_ref().and_then(Pages::huge_share));
         }
         worker(buffer, access)
     })?;
@@ -130,10 +132,10 @@ fn measure(level: &Level, access: Access, threads: usize, plan: &Plan) -> Option
 }
 
 /// A loop over its own buffer; without one it does no work, and `rate` then gives no figure.
-fn worker(mut buffer: Option<Buffer>, access: Access) -> impl FnMut(usize) -> f64 {
+fn worker(mut buffer: Option<Pages<u8>>, access: Access) -> impl FnMut(usize) -> f64 {
     move |rounds| {
         let Some(buffer) = &mut buffer else { return 0.0 };
-        let data = buffer.bytes_mut();
+        let data: &mut [u8] = buffer;
         match access {
             Access::Read => {
                 black_box(stream::read(bytemuck::cast_slice(data), rounds));
@@ -156,58 +158,6 @@ fn worker(mut buffer: Option<Buffer>, access: Access) -> impl FnMut(usize) -> f6
     }
 }
 
-/// Anonymous memory, on huge pages if they are to be had, already touched.
-struct Buffer {
-    map: memmap2::MmapMut,
-    start: usize,
-    len: usize,
-}
-
-impl Buffer {
-    const HUGE: usize = 2 << 20;
-
-    fn new(len: usize) -> Option<Buffer> {
-        // Room to begin at a huge page's boundary; small buffers gain nothing from one.
-        let slack = if len >= Self::HUGE / 4 { Self::HUGE } else { 0 };
-        let mut map = memmap2::MmapMut::map_anon(len + 2 * slack).ok()?;
-        if slack > 0 {
-            // Refused where the kernel was built without: then it is ordinary pages, and `huge_share` says so.
-            let _ = map.advise(memmap2::Advice::HugePage);
-        }
-        let start = if slack > 0 { map.as_ptr().align_offset(Self::HUGE) } else { 0 };
-        let start = if start > slack { 0 } else { start };
-        map[start..start + len].fill(1);
-        Some(Buffer { map, start, len })
-    }
-
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.map[self.start..self.start + self.len]
-    }
-
-    /// How much of it lies on huge pages, by the kernel's own account of this mapping.
-    fn huge_share(&self) -> Option<f64> {
-        let smaps = std::fs::read_to_string("/proc/self/smaps").ok()?;
-        let at = self.map.as_ptr() as usize + self.start;
-        let huge = huge_bytes(&smaps, at)?;
-        Some((huge as f64 / self.len as f64).min(1.0))
-    }
-}
-
-/// `AnonHugePages` of the mapping that holds address `at`, in bytes.
-fn huge_bytes(smaps: &str, at: usize) -> Option<u64> {
-    let mut here = false;
-    for line in smaps.lines() {
-        let range = line.split_whitespace().next().and_then(|word| word.split_once('-'));
-        let range = range.and_then(|(from, to)| Some(usize::from_str_radix(from, 16).ok()?..usize::from_str_radix(to, 16).ok()?));
-        if let Some(range) = range {
-            here = range.contains(&at);
-        } else if let Some(value) = line.strip_prefix("AnonHugePages:").filter(|_| here) {
-            return value.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kib| kib * 1024);
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,14 +177,5 @@ mod tests {
         assert_eq!(sizes, expected.map(|(name, bytes)| (name.to_owned(), bytes)));
         machine.system.memory.total = Some(64 << 20);
         assert!(levels(&machine, 1).iter().all(|l| l.bytes_per_thread <= 16 << 20));
-    }
-
-    #[test]
-    fn smaps_are_read_by_address() {
-        let smaps = "1000-2000 rw-p 00000000 00:00 0 \nAnonHugePages:         0 kB\n\
-                     2000-400000 rw-p 00000000 00:00 0 \nAnonHugePages:      2048 kB\nVmFlags: rd wr\n";
-        assert_eq!(huge_bytes(smaps, 0x2000), Some(2 << 20));
-        assert_eq!(huge_bytes(smaps, 0x1fff), Some(0));
-        assert_eq!(huge_bytes(smaps, 0x500000), None);
     }
 }

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod noise;
 pub mod operands;
 pub mod pairing;
+pub mod panels;
 pub mod runner;
 pub mod spot;
 pub mod statistics;

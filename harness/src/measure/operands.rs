@@ -7,21 +7,19 @@ use bytemuck::Pod;
 use kiln_kernels::format::Format;
 use kiln_kernels::gemm::product::Product;
 use kiln_kernels::mat::Mat;
+use kiln_kernels::pages::Pages;
 use kiln_kernels::registry::Op;
 use kiln_kernels::with_product;
 use std::marker::PhantomData;
 
-/// Anonymous memory for `len` elements, beginning at a random multiple of a cache line within a page;
-/// on huge pages, where the system gives them, if it is large enough to fill one.
+/// Memory for elements, beginning at a random multiple of a cache line within a page; on huge pages, where
+/// the system gives them, if it is large enough to fill one.
 pub struct Buffer<T> {
-    map: memmap2::MmapMut,
+    pages: Pages<u8>,
     offset: usize,
-    bytes: usize,
     elements: PhantomData<T>,
 }
 
-/// From this size on huge pages are asked for.
-const HUGE: usize = 2 << 20;
 const LINE: usize = 64;
 const PAGE: usize = 4096;
 
@@ -33,23 +31,19 @@ impl<T: Pod> Buffer<T> {
     pub fn new(len: usize, random: &mut Random) -> anyhow::Result<Buffer<T>> {
         let bytes = len * size_of::<T>();
         let offset = random.below(PAGE / LINE) * LINE;
-        let map = memmap2::MmapMut::map_anon(offset + bytes.max(1))
-            .map_err(|e| anyhow::anyhow!("cannot get {} MiB of memory for operands: {e}", bytes >> 20))?;
-        if bytes >= HUGE {
-            // Where it is refused the operands lie on ordinary pages.
-            let _ = map.advise(memmap2::Advice::HugePage);
-        }
-        Ok(Buffer { map, offset, bytes, elements: PhantomData })
+        let pages =
+            Pages::zeroed(offset + bytes).map_err(|e| anyhow::anyhow!("cannot get {} MiB of memory for operands: {e}", bytes >> 20))?;
+        Ok(Buffer { pages, offset, elements: PhantomData })
     }
 
     /// The elements.
     pub fn get(&self) -> &[T] {
-        bytemuck::cast_slice(&self.map[self.offset..self.offset + self.bytes])
+        bytemuck::cast_slice(&self.pages[self.offset..])
     }
 
     /// The elements, to be written.
     pub fn get_mut(&mut self) -> &mut [T] {
-        bytemuck::cast_slice_mut(&mut self.map[self.offset..self.offset + self.bytes])
+        bytemuck::cast_slice_mut(&mut self.pages[self.offset..])
     }
 }
 

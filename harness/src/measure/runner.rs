@@ -4,6 +4,7 @@
 //! by rows. Packing weights happens before anything is timed.
 
 use super::operands::{Buffer, Inputs, Operands, Output};
+use super::panels::Panels;
 use super::spot;
 use super::statistics::Random;
 use crate::machine::timing;
@@ -67,8 +68,8 @@ pub fn team(threads: usize) -> anyhow::Result<Arc<Team>> {
 pub struct Runner {
     kernel: Kernel,
     blocking: Blocking,
-    /// The packed right operand of each set.
-    panels: Vec<Buffer<u32>>,
+    /// The packed right operands; none, if they are packed within each call.
+    panels: Arc<Panels>,
     workspace: Buffer<u32>,
     split: Split,
     team: Arc<Team>,
@@ -100,7 +101,7 @@ impl Runner {
         let mut runner = Runner {
             kernel: candidate.kernel,
             blocking,
-            panels: Vec::new(),
+            panels: Arc::new(Panels::new(0, 0, random)?),
             workspace: Buffer::new(0, random)?,
             split: Split { rows: 1, cols: 1 },
             team: team(threads)?,
@@ -109,16 +110,19 @@ impl Runner {
         let (Kernel::Gemm(any), Shape::Product { m, n, k }) = (candidate.kernel, shape) else { return Ok(runner) };
         with_gemm!(any, gemm => {
             if packed {
-                for set in 0..operands.outputs.len() {
-                    let mut panels = Buffer::new(gemm.packed_b_len(k, n), random)?;
-                    gemm.pack_b(right(&gemm, &operands.inputs, set), panels.get_mut());
-                    runner.panels.push(panels);
-                }
+                let mut panels = Panels::new(operands.outputs.len(), gemm.packed_b_len(k, n), random)?;
+                panels.iter_mut().enumerate().for_each(|(set, words)| gemm.pack_b(right(&gemm, &operands.inputs, set), words));
+                runner.panels = Arc::new(panels);
             }
             runner.split = Split::analytical(threads, gemm.geometry(), m, n, packed);
             runner.workspace = Buffer::new(gemm.workspace_len(&blocking, runner.split, packed, (m, n, k)), random)?;
         });
         Ok(runner)
+    }
+
+    /// The packed right operands.
+    pub fn panels(&self) -> &Arc<Panels> {
+        &self.panels
     }
 
     /// One call on the next set of operands.
@@ -133,7 +137,7 @@ impl Runner {
         let output = &mut outputs[index];
         match (self.kernel, inputs.problem.shape) {
             (Kernel::Gemm(any), Shape::Product { m, n, k }) => with_gemm!(any, gemm => {
-                let packed = self.panels.get(index).map(|p| gemm.packed_b(p.get(), k, n));
+                let packed = self.panels.get(index).map(|words| gemm.packed_b(words, k, n));
                 let right = packed.map_or_else(|| Right::Plain(right(&gemm, inputs, index)), Right::Packed);
                 let c = MatMut::new(bytemuck::cast_slice_mut(output.floats.get_mut()), m, n, n);
                 gemm.run_parallel(gemm::Operands::new(left(&gemm, inputs, index), right, c), &self.blocking, self.split, &*self.team, self.workspace.get_mut());
@@ -143,15 +147,20 @@ impl Runner {
         }
     }
 
+    /// One call on the first set of operands, whose outputs are spoilt before.
+    pub fn call_first(&mut self, operands: &mut Operands) {
+        operands.outputs[0].floats.get_mut().fill(f32::NAN);
+        operands.outputs[0].halves.get_mut().fill(u16::MAX);
+        self.call_on(0, operands);
+    }
+
     /// Makes one call on fresh outputs and compares elements of it with the oracle: the error as a
     /// fraction of its tolerance.
     ///
     /// # Errors
     /// What is wrong, if an element is off.
     pub fn verify(&mut self, operands: &mut Operands) -> Result<f64, String> {
-        operands.outputs[0].floats.get_mut().fill(f32::NAN);
-        operands.outputs[0].halves.get_mut().fill(u16::MAX);
-        self.call_on(0, operands);
+        self.call_first(operands);
         spot::check(&operands.inputs, &operands.outputs[0])
     }
 }

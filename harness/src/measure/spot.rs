@@ -6,7 +6,7 @@ use super::runner::EPS;
 use super::statistics::Random;
 use crate::space::Shape;
 use kiln_kernels::format::f16;
-use kiln_kernels::gemm::product::{Output as _, Product, Single};
+use kiln_kernels::gemm::product::{Output as _, Product};
 use kiln_kernels::reference::{self, Dot};
 use kiln_kernels::registry::Op;
 use kiln_kernels::with_product;
@@ -54,14 +54,13 @@ pub fn places(shape: Shape) -> Vec<(usize, usize)> {
     corners.chain((4..ELEMENTS).map(|_| (random.below(m), random.below(n)))).collect()
 }
 
-/// Compares elements `got` of a product of the first set, which is of f32, at those places with the
-/// oracle: the worst error as a fraction of its tolerance, which `tolerance` tells from the depth and the
-/// exact result.
+/// Compares elements `got` of a product of the first set at those places with the oracle: the worst error
+/// as a fraction of its tolerance, which `tolerance` tells from the depth and the exact result.
 ///
 /// # Errors
 /// What is wrong, if an element is off or missing.
-pub fn product(inputs: &Inputs, at: &[(usize, usize)], got: &[f64], tolerance: impl Fn(usize, Dot) -> f64) -> Result<f64, String> {
-    compare::<Single>(inputs, at, got, tolerance)
+pub fn elements(inputs: &Inputs, at: &[(usize, usize)], got: &[f64], tolerance: impl Fn(usize, Dot) -> f64) -> Result<f64, String> {
+    with_product!(inputs.problem.format, P => compare::<P>(inputs, at, got, tolerance))
 }
 
 fn compare<P: Product>(inputs: &Inputs, at: &[(usize, usize)], got: &[f64], tolerance: impl Fn(usize, Dot) -> f64) -> Result<f64, String> {

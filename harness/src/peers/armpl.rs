@@ -1,7 +1,8 @@
 //! Arm Performance Libraries, in the build with threads.
 
+use super::Peer;
 use super::cblas::{self, Description, Threads, Version};
-use super::{Format, Peer};
+use kiln_kernels::format::Format;
 
 /// Arm Performance Libraries with 32-bit integers and OpenMP.
 pub(super) const PEER: Peer = Peer {

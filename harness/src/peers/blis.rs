@@ -4,8 +4,9 @@
 //! A release that is older than the CPU falls back to plain C, and says so in its version; what
 //! `BLIS_ARCH_TYPE` asks for is taken.
 
+use super::Peer;
 use super::cblas::{self, Description, Threads, Version};
-use super::{Format, Peer};
+use kiln_kernels::format::Format;
 
 /// BLIS, by its CBLAS layer.
 pub(super) const PEER: Peer =

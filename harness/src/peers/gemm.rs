@@ -1,10 +1,11 @@
 //! The crate `gemm`, compiled into this binary with its AVX-512 kernels.
 
-use super::{Format, Peer, System};
+use super::{Peer, System};
 use crate::measure::operands::Operands;
 use crate::measure::{clock, runner};
 use crate::space::Shape;
 use ::gemm::Parallelism;
+use kiln_kernels::format::Format;
 
 /// The crate `gemm`; its threads are those of a rayon pool that is pinned as ours is.
 pub(super) const PEER: Peer =

@@ -4,10 +4,11 @@
 //! compare several numbers, it is used without its threads, and C is split here into a run of rows
 //! for each thread of a pool that is pinned as ours is.
 
-use super::{Format, Peer, System};
+use super::{Peer, System};
 use crate::measure::operands::Operands;
 use crate::measure::{clock, runner};
 use crate::space::Shape;
+use kiln_kernels::format::Format;
 use rayon::prelude::*;
 
 /// The crate `matrixmultiply`.

@@ -1,7 +1,8 @@
 //! Intel's oneMKL, by its single dynamic library.
 
+use super::Peer;
 use super::cblas::{self, Description, Threads, Version};
-use super::{Format, Peer};
+use kiln_kernels::format::Format;
 
 /// oneMKL with its default layers: 32-bit integers, OpenMP threads.
 pub(super) const PEER: Peer = Peer {

@@ -2,27 +2,30 @@
 //! each of them, ours too, is made ready, checked and timed.
 //!
 //! All compute C ← A·Wᵀ with A as M × K and W as N × K, both row-major, which is how a linear layer
-//! keeps its weights; each packs what it likes within the call. Operands lie in memory as f32 values
-//! that the compared [`Format`] has exactly; a system of a narrower format converts them once, before
-//! anything is timed. Nothing here decides whose turn it is: that is for [`crate::compare`].
+//! keeps its weights; each packs what it likes within the call, unless ours is asked to pack before. Operands
+//! lie in memory as f32 values that the compared [`Format`] has exactly; a system of a narrower format
+//! converts them once, before anything is timed. Nothing here decides whose turn it is: that is for [`crate::compare`].
 
 mod armpl;
 mod blis;
 mod cblas;
 mod child;
-mod format;
+pub mod format;
 mod gemm;
 mod matrixmultiply;
 mod mkl;
 mod openblas;
 mod ours;
+mod read;
 mod torch;
 
-pub use format::Format;
 pub use ours::{Choice, Chosen, Kiln, NAME};
+pub use read::{READ, Read};
 
 use crate::measure::operands::Operands;
+use crate::measure::spot;
 use crate::space::Shape;
+use kiln_kernels::format::Format;
 
 /// A system that multiplies matrices.
 pub trait System {
@@ -52,6 +55,23 @@ pub trait System {
     /// # Errors
     /// If the system fails.
     fn sample(&mut self, operands: &mut Operands, calls: usize) -> anyhow::Result<f64>;
+
+    /// Bytes of weights that a call reads in packed form, if it does so.
+    fn bytes(&self) -> Option<usize> {
+        None
+    }
+
+    /// How far its answer is from the oracle's, as a fraction of what `format` allows. It has been made ready
+    /// and nothing else.
+    ///
+    /// # Errors
+    /// If the system fails or is wrong.
+    fn error(&mut self, operands: &mut Operands, format: Format) -> anyhow::Result<f64> {
+        let at = spot::places(operands.inputs.problem.shape);
+        let got = self.elements(operands, &at)?;
+        spot::elements(&operands.inputs, &at, &got, |k, want| format::tolerance(format, k, want))
+            .map_err(|why| anyhow::anyhow!("wrong: {why}"))
+    }
 
     /// Makes one call on a fresh output and returns the elements of it at these rows and columns.
     ///
@@ -137,14 +157,13 @@ fn missing(peer: &Peer, why: &anyhow::Error) -> String {
 
 fn that_have(format: Format) -> String {
     let names: Vec<_> = PEERS.iter().filter(|p| p.formats.contains(&format)).map(|p| p.name).collect();
-    format!("choose among {}", names.join(" "))
+    if names.is_empty() { "no other system is, leave --peers out".into() } else { format!("choose among {}", names.join(" ")) }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
     use crate::measure::operands::Room;
-    use crate::measure::spot;
     use crate::space::{Problem, Temperature};
     use kiln_kernels::registry::Op;
     use std::collections::BTreeSet;
@@ -153,23 +172,23 @@ pub(crate) mod tests {
     pub(crate) fn operands(shape: &str, threads: usize, format: Format) -> Operands {
         let problem = Problem {
             op: Op::Gemm,
-            format: Op::Gemm.format(),
+            format: format::stored(format),
             shape: shape.parse().expect("a shape"),
             packed: true,
             threads,
             operands: Temperature::Hot,
         };
         let mut operands = Operands::new(&problem, Room { last_cache: 1 << 20, memory: 1 << 30 }, 5).expect("operands");
-        operands.replace(|x| format.nearest(x));
+        if !format.is_blocks() {
+            operands.replace(|x| format::nearest(format, x));
+        }
         operands
     }
 
     /// Makes a system ready for operands and compares its answer with the oracle.
     pub(crate) fn verified(system: &mut dyn System, operands: &mut Operands, format: Format) -> Result<f64, String> {
         system.prepare(operands).map_err(|e| e.to_string())?;
-        let at = spot::places(operands.inputs.problem.shape);
-        let got = system.elements(operands, &at).map_err(|e| e.to_string())?;
-        spot::product(&operands.inputs, &at, &got, |k, want| format.tolerance(k, want))
+        system.error(operands, format).map_err(|e| e.to_string())
     }
 
     #[test]

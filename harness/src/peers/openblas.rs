@@ -3,8 +3,9 @@
 //! A release that is older than the CPU falls back to older kernels, and says so in its version; what
 //! `OPENBLAS_CORETYPE` asks for is taken.
 
+use super::Peer;
 use super::cblas::{self, Description, Threads, Version};
-use super::{Format, Peer};
+use kiln_kernels::format::Format;
 
 /// OpenBLAS, by its C interface.
 pub(super) const PEER: Peer =

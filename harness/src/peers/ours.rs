@@ -1,7 +1,8 @@
 //! Ours, as one system among others: the kernel and blocking that the profile of this CPU chooses, or
 //! those that were asked for, run by the laboratory's own [`Runner`].
 
-use super::{Format, System};
+use super::read::Shared;
+use super::{System, format};
 use crate::filter;
 use crate::machine::Machine;
 use crate::measure::clock;
@@ -10,11 +11,13 @@ use crate::measure::runner::{self, Runner};
 use crate::space::{self, Candidate, Shape};
 use crate::sweep::room;
 use anyhow::Context;
+use kiln_kernels::format::Format;
 use kiln_kernels::gemm::{Blocking, Caches};
 use kiln_kernels::registry::{self, Kernel, Meta, Op};
 use kiln_profiles::lookup;
 use kiln_profiles::schema::{BlockSizes, Class, Tuned};
 use serde::Serialize;
+use std::sync::Arc;
 
 /// Our name in results.
 pub const NAME: &str = "kiln";
@@ -26,6 +29,9 @@ pub struct Choice {
     pub kernel: Option<String>,
     /// Block sizes.
     pub blocking: Option<BlockSizes>,
+    /// Weights are packed before, as an engine does it, and not within each call; blocks of weights always
+    /// are.
+    pub packed: bool,
 }
 
 /// What is run, and who said so.
@@ -48,13 +54,14 @@ pub struct Kiln {
     /// The profile of this CPU, if there is one.
     profile: Option<(String, Tuned)>,
     ready: Option<Ready>,
+    shared: Shared,
 }
 
 /// What one problem needs.
 struct Ready {
     chosen: Chosen,
     runner: Runner,
-    /// The operands in the format, where that is not f32.
+    /// The operands in the format, where they do not lie in it already.
     own: Option<Operands>,
     pool: rayon::ThreadPool,
 }
@@ -65,7 +72,7 @@ impl Kiln {
     /// # Errors
     /// If there are no kernels of that format, or the one that was asked for cannot run here.
     pub fn new(format: Format, choice: Choice, machine: &Machine) -> anyhow::Result<Kiln> {
-        let mine = |meta: &Meta| meta.op == Op::Gemm && meta.format.name() == format.name();
+        let mine = |meta: &Meta| meta.op == Op::Gemm && meta.format == format;
         anyhow::ensure!(
             registry::all().any(|e| mine(e.meta) && e.meta.isa.runs_here()),
             "kiln has no {format} gemm for this CPU yet, so there is nothing to compare: 'kiln list --op gemm' shows what there is"
@@ -78,7 +85,12 @@ impl Kiln {
         // A profile that is known and not tuned yet, or not there any more, leaves the generic one.
         let tuned = |name: &String| Some((name.clone(), lookup::tuned(lookup::default_root(), name).ok()?.0));
         let profile = machine.profile.as_ref().and_then(tuned);
-        Ok(Kiln { choice, format, caches: space::caches(machine), room: room(machine), profile, ready: None })
+        Ok(Kiln { choice, format, caches: space::caches(machine), room: room(machine), profile, ready: None, shared: Shared::default() })
+    }
+
+    /// Where its packed weights are found once it is ready.
+    pub fn packed_weights(&self) -> Shared {
+        Shared::clone(&self.shared)
     }
 
     /// The kernel for shapes of a class, with its blocking, and who said so.
@@ -97,8 +109,7 @@ impl Kiln {
             (Some(name), _) => (name.clone(), None, "the command line".into()),
             (None, Some((choice, by))) => (choice.kernel, choice.blocking, by),
             (None, None) => {
-                let format = filter::format(self.format.name()).map_err(anyhow::Error::msg)?;
-                (space::default_kernel(Op::Gemm, format, class)?.into(), None, "the default for CPUs without a profile".into())
+                (space::default_kernel(Op::Gemm, self.format, class)?.into(), None, "the default for CPUs without a profile".into())
             }
         };
         let entry = filter::by_name(&name)?;
@@ -124,14 +135,15 @@ impl System for Kiln {
         self.ready = None;
         let problem = operands.inputs.problem;
         let (candidate, chosen) = self.candidate(problem.shape.class())?;
-        let own = match self.format {
-            Format::F32 => None,
-            Format::Bf16 | Format::S8 => {
-                let format = filter::format(self.format.name()).map_err(anyhow::Error::msg)?;
-                Some(operands.converted(format, self.room, |x| self.format.unit(x))?)
-            }
+        let own = if problem.format == self.format {
+            None
+        } else {
+            Some(operands.converted(self.format, self.room, |x| format::unit(self.format, x))?)
         };
-        let runner = Runner::packing_each_call(&candidate, own.as_ref().unwrap_or(operands))?;
+        let packed = self.choice.packed || self.format.is_blocks();
+        let operands = own.as_ref().unwrap_or(operands);
+        let runner = if packed { Runner::new(&candidate, operands)? } else { Runner::packing_each_call(&candidate, operands)? };
+        self.shared.replace(Some(Arc::clone(runner.panels())));
         self.ready = Some(Ready { chosen, runner, own, pool: runner::pinned()? });
         Ok(())
     }
@@ -142,14 +154,16 @@ impl System for Kiln {
         Ok(pool.install(|| clock::sample(calls, || runner.call(operands))))
     }
 
+    fn bytes(&self) -> Option<usize> {
+        self.ready.as_ref().map(|r| r.runner.panels()).filter(|p| p.count() > 0).map(|p| p.bytes())
+    }
+
     fn elements(&mut self, operands: &mut Operands, at: &[(usize, usize)]) -> anyhow::Result<Vec<f64>> {
-        if let Some(own) = self.ready.as_mut().and_then(|r| r.own.as_mut()) {
-            own.outputs[0].floats.get_mut().fill(f32::NAN);
-        }
-        operands.outputs[0].floats.get_mut().fill(f32::NAN);
-        self.sample(operands, 1)?;
         let Shape::Product { n, .. } = operands.inputs.problem.shape else { return Ok(Vec::new()) };
-        let output = self.ready.as_ref().and_then(|r| r.own.as_ref()).unwrap_or(operands).outputs[0].floats.get();
+        let Some(Ready { runner, own, pool, .. }) = &mut self.ready else { anyhow::bail!("it was not made ready") };
+        let operands = own.as_mut().unwrap_or(operands);
+        pool.install(|| runner.call_first(operands));
+        let output = operands.outputs[0].floats.get();
         let value = |x: f32| if self.format == Format::S8 { f64::from(x.to_bits().cast_signed()) } else { f64::from(x) };
         Ok(at.iter().map(|(i, j)| value(output[i * n + j])).collect())
     }
@@ -160,12 +174,16 @@ mod tests {
     use super::super::tests::{operands, verified};
     use super::*;
 
+    fn kernel(name: &str) -> Choice {
+        Choice { kernel: Some(name.into()), ..Choice::default() }
+    }
+
     #[test]
     fn ours_is_right_with_every_way_of_choosing() {
         let machine = Machine::detect();
         let blocking = Some(BlockSizes { kc: 24, mc: 16, nc: 40 });
         let scalar = registry::all().find(|e| e.meta.op == Op::Gemm && e.meta.name.contains("scalar")).expect("a kernel").meta.name;
-        for choice in [Choice::default(), Choice { blocking, kernel: None }, Choice { kernel: Some(scalar.into()), blocking: None }] {
+        for choice in [Choice::default(), Choice { blocking, packed: true, ..Choice::default() }, kernel(scalar)] {
             let mut ours = Kiln::new(Format::F32, choice.clone(), &machine).expect("f32 is there");
             for (shape, threads) in [("1x33x65", 1), ("50x70x41", 2)] {
                 let worst = verified(&mut ours, &mut operands(shape, threads, Format::F32), Format::F32);
@@ -179,7 +197,6 @@ mod tests {
     #[test]
     fn what_cannot_be_run_is_refused() {
         let machine = Machine::detect();
-        let kernel = |name: &str| Choice { kernel: Some(name.into()), blocking: None };
         let refusal = |choice| Kiln::new(Format::F32, choice, &machine).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(refusal(kernel("gemm_f32_none")).contains("unknown kernel"));
         let norm = registry::all().find(|e| e.meta.op == Op::RmsNorm).expect("a kernel").meta.name;

@@ -3,10 +3,11 @@
 //! two, is part of it, as it is for whoever uses PyTorch.
 
 use super::child::Child;
-use super::{Format, Peer, System};
+use super::{Peer, System};
 use crate::measure::operands::Operands;
 use crate::space::Shape;
 use anyhow::Context;
+use kiln_kernels::format::Format;
 use std::process::Command;
 use std::time::Duration;
 

@@ -53,6 +53,15 @@ macro_rules! with_formats {
     };
 }
 
+macro_rules! is_blocks {
+    (plain) => {
+        false
+    };
+    ($kind:ident) => {
+        true
+    };
+}
+
 macro_rules! define_formats {
     ($($format:ident $name:literal $kind:ident $type:ident $doc:literal;)+) => {
         /// How the elements that a kernel consumes are stored.
@@ -68,6 +77,17 @@ macro_rules! define_formats {
             /// Its name as it stands in kernel names and on the command line.
             pub const fn name(self) -> &'static str {
                 match self { $(Format::$format => $name),+ }
+            }
+
+            /// Whether it stores weights in blocks with scales.
+            pub const fn is_blocks(self) -> bool {
+                match self { $(Format::$format => is_blocks!($kind)),+ }
+            }
+
+            /// The format whose multiply-adds its products consist of: bytes for blocks, since activations
+            /// are quantised for them.
+            pub const fn arithmetic(self) -> Format {
+                if self.is_blocks() { Format::S8 } else { self }
             }
         }
     };
