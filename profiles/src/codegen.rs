@@ -27,6 +27,9 @@ const NEEDED: &[(&str, Class)] = &[
     ("f32_to_f16", Class::Row),
 ];
 
+/// What it makes use of where there is a choice.
+const OPTIONAL: &[(&str, Class)] = &[("gemm", Class::Few)];
+
 /// The fallback's kernels: plain Rust, on every CPU.
 const FALLBACK: &[(&str, &str)] = &[
     ("gemm_f32_scalar_1x4v_u1", "gemm::F32::<isa::Scalar, 1, 4, 1>"),
@@ -111,7 +114,9 @@ fn function(out: &mut String, number: usize, profile: &str, tier: &str, choices:
         );
     }
     let _ = writeln!(out, "    ];\n    Some(Ops {{\n        profile: {profile:?},\n        tier: {tier:?},\n        gemm: vec![");
-    for c in choices.iter().filter(|c| c.op == "gemm") {
+    let mut products: Vec<&Choice> = choices.iter().filter(|c| c.op == "gemm").collect();
+    products.sort_by_key(|c| c.class.m_max());
+    for c in products {
         let b = c.blocking.unwrap_or(crate::schema::BlockSizes { kc: 256, mc: 96, nc: 1024 });
         let m_max = if c.class.m_max() == usize::MAX { "usize::MAX".into() } else { c.class.m_max().to_string() };
         let _ = writeln!(
@@ -152,7 +157,13 @@ fn check(choices: &[Choice]) -> Result<(), String> {
             return Err(format!("it has {count} choices for {op} ({}), one is needed; sweep and bake that operation", class.name()));
         }
     }
-    if let Some(c) = choices.iter().find(|c| !NEEDED.contains(&(c.op.as_str(), c.class))) {
+    for (op, class) in OPTIONAL {
+        let count = choices.iter().filter(|c| c.op == *op && c.class == *class).count();
+        if count > 1 {
+            return Err(format!("it has {count} choices for {op} ({}), one is enough", class.name()));
+        }
+    }
+    if let Some(c) = choices.iter().find(|c| ![NEEDED, OPTIONAL].concat().contains(&(c.op.as_str(), c.class))) {
         return Err(format!("it has a choice for {} ({}), which the engine does not know", c.op, c.class.name()));
     }
     let layouts: Vec<&str> = choices.iter().filter(|c| c.op == "gemm").map(|c| c.layout.as_str()).collect();

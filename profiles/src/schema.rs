@@ -41,17 +41,23 @@ impl fmt::Display for Tier {
 pub enum Class {
     /// A matrix product with M = 1.
     Decode,
-    /// A matrix product with M ≥ 2.
+    /// A matrix product with M from 2 to 8: it still reads weights for longer than it multiplies.
+    Few,
+    /// A matrix product with more rows.
     Prefill,
     /// Rows of any length.
     Row,
 }
 
 impl Class {
+    /// Those of matrix products, by rising M.
+    pub const PRODUCTS: [Class; 3] = [Class::Decode, Class::Few, Class::Prefill];
+
     /// Its name in files and reports.
     pub const fn name(self) -> &'static str {
         match self {
             Class::Decode => "decode",
+            Class::Few => "few",
             Class::Prefill => "prefill",
             Class::Row => "row",
         }
@@ -59,13 +65,32 @@ impl Class {
 
     /// The class of a matrix product with `m` rows.
     pub const fn of_rows(m: usize) -> Class {
-        if m <= 1 { Class::Decode } else { Class::Prefill }
+        match m {
+            0 | 1 => Class::Decode,
+            2..=8 => Class::Few,
+            _ => Class::Prefill,
+        }
+    }
+
+    /// Whether a call spends its time on reading weights, which then come out of memory.
+    pub const fn reads_weights(self) -> bool {
+        matches!(self, Class::Decode | Class::Few)
+    }
+
+    /// Whether a tile of `mr` rows is made for it.
+    pub const fn takes_tile(self, mr: usize) -> bool {
+        match self {
+            Class::Decode => mr == 1,
+            Class::Few => mr > 1 && mr <= 4,
+            Class::Prefill | Class::Row => mr > 1,
+        }
     }
 
     /// The largest M that a matrix product of this class has.
     pub const fn m_max(self) -> usize {
         match self {
             Class::Decode => 1,
+            Class::Few => 8,
             Class::Prefill | Class::Row => usize::MAX,
         }
     }
@@ -184,5 +209,18 @@ impl Variant {
     /// Whether this CPU has every instruction set that it needs.
     pub fn runs_here(&self) -> bool {
         self.isas.iter().all(|i| i.parse::<kiln_kernels::isa::IsaId>().is_ok_and(|i| i.runs_here()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Class;
+
+    #[test]
+    fn classes_of_products_share_out_all_rows() {
+        for m in [1, 2, 8, 9, 1000] {
+            let first = Class::PRODUCTS.into_iter().find(|c| m <= c.m_max());
+            assert_eq!(first, Some(Class::of_rows(m)), "{m} rows");
+        }
     }
 }

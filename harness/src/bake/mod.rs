@@ -47,15 +47,8 @@ pub struct Baked {
     pub notes: Vec<String>,
 }
 
-/// The operations and classes of a profile, in the order of its file.
-const CHOICES: [(Op, Class); 6] = [
-    (Op::Gemm, Class::Decode),
-    (Op::Gemm, Class::Prefill),
-    (Op::RmsNorm, Class::Row),
-    (Op::LayerNorm, Class::Row),
-    (Op::F16ToF32, Class::Row),
-    (Op::F32ToF16, Class::Row),
-];
+/// The operations on rows, in the order of a profile's file; matrix products come before them.
+const ROW_OPERATIONS: [Op; 4] = [Op::RmsNorm, Op::LayerNorm, Op::F16ToF32, Op::F32ToF16];
 
 /// Chooses winners and writes the profile, its evidence, and its machine's description if that is new.
 ///
@@ -143,33 +136,32 @@ fn write_profile(options: &Options, profile: &CpuProfile) -> anyhow::Result<()> 
 
 fn choices(records: &[&Record], notes: &mut Vec<String>) -> anyhow::Result<Vec<Choice>> {
     let mut all = Vec::new();
-    for (op, class) in CHOICES {
-        match (op, class) {
-            (Op::Gemm, Class::Prefill) => {}
-            (Op::Gemm, _) => all.extend(products(records, op.format(), notes)?),
-            _ => all.push(one(records, (op, op.format(), class), None, notes)?),
-        }
+    all.extend(products(records, Op::Gemm.format(), true, notes)?);
+    for op in ROW_OPERATIONS {
+        all.push(one(records, (op, op.format(), Class::Row), None, notes)?);
     }
     // Other formats that were measured; what was not keeps the default without a word.
     for format in Format::ALL.iter().copied().filter(|f| *f != Op::Gemm.format()) {
-        let measured = |class| {
-            records.iter().any(|r| r.config.op == Op::Gemm.name() && r.config.format == format.name() && r.config.shape.class() == class)
-        };
-        match (measured(Class::Prefill), measured(Class::Decode)) {
-            (true, true) => all.extend(products(records, format, notes)?),
-            (true, false) => all.push(one(records, (Op::Gemm, format, Class::Prefill), None, notes)?),
-            (false, true) => all.push(one(records, (Op::Gemm, format, Class::Decode), None, notes)?),
-            (false, false) => {}
-        }
+        all.extend(products(records, format, false, notes)?);
     }
     Ok(all)
 }
 
-/// Decode and prefill of a format. Prefill is chosen first, since decode must use its packed layout.
-fn products(records: &[&Record], format: Format, notes: &mut Vec<String>) -> anyhow::Result<[Choice; 2]> {
-    let prefill = one(records, (Op::Gemm, format, Class::Prefill), None, notes)?;
-    let decode = one(records, (Op::Gemm, format, Class::Decode), Some(&prefill.layout), notes)?;
-    Ok([decode, prefill])
+/// The choices for products of a format, by rising M: of the classes that were measured, or of those that an
+/// `engine` cannot do without too. Prefill is chosen first, since fewer rows must use its packed layout.
+fn products(records: &[&Record], format: Format, engine: bool, notes: &mut Vec<String>) -> anyhow::Result<Vec<Choice>> {
+    let measured = |class: Class| {
+        records.iter().any(|r| r.config.op == Op::Gemm.name() && r.config.format == format.name() && r.config.shape.class() == class)
+    };
+    let mut all: Vec<Choice> = Vec::new();
+    for class in Class::PRODUCTS.into_iter().rev() {
+        if measured(class) || (engine && class != Class::Few) {
+            let layout = all.first().map(|first| first.layout.clone());
+            all.push(one(records, (Op::Gemm, format, class), layout.as_deref(), notes)?);
+        }
+    }
+    all.reverse();
+    Ok(all)
 }
 
 /// The choice for an operation, format and class among kernels of a packed layout, if one is given.
@@ -187,7 +179,7 @@ fn one(
     if mine.iter().any(|r| r.config.packed) {
         mine.retain(|r| r.config.packed);
     }
-    let usual = if class == Class::Decode { Temperature::Cold } else { Temperature::Hot };
+    let usual = if class.reads_weights() { Temperature::Cold } else { Temperature::Hot };
     if mine.iter().any(|r| r.config.operands == usual) {
         mine.retain(|r| r.config.operands == usual);
     }

@@ -14,7 +14,6 @@ use crate::sweep::room;
 use anyhow::ensure;
 use kiln_kernels::format::Format;
 use kiln_kernels::registry::{self, Op};
-use kiln_profiles::schema::Class;
 use serde_json::json;
 
 /// Counters and derived metrics of chosen kernels, and where they stand under the roofline.
@@ -88,8 +87,8 @@ fn plan(args: &Args, specs: &[Spec], machine: &Machine) -> anyhow::Result<Vec<(P
     }
     let mut work = Vec::new();
     for &Spec { shape, packed } in specs {
-        let decode = packed && shape.class() == Class::Decode;
-        let usual = if decode { Temperature::Cold } else { Temperature::Hot };
+        let reads = packed && shape.class().reads_weights();
+        let usual = if reads { Temperature::Cold } else { Temperature::Hot };
         let problem = Problem { op: args.op, format, shape, packed, threads: 1, operands: args.operands.unwrap_or(usual) };
         operands::fits(&problem, room(machine))?;
         let entries: Vec<_> = if named.is_empty() { registry::all().collect() } else { named.clone() };

@@ -36,11 +36,13 @@ pub fn predicted_profile(
     let prefill = choice(machine, predictions, Class::Prefill, |m| one_row(m) > 0.0, one_row)?;
     let winner = meta(&prefill.kernel).with_context(|| format!("{} is not registered", prefill.kernel))?;
     let decode = choice(machine, predictions, Class::Decode, |m| shares(m, winner), |_| 0.0)?;
+    // A layout may have no tile of so few rows: those then take prefill's.
+    let few = choice(machine, predictions, Class::Few, |m| shares(m, winner), |_| 0.0).ok();
     let isa = prefill.rust_type.clone();
     // Row kernels are not modelled yet: those of the generic variant nearest to the winner's ISA.
     let variant = generic.variants.iter().find(|v| v.choices.iter().any(|c| same_isa(&c.rust_type, &isa))).or(generic.variants.last());
     let rows = variant.context("the generic profile has no variant")?.choices.iter().filter(|c| c.class == Class::Row).cloned();
-    let choices: Vec<Choice> = [decode, prefill].into_iter().chain(rows).collect();
+    let choices: Vec<Choice> = [Some(decode), few, Some(prefill)].into_iter().flatten().chain(rows).collect();
     let isas: BTreeSet<&str> = choices.iter().filter_map(|c| meta(&c.kernel)).map(|m| m.isa.name()).collect();
     Ok(Tuned {
         schema: SCHEMA,
@@ -65,7 +67,7 @@ fn choice(
     let mut candidates: Vec<(&Prediction, &'static Meta)> = predictions
         .iter()
         .filter_map(|p| meta(&p.kernel).map(|m| (p, m)))
-        .filter(|(_, m)| (m.param("MR") == Some(1)) == (class == Class::Decode) && fits(m))
+        .filter(|(_, m)| class.takes_tile(m.param("MR").unwrap_or(0)) && fits(m))
         .collect();
     let best = candidates.iter().map(|(p, _)| p.mac_per_cycle).fold(0.0, f64::max);
     candidates.sort_by(|(a, m), (b, n)| {

@@ -140,7 +140,7 @@ pub fn default_kernel(op: Op, format: Format, class: Class) -> anyhow::Result<&'
     }
     let usable = kiln_kernels::registry::all().map(|e| e.meta).filter(|m| m.op == op && m.format == format && m.isa.runs_here());
     let param = |m: &Meta, name| m.param(name).unwrap_or(0);
-    let fits = |m: &&Meta| (param(m, "MR") == 1) == (class == Class::Decode);
+    let fits = |m: &&Meta| class.takes_tile(param(m, "MR"));
     let best = usable.filter(fits).max_by_key(|m| (m.isa, param(m, "MR") * param(m, "NV"), m.name));
     best.map(|m| m.name).with_context(|| format!("no kernel for {op} of {format} for {} runs on this CPU", class.name()))
 }

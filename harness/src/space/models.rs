@@ -29,8 +29,8 @@ pub const MODELS: &[Model] = &[
     Model { name: "qwen2.5-1.5b", hidden: 1536, layers: 28, q: 1536, kv: 256, ffn: 8960, vocab: 151_936 },
 ];
 
-/// Rows of the products that are swept: a decoded token, a short and a long prompt.
-const TOKENS: [usize; 3] = [1, 16, 128];
+/// Rows of the products that are swept: a decoded token, a few, a short and a long prompt.
+const TOKENS: [usize; 4] = [1, 4, 16, 128];
 
 impl Model {
     /// (N, K) of each linear layer, the head last, without repetitions.
@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(heads.len(), 1);
         assert!(specs.iter().any(|s| s.shape == Shape::Product { m: 128, n: 768, k: 256 }));
         assert!(specs.iter().any(|s| s.shape == Shape::Product { m: 16, n: 256, k: 768 }));
-        // q and o are both 256 x 256, so five different linears: head at one M, four at three.
-        assert_eq!(specs.len(), 1 + 4 * 3);
+        // q and o are both 256 x 256, so five different linears: head at one M, four at four.
+        assert_eq!(specs.len(), 1 + 4 * 4);
     }
 }

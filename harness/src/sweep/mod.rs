@@ -18,7 +18,7 @@ use crate::store::{self, Config, Contents, Outcome, Record, SCHEMA, Store};
 use group::GroupRun;
 use kiln_kernels::format::Format;
 use kiln_kernels::registry::Op;
-use kiln_profiles::schema::{Class, Tier};
+use kiln_profiles::schema::Tier;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -90,8 +90,8 @@ impl Options {
         let (mut groups, mut all_pruned) = (Vec::new(), BTreeMap::new());
         for &threads in &self.threads {
             for &Spec { shape, packed } in &self.specs {
-                let decode = packed && shape.class() == Class::Decode;
-                let usual = if decode { Temperature::Cold } else { Temperature::Hot };
+                let reads = packed && shape.class().reads_weights();
+                let usual = if reads { Temperature::Cold } else { Temperature::Hot };
                 let problem =
                     Problem { op: self.op, format: self.format, shape, packed, threads, operands: self.operands.unwrap_or(usual) };
                 operands::fits(&problem, room)?;
