@@ -18,7 +18,9 @@ struct Case {
     n: usize,
     k: usize,
     accumulate: bool,
-    /// B comes transposed and packed beforehand.
+    /// B comes as N × K.
+    transposed: bool,
+    /// B is packed beforehand.
     packed: bool,
     /// Blocks of one tile and a depth of five, so that every loop runs more than once.
     small_blocks: bool,
@@ -30,7 +32,7 @@ struct Case {
 pub(super) fn grid<P: Product, A: Arena>(gemm: &Gemm<P>, arena: &A, out: &mut Outcome) {
     // Depths around one step, and around as many as are unrolled.
     let unit = gemm.geometry().step.max(P::B_DEPTH);
-    let unroll = gemm.meta().param("KU").unwrap_or(1) * unit;
+    let unroll = gemm.meta().param("KU").unwrap_or(if P::B_DEPTH == 1 { 4 } else { 1 }) * unit;
     let mut depths = sizes(&[0, 1, unroll - 1, unroll, unroll + 1, 3 * unroll + 2 * unit, 2 * unit - 1]);
     if P::B_DEPTH > 1 {
         depths.retain(|k| k.is_multiple_of(P::B_DEPTH) || *k == unroll + 1);
@@ -45,6 +47,7 @@ pub(super) fn grid<P: Product, A: Arena>(gemm: &Gemm<P>, arena: &A, out: &mut Ou
                     n,
                     k,
                     accumulate: turn.is_multiple_of(2),
+                    transposed: turn % 6 < 3,
                     packed: turn.is_multiple_of(3),
                     small_blocks: turn % 5 < 3,
                     split: [(1, 1), (2, 1), (1, 1), (1, 2), (1, 1), (2, 2), (1, 1)][turn % 7],
@@ -58,7 +61,25 @@ pub(super) fn grid<P: Product, A: Arena>(gemm: &Gemm<P>, arena: &A, out: &mut Ou
     for values in Values::ALL {
         for (packed, accumulate) in [(false, false), (true, true)] {
             let k = 37usize.next_multiple_of(P::B_DEPTH);
-            check(gemm, &Case { m, n, k, accumulate, packed, small_blocks: packed, split: (1, 1), values }, arena, out);
+            let case = Case { m, n, k, accumulate, transposed: packed, packed, small_blocks: packed, split: (1, 1), values };
+            check(gemm, &case, arena, out);
+        }
+    }
+    direct(gemm, arena, out);
+}
+
+/// Few rows or few columns of operands whose rows are adjacent, which some kernels take as they lie.
+fn direct<P: Product, A: Arena>(gemm: &Gemm<P>, arena: &A, out: &mut Outcome) {
+    for (turn, few) in (1..=5).flat_map(|few| [few; 4]).enumerate() {
+        let many = [1, 4, 7, 13][turn % 4];
+        for k in [1, 3, 16, 63, 64, 65, 133].map(|k: usize| k.next_multiple_of(P::B_DEPTH)) {
+            for (m, n) in [(few, many), (many, few)] {
+                let (accumulate, split) = ((turn + k) % 2 == 1, [(1, 1), (2, 1), (1, 2), (2, 2)][(turn + k) % 4]);
+                for values in [Values::Uniform, Values::ALL[(turn + k) % Values::ALL.len()]] {
+                    let case = Case { m, n, k, accumulate, transposed: true, packed: false, small_blocks: false, split, values };
+                    check(gemm, &case, arena, out);
+                }
+            }
         }
     }
 }
@@ -81,7 +102,7 @@ fn check<P: Product, A: Arena>(gemm: &Gemm<P>, case: &Case, arena: &A, out: &mut
     let pad = (m + k) % 3;
     // Elements of B along the depth.
     let elements = k.div_ceil(P::B_DEPTH);
-    let (b_rows, b_cols) = if case.packed { (n, elements) } else { (elements, n) };
+    let (b_rows, b_cols) = if case.transposed { (n, elements) } else { (elements, n) };
     let a =
         operand(arena, extent(m, k, k + pad), flush, 1, P::a_of(0.0), |x| case.values.fill(1 + (m * n + k) as u64, x), |x| P::a_of(x[0]));
     let b_len = extent(b_rows, b_cols, b_cols + pad);
@@ -89,7 +110,7 @@ fn check<P: Product, A: Arena>(gemm: &Gemm<P>, case: &Case, arena: &A, out: &mut
     let b = operand(arena, b_len, flush, P::B_DEPTH, zero, |x| case.values.fill(2 + (m + n * k) as u64, x), P::b_of);
     let a = Mat::new(&a, m, k, k + pad);
     let stored = Mat::new(&b, b_rows, b_cols, b_cols + pad);
-    let b = if case.packed { stored.transposed() } else { stored };
+    let b = if case.transposed { stored.transposed() } else { stored };
 
     let ldc = n + pad;
     let start = |i: usize, j: usize| if case.accumulate { P::C::of(1 + (i % 5) as i32 - (j % 7) as i32) } else { bytemuck::cast(!0u32) };

@@ -76,6 +76,9 @@ impl<P: Product> Gemm<P> {
         };
         let most = workers.count().min(MOST_THREADS);
         let split = Split::in_batch(most, count, self.geometry, (m, n), is_packed);
+        // By the whole product and not by its parts: bits must not depend on the number of threads.
+        let few = self.few(a.get(0), &right(0));
+        let split = few.map_or(split, |few| few.split(split.threads()));
         let threads = most.min(count * split.threads());
         let own = self.workspace_len(blocking, Split::ALONE, is_packed, (m, n, k));
         let ws = BatchMut::new(ws, threads, own, (1, own), own).shares([&|_| 0..1, &|_| 0..own], (1, 1), threads);
@@ -87,7 +90,11 @@ impl<P: Product> Gemm<P> {
             for part in shares.take(worker).filter(|p| !p.rows.is_empty() && !p.cols.is_empty()) {
                 let a = a.get(part.index).block(part.rows.start, 0, part.rows.len(), k);
                 let b = right(part.index).columns(part.cols);
-                self.run(Operands { a, b, c: part.view, accumulate }, blocking, own.view.row_mut(0));
+                let operands = Operands { a, b, c: part.view, accumulate };
+                match few {
+                    Some(few) => self.direct(operands, few),
+                    None => self.blocked(operands, blocking, own.view.row_mut(0)),
+                }
             }
         };
         if threads == 1 { work(0) } else { workers.run(&work) }

@@ -4,10 +4,11 @@
 //! Each [`Dot`] also says how its operands are packed. It holds no loops over the depth and no
 //! instructions: those are in `micro.rs` and `isa/`.
 
+use super::direct::{self, Few, Sides};
 use super::pack;
 use super::product::{BFloat, Byte, Half, Product, Single};
-use crate::isa::{Bf16Dot, F16Fma, IntDot, Isa, Simd};
-use crate::mat::Mat;
+use crate::isa::{Bf16Dot, F16Fma, IntDot, Isa, Simd, turn};
+use crate::mat::{Mat, MatMut};
 use core::marker::PhantomData;
 use half::{bf16, f16};
 
@@ -30,6 +31,9 @@ pub trait Dot: Arithmetic<Isa: Simd> {
     /// A strip of A begins with a word for each row, which its accumulators start from.
     const HEAD: bool = false;
 
+    /// Whether there is [`Dot::dots`].
+    const DOTS: bool = false;
+
     /// Words of B as vectors.
     fn vectors(words: &[u32]) -> &[Self::Lanes];
     /// What an accumulator starts from.
@@ -42,8 +46,13 @@ pub trait Dot: Arithmetic<Isa: Simd> {
     fn prefetch(isa: Self::Isa, row: &[<Self::P as Product>::C]) {
         isa.prefetch(bytemuck::cast_slice(row));
     }
+    /// C ← or += A · Bᵀ from rows as they lie.
+    #[inline(always)]
+    fn dots(isa: Self::Isa, operands: Sides<'_, Self::P>, few: Few, c: MatMut<'_, <Self::P as Product>::C>, accumulate: bool) {
+        let _ = (isa, operands, few, c, accumulate);
+    }
     /// Rows of `a` into strips of `mr`.
-    fn pack_a(mr: usize, a: Mat<'_, <Self::P as Product>::A>, out: &mut [u32]);
+    fn pack_a(isa: Self::Isa, mr: usize, a: Mat<'_, <Self::P as Product>::A>, out: &mut [u32]);
     /// Rows of `bt` into panels of `nr`.
     fn pack_b(nr: usize, bt: Mat<'_, <Self::P as Product>::B>, out: &mut [u32]);
 }
@@ -67,6 +76,7 @@ impl<I: Simd> Dot for Fma<I> {
     type Acc = I::F32;
     type Lanes = I::Lanes;
     const STEP: usize = 1;
+    const DOTS: bool = true;
 
     #[inline(always)]
     fn vectors(words: &[u32]) -> &[I::Lanes] {
@@ -89,7 +99,19 @@ impl<I: Simd> Dot for Fma<I> {
         put_f32(isa, v, out, accumulate);
     }
     #[inline(always)]
-    fn pack_a(mr: usize, a: Mat<'_, f32>, out: &mut [u32]) {
+    fn dots(isa: I, operands: Sides<'_, Self::P>, few: Few, c: MatMut<'_, f32>, accumulate: bool) {
+        direct::dots(
+            isa,
+            #[inline(always)]
+            |at: &[f32]| isa.load(at),
+            operands,
+            few,
+            c,
+            accumulate,
+        );
+    }
+    #[inline(always)]
+    fn pack_a(_: I, mr: usize, a: Mat<'_, f32>, out: &mut [u32]) {
         pack::strips(mr, &pack::Floats, a, out);
     }
     #[inline(always)]
@@ -107,6 +129,12 @@ pub struct Widen<I, P>(PhantomData<(I, P)>);
 pub trait Narrow: Product<C = f32> {
     /// An element of A as f32.
     fn widen(a: Self::A) -> f32;
+    /// Four elements of A as f32.
+    #[inline(always)]
+    fn widen_four<I: Simd>(isa: I, a: &[Self::A; 4]) -> [f32; 4] {
+        let _ = isa;
+        a.map(Self::widen)
+    }
     /// A vector of B.
     fn load<I: Simd>(isa: I, b: &[u16]) -> I::F32;
 }
@@ -115,6 +143,10 @@ impl Narrow for Half {
     #[inline(always)]
     fn widen(a: f16) -> f32 {
         crate::format::f16::to_f32(a.to_bits())
+    }
+    #[inline(always)]
+    fn widen_four<I: Simd>(isa: I, a: &[f16; 4]) -> [f32; 4] {
+        isa.four_f16(a.map(f16::to_bits))
     }
     #[inline(always)]
     fn load<I: Simd>(isa: I, b: &[u16]) -> I::F32 {
@@ -142,6 +174,7 @@ impl<I: Simd, P: Narrow> Dot for Widen<I, P> {
     type Acc = I::F32;
     type Lanes = I::Halves;
     const STEP: usize = 1;
+    const DOTS: bool = true;
 
     #[inline(always)]
     fn vectors(words: &[u32]) -> &[I::Halves] {
@@ -164,8 +197,20 @@ impl<I: Simd, P: Narrow> Dot for Widen<I, P> {
         put_f32(isa, v, out, accumulate);
     }
     #[inline(always)]
-    fn pack_a(mr: usize, a: Mat<'_, P::A>, out: &mut [u32]) {
-        widened::<P>(mr, a, out);
+    fn dots(isa: I, operands: Sides<'_, Self::P>, few: Few, c: MatMut<'_, f32>, accumulate: bool) {
+        direct::dots(
+            isa,
+            #[inline(always)]
+            |at: &[u16]| P::load(isa, at),
+            operands,
+            few,
+            c,
+            accumulate,
+        );
+    }
+    #[inline(always)]
+    fn pack_a(isa: I, mr: usize, a: Mat<'_, P::A>, out: &mut [u32]) {
+        widened::<I, P>(isa, mr, a, out);
     }
     #[inline(always)]
     fn pack_b(nr: usize, bt: Mat<'_, P::B>, out: &mut [u32]) {
@@ -175,8 +220,35 @@ impl<I: Simd, P: Narrow> Dot for Widen<I, P> {
 
 /// Rows of `a` into strips of f32.
 #[inline(always)]
-pub(super) fn widened<P: Narrow>(mr: usize, a: Mat<'_, P::A>, out: &mut [u32]) {
-    pack::strips(mr, &pack::Each::new(1, |a: &[P::A]| P::widen(a[0]).to_bits()), a, out);
+pub(super) fn widened<I: Simd, P: Narrow>(isa: I, mr: usize, a: Mat<'_, P::A>, out: &mut [u32]) {
+    pack::strips(mr, &Widened::<I, P> { isa, product: PhantomData }, a, bytemuck::cast_slice_mut(out));
+}
+
+/// 16-bit elements as f32.
+struct Widened<I, P> {
+    isa: I,
+    product: PhantomData<P>,
+}
+
+impl<I: Simd, P: Narrow> pack::Pack<P::A> for Widened<I, P> {
+    type Unit = f32;
+    #[inline(always)]
+    fn step(&self) -> usize {
+        1
+    }
+    #[inline(always)]
+    fn unit(&self, elements: &[P::A]) -> f32 {
+        P::widen(elements[0])
+    }
+    #[inline(always)]
+    fn four(&self, elements: &[P::A]) -> [f32; 4] {
+        let four = elements.first_chunk().expect("four elements");
+        P::widen_four(self.isa, four)
+    }
+    #[inline(always)]
+    fn turn(rows: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
+        bytemuck::cast(turn(bytemuck::cast(rows)))
+    }
 }
 
 /// Rows of `bt` into panels of 16-bit elements, as they are.
@@ -198,6 +270,7 @@ impl<I: F16Fma> Dot for Lengthen<I> {
     type Acc = I::F32;
     type Lanes = I::Halves;
     const STEP: usize = 1;
+    const DOTS: bool = true;
 
     #[inline(always)]
     fn vectors(words: &[u32]) -> &[I::Halves] {
@@ -216,7 +289,19 @@ impl<I: F16Fma> Dot for Lengthen<I> {
         put_f32(isa, v, out, accumulate);
     }
     #[inline(always)]
-    fn pack_a(mr: usize, a: Mat<'_, f16>, out: &mut [u32]) {
+    fn dots(isa: I, operands: Sides<'_, Self::P>, few: Few, c: MatMut<'_, f32>, accumulate: bool) {
+        direct::dots(
+            isa,
+            #[inline(always)]
+            |at: &[u16]| isa.load_f16(at),
+            operands,
+            few,
+            c,
+            accumulate,
+        );
+    }
+    #[inline(always)]
+    fn pack_a(_: I, mr: usize, a: Mat<'_, f16>, out: &mut [u32]) {
         pack::strips(mr, &pack::Each::new(1, |a: &[f16]| u32::from(a[0].to_bits())), a, out);
     }
     #[inline(always)]
@@ -238,6 +323,7 @@ impl<I: Bf16Dot> Dot for Pairs<I> {
     type Acc = I::F32;
     type Lanes = I::Words;
     const STEP: usize = 2;
+    const DOTS: bool = true;
 
     #[inline(always)]
     fn vectors(words: &[u32]) -> &[I::Words] {
@@ -256,7 +342,19 @@ impl<I: Bf16Dot> Dot for Pairs<I> {
         put_f32(isa, v, out, accumulate);
     }
     #[inline(always)]
-    fn pack_a(mr: usize, a: Mat<'_, bf16>, out: &mut [u32]) {
+    fn dots(isa: I, operands: Sides<'_, Self::P>, few: Few, c: MatMut<'_, f32>, accumulate: bool) {
+        direct::dots(
+            isa,
+            #[inline(always)]
+            |at: &[u16]| isa.load_bf16(at),
+            operands,
+            few,
+            c,
+            accumulate,
+        );
+    }
+    #[inline(always)]
+    fn pack_a(_: I, mr: usize, a: Mat<'_, bf16>, out: &mut [u32]) {
         pack::strips(mr, &pack::Bytes::<bf16, u32, 2>::plain(), a, out);
     }
     #[inline(always)]
@@ -301,7 +399,7 @@ impl<I: IntDot> Dot for Quads<I> {
         isa.store_i32(v, out);
     }
     #[inline(always)]
-    fn pack_a(mr: usize, a: Mat<'_, i8>, out: &mut [u32]) {
+    fn pack_a(_: I, mr: usize, a: Mat<'_, i8>, out: &mut [u32]) {
         if I::DEPTH == 4 {
             pack::strips_with_head(mr, usize::from(I::OFFSET) * mr, &pack::Bytes::<i8, u32, 4>::plain(), a, out);
         } else {

@@ -16,12 +16,18 @@ use crate::registry::{Meta, Registered, meta};
 
 /// f32 × f32.
 pub type F32<I, const MR: usize, const NV: usize, const KU: usize> = Tile<Fma<I>, MR, NV, KU>;
+/// f32 × f32, asking for B ahead.
+pub type F32Ahead<I, const MR: usize, const NV: usize, const AHEAD: usize> = Tile<Fma<I>, MR, NV, 4, AHEAD>;
 /// f16 × f16 by widening.
 pub type F16<I, const MR: usize, const NV: usize, const KU: usize> = Tile<Widen<I, Half>, MR, NV, KU>;
+/// f16 × f16 by widening, asking for B ahead.
+pub type F16Ahead<I, const MR: usize, const NV: usize, const AHEAD: usize> = Tile<Widen<I, Half>, MR, NV, 4, AHEAD>;
 /// bf16 × bf16 by widening.
 pub type Bf16<I, const MR: usize, const NV: usize, const KU: usize> = Tile<Widen<I, BFloat>, MR, NV, KU>;
 /// bf16 × bf16 in pairs.
 pub type Bf16Dot<I, const MR: usize, const NV: usize, const KU: usize> = Tile<Pairs<I>, MR, NV, KU>;
+/// bf16 × bf16 in pairs, asking for B ahead.
+pub type Bf16DotAhead<I, const MR: usize, const NV: usize, const AHEAD: usize> = Tile<Pairs<I>, MR, NV, 4, AHEAD>;
 /// f16 × f16 without widening.
 pub type F16Fma<I, const MR: usize, const NV: usize, const KU: usize> = Tile<Lengthen<I>, MR, NV, KU>;
 /// bf16 × bf16 in blocks of 2 × 2.
@@ -30,6 +36,9 @@ pub type Bf16Mmla<I, const MR: usize, const NV: usize, const KU: usize> = Tile<M
 pub type S8Mmla<I, const MR: usize, const NV: usize, const KU: usize> = Tile<Mmla<I, Byte>, MR, NV, KU>;
 /// s8 × s8 → s32.
 pub type S8<I, const MR: usize, const NV: usize, const KU: usize> = Tile<Quads<I>, MR, NV, KU>;
+
+/// s8 × s8 → s32, asking for B ahead.
+pub type S8Ahead<I, const MR: usize, const NV: usize, const AHEAD: usize> = Tile<Quads<I>, MR, NV, 4, AHEAD>;
 
 /// Hash of what the kernels of an ISA are built from, beside the ISA's own file.
 const fn source(isa: isa::IsaId) -> u64 {
@@ -76,7 +85,7 @@ const fn rows_order(isa: isa::IsaId) -> &'static str {
 }
 
 macro_rules! gemm_meta {
-    ($kernel:ident ($format:ident $prefix:literal [$($layout:tt)+] $order:path, $source:path; $work:literal [$($close:tt)*]; $last:literal $letter:literal)
+    ($kernel:ident ($format:ident $prefix:literal [$($layout:tt)+] $order:path, $source:path; $work:literal [$($close:tt)*]; $last:literal $letter:literal $before:literal $end:literal)
      $isa:ident $name:literal $mr:literal $nv:literal $ku:literal) => {
         meta!(Gemm $format $isa, $source,
             concat!("gemm::", stringify!($kernel), "::<isa::", stringify!($isa), ", ", $mr, ", ", $nv, ", ", $ku, ">"),
@@ -84,7 +93,7 @@ macro_rules! gemm_meta {
             [("MR" $mr) ("NV" $nv) ($last $ku)],
             concat!($($layout)+, $nv, "v-", $name),
             $order(isa::IsaId::$isa),
-            [concat!("::", $work, "<"), concat!("::", stringify!($isa) $($close)*, ", ", $mr, ", ", $nv, ", ", $ku, ">")])
+            [concat!("::", $work, "<"), concat!("::", stringify!($isa) $($close)*, ", ", $mr, ", ", $nv, ", ", $before, $ku, $end)])
     };
 }
 
@@ -92,13 +101,17 @@ macro_rules! gemm_meta {
 #[cfg(feature = "sweep")]
 pub(crate) const ENTRIES: &[&[&[Entry]]] = &[
     F32_TILES,
+    F32_AHEAD_TILES,
     F16_TILES,
+    F16_AHEAD_TILES,
     F16_FMA_TILES,
     F16_FMA_SVE_TILES,
     BF16_TILES,
     BF16_DOT_TILES,
+    BF16_DOT_AHEAD_TILES,
     BF16_MMLA_TILES,
     S8_TILES,
+    S8_AHEAD_TILES,
     S8_MMLA_TILES,
     Q8_0_MMLA_TILES,
 ];
@@ -124,16 +137,26 @@ macro_rules! tiles {
             make: isa::if_arch!($arch => { $kernel::<isa::$isa, $mr, $nv, $ku>::make } else { || None }),
         }),+]
     };
-    ($table:ident = $kernel:ident $format:ident $prefix:literal $layout:literal $order:path; $work:literal $close:tt; $($lines:tt)+) => {
-        tiles!(@items ($kernel ($format $prefix [$layout] $order, source; $work $close; "KU" "u")) $($lines)+);
+    (@is $table:ident $what:tt $($lines:tt)+) => {
+        tiles!(@items $what $($lines)+);
         #[cfg(feature = "sweep")]
-        const $table: &[&[Entry]] = tiles!(@table ($kernel ($format $prefix [$layout] $order, source; $work $close; "KU" "u")) $($lines)+);
+        const $table: &[&[Entry]] = tiles!(@table $what $($lines)+);
+    };
+    ($table:ident = $kernel:ident $format:ident $prefix:literal $layout:literal $order:path; $work:literal $close:tt; $($lines:tt)+) => {
+        tiles!(@is $table ($kernel ($format $prefix [$layout] $order, source; $work $close; "KU" "u" "" ", 0>")) $($lines)+);
+    };
+    ($table:ident = block $kernel:ident $format:ident $prefix:literal $layout:literal $order:path; $work:literal $close:tt; $($lines:tt)+) => {
+        tiles!(@is $table ($kernel ($format $prefix [$layout] $order, source; $work $close; "KU" "u" "" ">")) $($lines)+);
+    };
+    ($table:ident = ahead $kernel:ident $format:ident $prefix:literal $layout:literal $order:path; $work:literal $close:tt; $($lines:tt)+) => {
+        tiles!(@is $table ($kernel ($format $prefix [$layout] $order, source; $work $close; "AHEAD" "a" "4, " ">")) $($lines)+);
     };
 }
 
 // Table = kernel type, format, its part of the name, layout, accumulation order; the arithmetic's name and
 // what ends its parameters in a symbol.
-// ISA, its name and architecture, [unrolls of the depth loop]: (MR NV)…
+// ISA, its name and architecture, [unrolls of the depth loop, or `ahead` how many lines of a cache ahead B is
+// asked for, unrolled 4 times]: (MR NV)…
 tiles! {
     F32_TILES = F32 F32 "f32" "b" isa::IsaId::order; "Fma" [, ">"];
     Scalar "scalar" "any" [1]: (1 4) (2 4) (4 4);
@@ -144,12 +167,24 @@ tiles! {
 }
 
 tiles! {
+    F32_AHEAD_TILES = ahead F32Ahead F32 "f32" "b" isa::IsaId::order; "Fma" [, ">"];
+    Avx2 "avx2" "x86_64" [64 128]: (1 4) (1 2) (4 2);
+    Avx512 "avx512" "x86_64" [64 128]: (1 2) (1 4) (4 2) (4 4);
+}
+
+tiles! {
     F16_TILES = F16 F16 "f16" "f16-b" isa::IsaId::order; "Widen" [, ", kiln_kernels::gemm::product::Half>"];
     Scalar "scalar" "any" [1]: (1 4) (4 4);
     Avx2 "avx2" "x86_64" [1 4]: (1 2) (1 4) (6 2) (3 4);
     Avx512 "avx512" "x86_64" [1 4]: (1 2) (1 4) (4 4) (6 4) (12 2);
     Neon "neon" "aarch64" [1 4]: (1 2) (1 4) (4 4) (6 4) (8 2) (12 2);
     Sve "sve" "aarch64" [1 4]: (1 2) (1 3) (1 4) (6 4) (8 3) (12 2);
+}
+
+tiles! {
+    F16_AHEAD_TILES = ahead F16Ahead F16 "f16" "f16-b" isa::IsaId::order; "Widen" [, ", kiln_kernels::gemm::product::Half>"];
+    Avx2 "avx2" "x86_64" [64 128]: (1 4) (3 4);
+    Avx512 "avx512" "x86_64" [64 128]: (1 4) (4 4);
 }
 
 tiles! {
@@ -179,6 +214,11 @@ tiles! {
 }
 
 tiles! {
+    BF16_DOT_AHEAD_TILES = ahead Bf16DotAhead Bf16 "bf16" "bf16-k2b" pairs_order; "Pairs" [, ">"];
+    Avx512Bf16 "avx512bf16" "x86_64" [64 128]: (1 4) (4 4);
+}
+
+tiles! {
     BF16_MMLA_TILES = Bf16Mmla Bf16 "bf16_mmla" "bf16-k4b" pairs_order; "Mmla" [, ", kiln_kernels::gemm::product::BFloat>"];
     NeonBf16 "neonbf16" "aarch64" [1 2]: (1 2) (1 3) (6 3) (8 2);
     NeonBf16 "neonbf16" "aarch64" [1]: (8 3) (12 2);
@@ -198,6 +238,11 @@ tiles! {
 }
 
 tiles! {
+    S8_AHEAD_TILES = ahead S8Ahead S8 "s8" "s8-b" exact_order; "Quads" [, ">"];
+    Avx512Vnni "avx512vnni" "x86_64" [64 128]: (1 4) (4 4);
+}
+
+tiles! {
     S8_MMLA_TILES = S8Mmla S8 "s8" "s8-k8b" exact_order; "Mmla" [, ", kiln_kernels::gemm::product::Byte>"];
     NeonI8mm "neoni8mm" "aarch64" [1 2]: (1 2) (1 3) (6 3) (8 2);
     NeonI8mm "neoni8mm" "aarch64" [1]: (8 3) (12 2);
@@ -208,7 +253,7 @@ tiles! {
 pub type Q8_0Mmla<I, const MR: usize, const NV: usize, const KU: usize> = BlockMmla<I, format::q8_0::Block, MR, NV, KU>;
 
 tiles! {
-    Q8_0_MMLA_TILES = Q8_0Mmla Q8_0 "q8_0" "q8_0-k8b" spans_order; "BlockMmla" [, ", kiln_kernels::format::q8_0::Block"];
+    Q8_0_MMLA_TILES = block Q8_0Mmla Q8_0 "q8_0" "q8_0-k8b" spans_order; "BlockMmla" [, ", kiln_kernels::format::q8_0::Block"];
     NeonI8mm "neoni8mm" "aarch64" [1]: (1 1) (1 2) (8 1) (12 1) (16 1) (8 2);
 }
 
@@ -259,7 +304,7 @@ macro_rules! block_format {
     (@lines table $($line:tt)+) => { block_format! { @give table $($line)+ } };
     (@give $arm:ident $kind:ident ($format:ident $rows:literal) $name:literal $module:ident $order:ident) => {
         block_lines! { @$arm $kind ($format ($format $name [stringify!($module), "-b"] $order, block_source;
-            "BlockTile" [, ", kiln_kernels::format::", stringify!($module), "::Block, ", stringify!($rows)]; "AHEAD" "a")) }
+            "BlockTile" [, ", kiln_kernels::format::", stringify!($module), "::Block, ", stringify!($rows)]; "AHEAD" "a" "" ">")) }
     };
 }
 

@@ -3,17 +3,19 @@
 //! One generic body over [`Dot`], which says what one step of the depth does; `asm!` ISAs have a body
 //! of their own beside it. No edges, no blocking, no packing policy here.
 
+use super::direct::{Few, Sides};
 use super::dot::{Arithmetic, Dot};
 use super::product::Product;
 use super::{AnyGemm, Gemm};
-use crate::isa::{Isa, Simd};
+use crate::isa::{Isa, LINE, Simd};
 use crate::mat::{Mat, MatMut};
 use crate::registry::{Kernel, Registered};
 use core::ops::Range;
 
-/// The micro-kernel of `MR` rows by `NV` vectors, its depth loop unrolled `KU` times.
+/// The micro-kernel of `MR` rows by `NV` vectors, its depth loop unrolled `KU` times. What it will read of
+/// B `AHEAD` lines of a cache later is asked for, unless that is 0: where weights come out of memory.
 #[derive(Clone, Copy, Debug)]
-pub struct Tile<D: Arithmetic, const MR: usize, const NV: usize, const KU: usize>(pub(super) D::Isa);
+pub struct Tile<D: Arithmetic, const MR: usize, const NV: usize, const KU: usize, const AHEAD: usize = 0>(pub(super) D::Isa);
 
 /// How a micro-kernel's packed operands are laid out, in 32-bit words.
 ///
@@ -86,6 +88,15 @@ pub trait MicroKernel<P: Product>: Send + Sync {
         let _ = panel;
         out
     }
+    /// Whether there is [`MicroKernel::dots`].
+    fn has_dots(&self) -> bool {
+        false
+    }
+    /// C (M × N) ← or += A · Bᵀ from adjacent rows of A and Bᵀ as they lie, where M or N is small. Nothing is done where
+    /// [`MicroKernel::has_dots`] says no.
+    fn dots(&self, operands: Sides<'_, P>, few: Few, c: MatMut<'_, P::C>, accumulate: bool) {
+        let _ = (operands, few, c, accumulate);
+    }
     /// Rows of `bt` (N × K in elements of B, the transposed B) into panels.
     fn pack_b(&self, bt: Mat<'_, P::B>, out: &mut [u32]);
 }
@@ -97,7 +108,7 @@ pub(super) fn handle<K: Registered + MicroKernel<P> + 'static, P: Product>(kerne
     Gemm { meta: K::META, geometry: micro.geometry(), micro }
 }
 
-impl<D: Arithmetic, const MR: usize, const NV: usize, const KU: usize> Tile<D, MR, NV, KU>
+impl<D: Arithmetic, const MR: usize, const NV: usize, const KU: usize, const AHEAD: usize> Tile<D, MR, NV, KU, AHEAD>
 where
     Self: Registered + MicroKernel<D::P>,
 {
@@ -108,7 +119,7 @@ where
 }
 
 #[cfg_attr(not(feature = "sweep"), allow(dead_code))]
-impl<D: Arithmetic, const MR: usize, const NV: usize, const KU: usize> Tile<D, MR, NV, KU>
+impl<D: Arithmetic, const MR: usize, const NV: usize, const KU: usize, const AHEAD: usize> Tile<D, MR, NV, KU, AHEAD>
 where
     Self: Registered + MicroKernel<D::P>,
     AnyGemm: From<Gemm<D::P>>,
@@ -119,12 +130,12 @@ where
     }
 }
 
-impl<D: Arithmetic, const MR: usize, const NV: usize, const KU: usize> Tile<D, MR, NV, KU> {
+impl<D: Arithmetic, const MR: usize, const NV: usize, const KU: usize, const AHEAD: usize> Tile<D, MR, NV, KU, AHEAD> {
     /// Vectors of the narrowest tile: half, where that is still enough work to hide the latency of multiply-adds.
     const NARROW: usize = if MR > 1 && (NV == 2 || NV == 4) { NV / 2 } else { NV };
 }
 
-impl<D: Dot, const MR: usize, const NV: usize, const KU: usize> MicroKernel<D::P> for Tile<D, MR, NV, KU>
+impl<D: Dot, const MR: usize, const NV: usize, const KU: usize, const AHEAD: usize> MicroKernel<D::P> for Tile<D, MR, NV, KU, AHEAD>
 where
     D::Isa: Simd,
 {
@@ -144,9 +155,9 @@ where
         isa.vectorize(
             #[inline(always)]
             || match Self::NARROW {
-                1 if NV > 1 && c.cols() == self.narrow() => tile::<D, MR, NV, 1, 1>(isa, a, b, &mut c, accumulate),
-                2 if NV > 2 && c.cols() == self.narrow() => tile::<D, MR, NV, 2, 1>(isa, a, b, &mut c, accumulate),
-                _ => tile::<D, MR, NV, NV, KU>(isa, a, b, &mut c, accumulate),
+                1 if NV > 1 && c.cols() == self.narrow() => tile::<D, MR, NV, 1, 1, 0>(isa, a, b, &mut c, accumulate),
+                2 if NV > 2 && c.cols() == self.narrow() => tile::<D, MR, NV, 2, 1, 0>(isa, a, b, &mut c, accumulate),
+                _ => tile::<D, MR, NV, NV, KU, AHEAD>(isa, a, b, &mut c, accumulate),
             },
         );
     }
@@ -155,7 +166,19 @@ where
         let isa = self.0;
         isa.vectorize(
             #[inline(always)]
-            || D::pack_a(MR, a, out),
+            || D::pack_a(isa, MR, a, out),
+        );
+    }
+
+    fn has_dots(&self) -> bool {
+        D::DOTS
+    }
+
+    fn dots(&self, operands: Sides<'_, D::P>, few: Few, c: MatMut<'_, <D::P as Product>::C>, accumulate: bool) {
+        let isa = self.0;
+        isa.vectorize(
+            #[inline(always)]
+            || D::dots(isa, operands, few, c, accumulate),
         );
     }
 
@@ -170,7 +193,7 @@ where
 
 /// The first `USED` of the `NV` vectors of a tile.
 #[inline(always)]
-fn tile<D: Dot, const MR: usize, const NV: usize, const USED: usize, const KU: usize>(
+fn tile<D: Dot, const MR: usize, const NV: usize, const USED: usize, const KU: usize, const AHEAD: usize>(
     isa: D::Isa,
     a: &[u32],
     b: &[u32],
@@ -184,6 +207,7 @@ fn tile<D: Dot, const MR: usize, const NV: usize, const USED: usize, const KU: u
     let mut c = c.reborrow();
     assert!(c.rows() == MR && c.cols() == USED * lanes, "C is not one tile");
     let (head, a) = if D::HEAD { a.split_at(MR) } else { (&[0; MR][..], a) };
+    let words = b;
     let (a, b) = (a.as_chunks::<MR>().0, D::vectors(b).as_chunks::<NV>().0);
     let (a_main, a_rest) = a.as_chunks::<KU>();
     let (b_main, b_rest) = b.as_chunks::<KU>();
@@ -192,7 +216,13 @@ fn tile<D: Dot, const MR: usize, const NV: usize, const USED: usize, const KU: u
         acc[i] = [D::start(isa, head[i]); USED];
         D::prefetch(isa, &c.row_mut(i)[..USED * lanes]);
     }
+    let mut turns = words.chunks_exact(KU * NV * size_of::<D::Lanes>() / size_of::<u32>());
     for (a, b) in a_main.iter().zip(b_main) {
+        if AHEAD > 0
+            && let Some(words) = turns.next()
+        {
+            isa.prefetch_ahead(words, AHEAD * LINE, words.len());
+        }
         // Written out, because the compiler's own unroller gives up on bodies this large.
         macro_rules! steps {
             ($($u:literal)*) => {

@@ -12,6 +12,7 @@ mod block_mmla;
 mod block_pack;
 mod block_weights;
 mod blocking;
+mod direct;
 mod dot;
 mod list;
 mod loops;
@@ -147,7 +148,16 @@ impl<P: Product> Gemm<P> {
     /// If the shapes do not fit each other, B is packed for another layout, or `ws` is shorter than
     /// [`Gemm::workspace_len`].
     pub fn run(&self, operands: Operands<'_, P::A, P::B, P::C>, blocking: &Blocking, ws: &mut [u32]) {
-        let (m, _, k) = self.check(&operands);
+        self.check(&operands);
+        if let Some(few) = self.few(operands.a, &operands.b) {
+            return self.direct(operands, few);
+        }
+        self.blocked(operands, blocking, ws);
+    }
+
+    /// As [`Gemm::run`], of operands that fit one another, whatever their extents.
+    fn blocked(&self, operands: Operands<'_, P::A, P::B, P::C>, blocking: &Blocking, ws: &mut [u32]) {
+        let (m, k) = (operands.a.rows(), operands.a.cols());
         let (own, block) = ws.split_at_mut(self.own_len(blocking, m, k));
         self.tiles(operands, self.blocks(blocking), Room::Own(block), own);
     }

@@ -290,7 +290,14 @@ fn transpose_strip<T: Copy, P: Pack<T>>(width: usize, pack: &P, src: Mat<'_, T>,
     }
     for i in first..valid {
         let row = src.row(i).unwrap_or_default();
-        for (line, elements) in out.chunks_exact_mut(width).zip(row.chunks(step)) {
+        let (row, rest) = row.split_at(row.len() - row.len() % (SQUARE * step));
+        let (lines, last) = out.split_at_mut(row.len() / step * width);
+        for (lines, elements) in lines.chunks_exact_mut(SQUARE * width).zip(row.chunks_exact(SQUARE * step)) {
+            for (line, unit) in lines.chunks_exact_mut(width).zip(pack.four(elements)) {
+                line[i] = unit;
+            }
+        }
+        for (line, elements) in last.chunks_exact_mut(width).zip(rest.chunks(step)) {
             line[i] = pack.unit(elements);
         }
     }

@@ -108,6 +108,9 @@ impl<P: Product> Gemm<P> {
         ws: &mut [u32],
     ) {
         let (m, _, k) = self.check(&operands);
+        if let Some(few) = self.few(operands.a, &operands.b) {
+            return self.direct_parallel(operands, few, split, workers);
+        }
         let blocks = self.blocks(blocking);
         self.share_out(operands, blocking, (split, workers), (ws, self.own_len(blocking, m, k)), |share| {
             self.tiles(share.operands, blocks, share.room, share.own);

@@ -6,12 +6,12 @@
 //! Register file: as many groups of A as there is room for (z0…), the vectors of B, then the
 //! accumulators, row by row. No edges, no blocking here.
 
-use super::dot::{Fma, Lengthen, Pairs, Quads, Widen, narrow, widened};
+use super::dot::{Fma, Lengthen, Narrow, Pairs, Quads, Widen, narrow, widened};
 use super::micro::{Geometry, MicroKernel, Tile};
 use super::mmla::{self, Mmla};
 use super::pack;
 use super::product::{BFloat, Byte, Half, Product, Single};
-use crate::isa::{Sve, Sve2, SveBf16, SveI8mm, sve_asm};
+use crate::isa::{Isa, Neon, Scalar, Sve, Sve2, SveBf16, SveI8mm, sve_asm};
 use crate::mat::{Mat, MatMut};
 use half::{bf16, f16};
 
@@ -275,18 +275,26 @@ macro_rules! tile_text {
     };
 }
 
+/// Rows into strips of f32. Packing needs no vector of unknown length, and no CPU with SVE lacks NEON.
+fn widened_by_neon<P: Narrow>(mr: usize, a: Mat<'_, P::A>, out: &mut [u32]) {
+    match Neon::detect() {
+        Some(neon) => widened::<_, P>(neon, mr, a, out),
+        None => widened::<_, P>(Scalar, mr, a, out),
+    }
+}
+
 kernels! {
     Fma<Sve>, Single: 1, 1, 4;
         |mr, a, out: &mut [u32]| pack::strips(mr, &pack::Floats, a, out), |nr, bt, out: &mut [u32]| pack::strips(nr, &pack::Floats, bt, out);
         "sve" r"ldr z\vec, [{b}, #\index, mul vl]" r"fmla z\acc\().s, z\vec\().s, z\group\().s[\lane]"
         r"fadd z\acc\().s, z\acc\().s, z\vec\().s";
-    Widen<Sve, Half>, Half: 1, 1, 2; widened::<Half>, narrow::<Half>;
+    Widen<Sve, Half>, Half: 1, 1, 2; widened_by_neon::<Half>, narrow::<Half>;
         "sve" r"
             ld1h {{z\vec\().s}}, p0/z, [{b}, #\index, mul vl]
             fcvt z\vec\().s, p0/m, z\vec\().h
         "
         r"fmla z\acc\().s, z\vec\().s, z\group\().s[\lane]" r"fadd z\acc\().s, z\acc\().s, z\vec\().s";
-    Widen<Sve, BFloat>, BFloat: 1, 1, 2; widened::<BFloat>, narrow::<BFloat>;
+    Widen<Sve, BFloat>, BFloat: 1, 1, 2; widened_by_neon::<BFloat>, narrow::<BFloat>;
         "sve" r"
             ld1h {{z\vec\().s}}, p0/z, [{b}, #\index, mul vl]
             lsl z\vec\().s, z\vec\().s, #16

@@ -99,6 +99,11 @@ impl Simd for Avx2 {
         unsafe { _mm_storeu_si128(dst.as_mut_ptr().cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v)) }
     }
     #[inline(always)]
+    fn four_f16(self, src: [u16; 4]) -> [f32; 4] {
+        // SAFETY: `self` proves F16C; a vector of four f32 is an array of them.
+        unsafe { core::mem::transmute(_mm_cvtph_ps(_mm_loadl_epi64(src.as_ptr().cast()))) }
+    }
+    #[inline(always)]
     fn words(src: &[u32]) -> &[Self::Words] {
         src.as_chunks().0
     }

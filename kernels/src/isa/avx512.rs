@@ -132,6 +132,11 @@ impl Simd for Avx512 {
         unsafe { _mm256_storeu_si256(dst.as_mut_ptr().cast(), _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v)) }
     }
     #[inline(always)]
+    fn four_f16(self, src: [u16; 4]) -> [f32; 4] {
+        // SAFETY: `self` proves AVX-512F, which no CPU has without F16C; a vector of four f32 is an array of them.
+        unsafe { core::mem::transmute(_mm_cvtph_ps(_mm_loadl_epi64(src.as_ptr().cast()))) }
+    }
+    #[inline(always)]
     fn load_partial(self, src: &[f32]) -> __m512 {
         let mask = mask(src.len());
         // SAFETY: `self` proves AVX-512F; lanes at or beyond `src.len()` are masked off and not touched.

@@ -211,6 +211,11 @@ pub trait Simd: Isa {
     fn load_f16(self, src: &[u16]) -> Self::F32;
     /// Rounds to nearest-even halves and writes the first [`Simd::LANES`]. Panics if there are fewer.
     fn store_f16(self, v: Self::F32, dst: &mut [u16]);
+    /// Four halves, widened.
+    #[inline(always)]
+    fn four_f16(self, src: [u16; 4]) -> [f32; 4] {
+        src.map(crate::format::f16::to_f32)
+    }
 
     /// Fewer than [`Simd::LANES`] elements, the rest zero.
     #[inline(always)]
@@ -475,6 +480,7 @@ macro_rules! extends {
                 xor(a: Self::F32, b: Self::F32) -> Self::F32;
                 load_f16(src: &[u16]) -> Self::F32;
                 store_f16(v: Self::F32, dst: &mut [u16]) -> ();
+                four_f16(src: [u16; 4]) -> [f32; 4];
                 load_bf16(src: &[u16]) -> Self::F32;
                 load_partial(src: &[f32]) -> Self::F32;
                 store_partial(v: Self::F32, dst: &mut [f32]) -> ();
@@ -543,8 +549,7 @@ macro_rules! delegate {
 pub(crate) use delegate;
 
 /// f32 elements of a cache line.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-const LINE: usize = 16;
+pub(crate) const LINE: usize = 16;
 
 /// No [`Simd`] vector has more f32 lanes than this.
 pub const MAX_LANES: usize = 16;

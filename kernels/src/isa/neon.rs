@@ -93,6 +93,12 @@ impl Simd for Neon {
         unsafe { vst1_u16(dst.as_mut_ptr(), vreinterpret_u16_f16(vcvt_f16_f32(v))) }
     }
     #[inline(always)]
+    fn four_f16(self, src: [u16; 4]) -> [f32; 4] {
+        let mut out = [0.0; 4];
+        self.store(self.load_f16(&src), &mut out);
+        out
+    }
+    #[inline(always)]
     fn prefetch(self, row: &[f32]) {
         for line in row.chunks(LINE) {
             // SAFETY: a prefetch reads nothing, faults on nothing, and every AArch64 CPU has it.

@@ -1,0 +1,254 @@
+//! Products of few rows or few columns from operands as they lie: dot products of adjacent rows of A and
+//! of Bᵀ. Packing an operand that is read once would take longer than multiplying by it.
+//!
+//! It is for operands of floats that were not packed before. The order in which an element is summed
+//! depends on the number of the few alone, so results do not depend on the number of threads.
+
+use super::parallel::part;
+use super::product::Product;
+use super::{Gemm, Operands, Right, Split};
+use crate::isa::{MAX_LANES, Simd};
+use crate::mat::{Mat, MatMut};
+use crate::team::Workers;
+use bytemuck::Pod;
+
+/// Rows, or columns, that are few.
+const FEW: usize = 4;
+
+/// Rows of the other operand that are not shared out among threads.
+const UNIT: usize = 4;
+
+/// What there are few of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Few {
+    /// Rows of A.
+    Rows,
+    /// Columns of B.
+    Columns,
+}
+
+/// Rows from this depth on are read one by one, in the order in which they lie; shorter ones two at a time, since
+/// summing up the lanes at their end takes its time.
+const LONG: usize = 512;
+
+/// A and Bᵀ of a product.
+pub(super) type Sides<'a, P> = (Mat<'a, <P as Product>::A>, Mat<'a, <P as Product>::B>);
+
+impl<P: Product> Gemm<P> {
+    /// Whether a product (of operands that fit one another) takes them as they lie, and what it has few of.
+    pub(super) fn few(&self, a: Mat<'_, P::A>, b: &Right<'_, P::B>) -> Option<Few> {
+        let Right::Plain(b) = b else { return None };
+        let (bt, m, n) = (b.transposed(), a.rows(), b.cols());
+        let fits = (1..=FEW).contains(&m.min(n)) && a.cols() > 0 && self.micro.has_dots() && a.row(0).is_some() && bt.row(0).is_some();
+        fits.then_some(if m > n { Few::Columns } else { Few::Rows })
+    }
+
+    /// Such a product, or a part of it that has all of the few, on the calling thread.
+    pub(super) fn direct(&self, operands: Operands<'_, P::A, P::B, P::C>, few: Few) {
+        if let Operands { a, b: Right::Plain(b), c, accumulate } = operands {
+            self.micro.dots((a, b.transposed()), few, c, accumulate);
+        }
+    }
+
+    /// Such a product, shared out by rows of the larger operand among the threads of the split.
+    pub(super) fn direct_parallel(&self, operands: Operands<'_, P::A, P::B, P::C>, few: Few, split: Split, workers: &dyn Workers) {
+        let threads = split.threads();
+        if threads == 1 {
+            return self.direct(operands, few);
+        }
+        assert!((1..=workers.count()).contains(&threads), "{threads} threads asked for, {} there", workers.count());
+        let Operands { a, b, c, accumulate } = operands;
+        let (m, n, k) = (a.rows(), b.cols(), a.cols());
+        let split = few.split(threads);
+        let rows = |i| part(m, UNIT, split.rows, i);
+        let columns = |j| part(n, UNIT, split.cols, j);
+        let c = c.grid([&rows, &columns], (split.rows, split.cols));
+        workers.run(&|worker| {
+            if worker >= threads {
+                return;
+            }
+            let (row, col) = (worker % split.rows, worker / split.rows);
+            let Some(c) = c.take(row, col) else { return };
+            let a = a.block(rows(row).start, 0, rows(row).len(), k);
+            self.direct(Operands { a, b: b.columns(columns(col)), c, accumulate }, few);
+        });
+    }
+}
+
+impl Few {
+    /// So many parts that have all of the few.
+    pub(super) fn split(self, parts: usize) -> Split {
+        match self {
+            Few::Rows => Split { rows: 1, cols: parts },
+            Few::Columns => Split { rows: parts, cols: 1 },
+        }
+    }
+}
+
+/// C (M × N) ← or += A (M × K) · Bᵀ, of which N × K is given, where of one there are at most [`FEW`] rows and
+/// all rows are adjacent; `load` gives the first [`Simd::LANES`] elements as f32.
+#[inline(always)]
+pub(super) fn dots<I: Simd, A: Pod, B: Pod, T: Pod>(
+    isa: I,
+    load: impl Fn(&[T]) -> I::F32 + Copy,
+    (a, bt): (Mat<'_, A>, Mat<'_, B>),
+    of: Few,
+    mut c: MatMut<'_, f32>,
+    accumulate: bool,
+) {
+    match of {
+        Few::Rows => few(
+            isa,
+            load,
+            (a, bt),
+            #[inline(always)]
+            |i, j, sum| put(&mut c, (i, j), sum, accumulate),
+        ),
+        Few::Columns => few(
+            isa,
+            load,
+            (bt, a),
+            #[inline(always)]
+            |j, i, sum| put(&mut c, (i, j), sum, accumulate),
+        ),
+    }
+}
+
+#[inline(always)]
+fn put(c: &mut MatMut<'_, f32>, (i, j): (usize, usize), sum: f32, accumulate: bool) {
+    let c = &mut c.row_mut(i)[j];
+    *c = if accumulate { *c + sum } else { sum };
+}
+
+/// A row, in elements of the same size.
+#[inline(always)]
+fn row<'a, S: Pod, T: Pod>(of: &Mat<'a, S>, index: usize) -> &'a [T] {
+    bytemuck::cast_slice(of.row(index).unwrap_or_default())
+}
+
+/// Each of a few rows by each of many.
+#[inline(always)]
+fn few<I: Simd, X: Pod, W: Pod, T: Pod>(
+    isa: I,
+    load: impl Fn(&[T]) -> I::F32 + Copy,
+    (x, w): (Mat<'_, X>, Mat<'_, W>),
+    put: impl FnMut(usize, usize, f32),
+) {
+    match x.rows() {
+        1 if x.cols() < LONG => rows::<I, W, T, 1, 2, 4>(isa, load, [row(&x, 0)], w, put),
+        1 => rows::<I, W, T, 1, 1, 8>(isa, load, [row(&x, 0)], w, put),
+        2 => rows::<I, W, T, 2, 4, 2>(isa, load, [row(&x, 0), row(&x, 1)], w, put),
+        3 => rows::<I, W, T, 3, 4, 1>(isa, load, [row(&x, 0), row(&x, 1), row(&x, 2)], w, put),
+        _ => rows::<I, W, T, 4, 4, 1>(isa, load, [row(&x, 0), row(&x, 1), row(&x, 2), row(&x, 3)], w, put),
+    }
+}
+
+#[inline(always)]
+fn rows<I: Simd, W: Pod, T: Pod, const X: usize, const R: usize, const U: usize>(
+    isa: I,
+    load: impl Fn(&[T]) -> I::F32 + Copy,
+    x: [&[T]; X],
+    w: Mat<'_, W>,
+    mut put: impl FnMut(usize, usize, f32),
+) {
+    let whole = w.rows() - w.rows() % R;
+    for first in (0..whole).step_by(R) {
+        let mut some: [&[T]; R] = [&[]; R];
+        for r in 0..R {
+            some[r] = row(&w, first + r);
+        }
+        let sums = group::<I, T, X, R, U>(isa, load, x, some);
+        for i in 0..X {
+            for r in 0..R {
+                put(i, first + r, sums[i][r]);
+            }
+        }
+    }
+    for at in whole..w.rows() {
+        let sums = group::<I, T, X, 1, U>(isa, load, x, [row(&w, at)]);
+        for i in 0..X {
+            put(i, at, sums[i][0]);
+        }
+    }
+}
+
+/// Dot products of `X` rows with `R` others, `U` vectors of each in turn.
+#[inline(always)]
+fn group<I: Simd, T: Pod, const X: usize, const R: usize, const U: usize>(
+    isa: I,
+    load: impl Fn(&[T]) -> I::F32 + Copy,
+    x: [&[T]; X],
+    w: [&[T]; R],
+) -> [[f32; R]; X] {
+    let (k, lanes) = (x[0].len(), I::LANES);
+    let (x, w) = (x.map(|row| &row[..k]), w.map(|row| &row[..k]));
+    let mut acc = [[[isa.splat(0.0); U]; R]; X];
+    let turns = k / (U * lanes) * U * lanes;
+    for at in (0..turns).step_by(U * lanes) {
+        for u in 0..U {
+            let at = at + u * lanes;
+            let mut columns = [isa.splat(0.0); R];
+            for r in 0..R {
+                columns[r] = load(&w[r][at..at + lanes]);
+            }
+            for i in 0..X {
+                let v = load(&x[i][at..at + lanes]);
+                for r in 0..R {
+                    acc[i][r][u] = isa.fma(v, columns[r], acc[i][r][u]);
+                }
+            }
+        }
+    }
+    let whole = k - k % lanes;
+    for at in (turns..whole).step_by(lanes) {
+        for i in 0..X {
+            let v = load(&x[i][at..at + lanes]);
+            for r in 0..R {
+                acc[i][r][0] = isa.fma(v, load(&w[r][at..at + lanes]), acc[i][r][0]);
+            }
+        }
+    }
+    if whole < k {
+        let ends = w.map(|row| padded(&row[whole..]));
+        for i in 0..X {
+            let v = load(&padded(&x[i][whole..]));
+            for r in 0..R {
+                acc[i][r][0] = isa.fma(v, load(&ends[r]), acc[i][r][0]);
+            }
+        }
+    }
+    let mut out = [[0.0; R]; X];
+    for i in 0..X {
+        for r in 0..R {
+            let mut all = acc[i][r][0];
+            for u in 1..U {
+                all = isa.add(all, acc[i][r][u]);
+            }
+            out[i][r] = halves(isa, all);
+        }
+    }
+    out
+}
+
+/// What is less than a vector, and zeros.
+#[inline(always)]
+fn padded<T: Pod>(rest: &[T]) -> [T; MAX_LANES] {
+    let mut all = [T::zeroed(); MAX_LANES];
+    all[..rest.len()].copy_from_slice(rest);
+    all
+}
+
+/// The sum of all lanes, half by half.
+#[inline(always)]
+fn halves<I: Simd>(isa: I, v: I::F32) -> f32 {
+    let mut lanes = [0.0; MAX_LANES];
+    isa.store(v, &mut lanes);
+    let mut half = MAX_LANES / 2;
+    while half > 0 {
+        for l in 0..half {
+            lanes[l] += lanes[l + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
