@@ -6,9 +6,10 @@ use crate::machine::Machine;
 use crate::measure::clock::Effort;
 use crate::peers::{self, Choice, Format, Peer};
 use crate::space::shape;
+use crate::store::shared;
 use anyhow::{Context, ensure};
 use kiln_kernels::registry::Op;
-use kiln_profiles::schema::BlockSizes;
+use kiln_profiles::schema::{BlockSizes, Parts};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -23,7 +24,8 @@ A library that is older than this CPU may fall back to older kernels, as its ver
 environment variables ask for (OPENBLAS_CORETYPE=SkylakeX, BLIS_ARCH_TYPE) is taken.\n\n\
 Examples:\n  kiln compare gemm --sizes 256..2048 --threads 1,2\n  \
 kiln compare gemm --peers openblas,torch --sizes 512,128x4864x896 --plot compare.svg\n  \
-kiln compare gemm --kernel gemm_f32_avx2_6x2v_u4 --blocking 256,72,2048 --quick --json")]
+kiln compare gemm --kernel gemm_f32_avx2_6x2v_u4 --blocking 256,72,2048 --quick --json\n  \
+kiln compare gemm --sizes 64..512 --threads 2 --split 1x2 --spin 200000")]
 pub struct Args {
     /// The operation: gemm
     op: Op,
@@ -45,6 +47,12 @@ pub struct Args {
     /// Our block sizes [default: what goes with the kernel]
     #[arg(long, value_name = "KC,MC,NC", value_parser = blocking)]
     blocking: Option<BlockSizes>,
+    /// Our split of C over threads: parts of the rows x parts of the columns [default: what goes with the kernel]
+    #[arg(long, value_name = "RxC")]
+    split: Option<Parts>,
+    /// Turns that our threads spin for between calls before they sleep [default: what goes with the kernel]
+    #[arg(long, value_name = "N")]
+    spin: Option<u32>,
     /// Fewer and shorter samples
     #[arg(long)]
     quick: bool,
@@ -66,14 +74,19 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<i32> {
     ensure!(args.op == Op::Gemm, "{} has no peers: only gemm can be compared", args.op);
     let specs = shape::parse(&args.sizes, args.op).map_err(anyhow::Error::msg)?;
+    let threads = unique(&args.threads);
+    if let Some(split) = args.split {
+        let other = threads.iter().find(|t| **t != split.threads());
+        ensure!(other.is_none(), "the split {split} is for {} threads: --threads must say the same", split.threads());
+    }
     // Minutes of measuring are not to end at a folder that is not there.
     args.plot.iter().chain(&args.out).try_for_each(|path| writable(path))?;
     let options = Options {
         format: args.format,
         shapes: specs.iter().map(|s| s.shape).collect(),
-        threads: unique(&args.threads),
+        threads,
         peers: args.peers.clone(),
-        choice: Choice { kernel: args.kernel.clone(), blocking: args.blocking },
+        choice: Choice { kernel: args.kernel.clone(), blocking: args.blocking, split: args.split, spin: args.spin },
         effort: if args.quick { Effort::QUICK } else { Effort::FULL },
     };
     let machine = Machine::detect();
@@ -183,7 +196,7 @@ fn who(rows: &[Row]) -> Vec<String> {
     for row in rows {
         let kernel = row.kernel.as_ref().map(|k| {
             let BlockSizes { kc, mc, nc } = k.blocking;
-            format!("{} kc {kc} mc {mc} nc {nc} (chosen by {})", k.kernel, k.by)
+            format!("{} kc {kc} mc {mc} nc {nc}{} (chosen by {})", k.kernel, shared(k.split, k.spin), k.by)
         });
         let line = [Some(row.system.to_owned()), row.version.clone(), kernel].into_iter().flatten().collect::<Vec<_>>().join(": ");
         if !lines.contains(&line) {

@@ -13,7 +13,7 @@ use anyhow::Context;
 use kiln_kernels::gemm::{Blocking, Caches};
 use kiln_kernels::registry::{self, Kernel, Meta, Op};
 use kiln_profiles::lookup;
-use kiln_profiles::schema::{BlockSizes, Class, Tuned};
+use kiln_profiles::schema::{BlockSizes, Class, Parts, Tuned};
 use serde::Serialize;
 
 /// Our name in results.
@@ -26,6 +26,10 @@ pub struct Choice {
     pub kernel: Option<String>,
     /// Block sizes.
     pub blocking: Option<BlockSizes>,
+    /// A split, for problems on as many threads as it is for.
+    pub split: Option<Parts>,
+    /// Turns that threads spin for between calls.
+    pub spin: Option<u32>,
 }
 
 /// What is run, and who said so.
@@ -35,6 +39,12 @@ pub struct Chosen {
     pub kernel: &'static str,
     /// Its blocking.
     pub blocking: BlockSizes,
+    /// How it is shared out, on several threads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split: Option<Parts>,
+    /// Turns that threads spin for between calls, on several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spin: Option<u32>,
     /// Who chose it: the profile of a CPU, the generic one, or the command line.
     pub by: String,
 }
@@ -93,9 +103,13 @@ impl Kiln {
             // Kernels come and go: one that is gone is no choice.
             choice.filter(|c| filter::by_name(&c.kernel).is_ok()).map(|c| (c.clone(), format!("profile {name}, tier {}", c.tier)))
         });
+        let (mut split, mut spin) = (self.choice.split, self.choice.spin);
         let (name, blocking, by) = match (&self.choice.kernel, tuned) {
             (Some(name), _) => (name.clone(), None, "the command line".into()),
-            (None, Some((choice, by))) => (choice.kernel, choice.blocking, by),
+            (None, Some((choice, by))) => {
+                (split, spin) = (split.or(choice.split), spin.or(choice.spin));
+                (choice.kernel, choice.blocking, by)
+            }
             (None, None) => {
                 let format = filter::format(self.format.name()).map_err(anyhow::Error::msg)?;
                 (space::default_kernel(Op::Gemm, format, class)?.into(), None, "the default for CPUs without a profile".into())
@@ -106,8 +120,9 @@ impl Kiln {
         let Kernel::Gemm(gemm) = kernel else { anyhow::bail!("{name} is no kernel for gemm") };
         let blocking = self.choice.blocking.or(blocking).unwrap_or_else(|| Blocking::analytical(gemm.geometry(), self.caches).into());
         let tile = (gemm.geometry().mr, gemm.geometry().nr);
-        let candidate = Candidate { entry, kernel, tile, blocking: Some(blocking.into()), varied: false, default: false };
-        Ok((candidate, Chosen { kernel: entry.meta.name, blocking, by }))
+        let usual = Candidate::usual(entry, kernel);
+        let candidate = Candidate { tile, blocking: Some(blocking.into()), split: split.map(Into::into), spin, ..usual };
+        Ok((candidate, Chosen { kernel: entry.meta.name, blocking, split: None, spin: None, by }))
     }
 }
 
@@ -123,7 +138,7 @@ impl System for Kiln {
     fn prepare(&mut self, operands: &Operands) -> anyhow::Result<()> {
         self.ready = None;
         let problem = operands.inputs.problem;
-        let (candidate, chosen) = self.candidate(problem.shape.class())?;
+        let (candidate, mut chosen) = self.candidate(problem.shape.class())?;
         let own = match self.format {
             Format::F32 => None,
             Format::Bf16 | Format::S8 => {
@@ -132,6 +147,9 @@ impl System for Kiln {
             }
         };
         let runner = Runner::packing_each_call(&candidate, own.as_ref().unwrap_or(operands))?;
+        if problem.threads > 1 {
+            (chosen.split, chosen.spin) = (Some(runner.split().into()), Some(runner.spin()));
+        }
         self.ready = Some(Ready { chosen, runner, own, pool: runner::pinned()? });
         Ok(())
     }
@@ -165,12 +183,20 @@ mod tests {
         let machine = Machine::detect();
         let blocking = Some(BlockSizes { kc: 24, mc: 16, nc: 40 });
         let scalar = registry::all().find(|e| e.meta.op == Op::Gemm && e.meta.name.contains("scalar")).expect("a kernel").meta.name;
-        for choice in [Choice::default(), Choice { blocking, kernel: None }, Choice { kernel: Some(scalar.into()), blocking: None }] {
+        let split = Some(Parts { rows: 1, cols: 2 });
+        for choice in [
+            Choice::default(),
+            Choice { blocking, ..Choice::default() },
+            Choice { split, spin: Some(0), ..Choice::default() },
+            Choice { kernel: Some(scalar.into()), ..Choice::default() },
+        ] {
             let mut ours = Kiln::new(Format::F32, choice.clone(), &machine).expect("f32 is there");
             for (shape, threads) in [("1x33x65", 1), ("50x70x41", 2)] {
                 let worst = verified(&mut ours, &mut operands(shape, threads, Format::F32), Format::F32);
                 assert!(worst.as_ref().is_ok_and(|w| *w <= 1.0), "{choice:?} at {shape}: {worst:?}");
                 let chosen = ours.chosen().expect("a choice");
+                assert_eq!((chosen.split.map_or(1, Parts::threads), chosen.spin.is_some()), (threads, threads > 1));
+                assert!(threads == 1 || choice.split.is_none() || (chosen.split, chosen.spin) == (choice.split, choice.spin));
                 assert!(choice.kernel.as_ref().is_none_or(|k| k == chosen.kernel) && choice.blocking.is_none_or(|b| b == chosen.blocking));
             }
         }
@@ -179,7 +205,7 @@ mod tests {
     #[test]
     fn what_cannot_be_run_is_refused() {
         let machine = Machine::detect();
-        let kernel = |name: &str| Choice { kernel: Some(name.into()), blocking: None };
+        let kernel = |name: &str| Choice { kernel: Some(name.into()), ..Choice::default() };
         let refusal = |choice| Kiln::new(Format::F32, choice, &machine).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(refusal(kernel("gemm_f32_none")).contains("unknown kernel"));
         let norm = registry::all().find(|e| e.meta.op == Op::RmsNorm).expect("a kernel").meta.name;

@@ -140,10 +140,7 @@ impl<P: Product> Gemm<P> {
         let columns = |j| part(n, self.nr(), split.cols, j);
         let c = c.grid([&rows, &columns], (split.rows, split.cols));
         let barriers: [Barrier; MOST_THREADS] = core::array::from_fn(|_| Barrier::new(split.rows));
-        workers.run(&|worker| {
-            if worker >= threads {
-                return;
-            }
+        workers.run(threads, &|worker| {
             let (row, group) = (worker % split.rows, worker / split.rows);
             let (Some(c), Some(mut own)) = (c.take(row, group), mine.take(worker, 0)) else { return };
             let (rows, columns) = (rows(row), columns(group));
