@@ -198,7 +198,7 @@ fn split<X: Sync, Y: Copy + Send>(x: &[X], y: &mut [Y], (rows, cols): (usize, us
     let threads = team.count();
     let part = |i: usize| rows * i / threads..rows * (i + 1) / threads;
     let y = MatMut::new(y, rows, cols, cols).grid([&part, &|_| 0..cols], (threads, 1));
-    team.run(threads, &|worker| {
+    team.share(threads, &|worker| {
         let Some(mut mine) = y.take(worker, 0) else { return };
         for (i, x) in x.chunks_exact(cols).skip(part(worker).start).take(mine.rows()).enumerate() {
             row(x, mine.row_mut(i));

@@ -90,7 +90,7 @@ impl<P: Product> Gemm<P> {
                 self.run(Operands { a, b, c: part.view, accumulate }, blocking, own.view.row_mut(0));
             }
         };
-        workers.run(threads, &work);
+        workers.share(threads, &work);
     }
 }
 
