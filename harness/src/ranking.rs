@@ -4,8 +4,10 @@
 
 use crate::measure::statistics::{Place, Ratio, pooled_ratio};
 use crate::space::Problem;
-use crate::store::{Outcome, Record};
+use crate::store::{Blocks, Config, Outcome, Record};
 use kiln_kernels::registry;
+use kiln_kernels::team::DEFAULT_SPIN;
+use kiln_profiles::schema::Parts;
 use std::collections::{BTreeMap, HashMap};
 
 /// Differences up to this are ties, whatever their interval says.
@@ -95,10 +97,14 @@ fn settle<'a>(best: &'a Record, timed: &[&'a Record], records: &[&'a Record]) ->
     tied.chain([best]).min_by_key(|r| simpler(r)).unwrap_or(best)
 }
 
+/// What orders candidates that cannot be told apart: accumulators, name, blocking, then split and spin, of which
+/// those that are computed or usual come first.
+pub type Simplicity<'a> = (usize, &'a str, Option<Blocks>, (bool, Option<Parts>), (bool, Option<u32>));
+
 /// Of candidates that cannot be told apart the one with fewer accumulators wins, then by name.
-pub fn simpler(record: &Record) -> (usize, &str, Option<crate::store::Blocks>) {
-    let (rows, columns) = record.config.tile;
-    (rows * columns, &record.config.kernel, record.config.blocking)
+pub fn simpler(record: &Record) -> Simplicity<'_> {
+    let Config { tile: (rows, columns), kernel, blocking, split, split_varied, spin, .. } = &record.config;
+    (rows * columns, kernel, *blocking, (*split_varied, *split), (*spin != Some(DEFAULT_SPIN), *spin))
 }
 
 /// Time of `one` over time of `other` from their pairs in that role.
@@ -148,6 +154,21 @@ mod tests {
         assert_eq!(winner(&[a.clone(), b.clone(), tie(&a, &b)]), "a");
         a.config.tile = (12, 16);
         assert_eq!(winner(&[a.clone(), b.clone(), tie(&a, &b)]), "b");
+    }
+
+    #[test]
+    fn ties_go_to_the_computed_split_and_the_usual_spin() {
+        let mut base = record("a", "8x8x8", &[10.1; 5]);
+        (base.config.threads, base.config.split, base.config.spin) = (2, "2x1".parse().ok(), Some(DEFAULT_SPIN));
+        let mut split = record("a", "8x8x8", &[10.0; 5]);
+        split.config = Config { split: "1x2".parse().ok(), split_varied: true, ..base.config.clone() };
+        let mut spin = record("a", "8x8x8", &[10.0; 5]);
+        spin.config = Config { spin: Some(0), ..base.config.clone() };
+        for other in [split, spin] {
+            let tie = paired(base.clone(), &other, "best", &[(10.1, 10.0); 8]);
+            let records = [base.clone(), other, tie];
+            assert_eq!(standings(&records)[0].winner.config, base.config);
+        }
     }
 
     #[test]

@@ -288,6 +288,35 @@ fn weights_in_blocks_and_cold_ones_are_held_against_reading_them() {
 }
 
 #[test]
+fn splits_and_spins_are_swept_stored_and_compared() {
+    if !can_time() {
+        return;
+    }
+    let dir = folder();
+    let dir = dir.path();
+    let isa = ["sweep", "gemm", "--shapes", "40", "--threads", "2", "--isa", "scalar", "--quick", "--store", "s.jsonl", "--json"];
+    let (code, out, err) = run(dir, &isa);
+    if code == 2 {
+        // One CPU: two threads cannot be timed.
+        return assert!(err.contains("threads"), "{err}");
+    }
+    assert_eq!(code, 0, "{err}");
+    let winner = &json(&out)["rows"][0]["winner"];
+    assert!(winner["split"].is_string() && winner["spin"].is_u64(), "{winner}");
+    let lines: Vec<Value> = fs::read_to_string(dir.join("s.jsonl")).expect("a store").lines().map(json).collect();
+    let seen = |field: &str| lines.iter().map(|l| l[field].to_string()).collect::<BTreeSet<_>>();
+    assert_eq!(seen("split"), [r#""1x2""#, r#""2x1""#].map(str::to_owned).into());
+    assert_eq!(seen("spin").len(), 3);
+
+    let args =
+        ["compare", "gemm", "--sizes", "33", "--threads", "2", "--peers", "gemm", "--quick", "--split", "1x2", "--spin", "0", "--json"];
+    let (code, out, err) = run(dir, &args);
+    assert_eq!(code, 0, "{err}");
+    let kernel = &json(&out)["rows"][0]["kernel"];
+    assert_eq!((&kernel["split"], &kernel["spin"]), (&Value::from("1x2"), &Value::from(0)));
+}
+
+#[test]
 fn a_comparison_refuses_what_it_cannot_do_before_any_work() {
     if !can_time() {
         return;
@@ -304,6 +333,9 @@ fn a_comparison_refuses_what_it_cannot_do_before_any_work() {
     refused(dir, &["compare", "gemm", "--peers", "goto"], "known are openblas");
     refused(dir, &["compare", "gemm", "--kernel", "gemm_f32_none"], "unknown kernel");
     refused(dir, &["compare", "gemm", "--blocking", "1,2"], "KC,MC,NC");
+    refused(dir, &["compare", "gemm", "--threads", "2", "--split", "2"], "RxC");
+    refused(dir, &["compare", "gemm", "--threads", "1", "--split", "1x2"], "is for 2 threads");
+    refused(dir, &["compare", "gemm", "--spin", "-1"], "-1");
     refused(dir, &["compare", "gemm", "--plot", "missing/p.svg"], "no folder missing");
     refused(dir, &["compare", "gemm", "--format", "q8_0", "--peers", "gemm"], "not compared in q8_0");
     refused(dir, &["compare", "gemm", "--cold", "--peers", "gemm"], "leave --peers out");

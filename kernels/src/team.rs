@@ -11,7 +11,7 @@ mod pool;
 #[cfg(feature = "rayon")]
 pub use pool::Rayon;
 
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{JoinHandle, Thread};
 
@@ -19,9 +19,20 @@ use std::thread::{JoinHandle, Thread};
 pub trait Workers: Sync {
     /// How many threads there are; at least 1.
     fn count(&self) -> usize;
-    /// Calls `job` once for each of `0..count`, all of them at the same time (they may wait for one
+    /// Calls `job` once for each of `0..threads`, all of them at the same time (they may wait for one
     /// another), and returns when all have returned.
-    fn run(&self, job: &(dyn Fn(usize) + Sync));
+    ///
+    /// # Panics
+    /// If there are fewer threads than that, or a call panicked.
+    fn run(&self, threads: usize, job: &(dyn Fn(usize) + Sync));
+    /// As [`Workers::run`], for calls that do not wait for one another: a thread that is done may make those
+    /// of others that have not come yet, because they sleep or something else has their core.
+    ///
+    /// # Panics
+    /// As [`Workers::run`].
+    fn share(&self, threads: usize, job: &(dyn Fn(usize) + Sync)) {
+        self.run(threads, job);
+    }
 }
 
 /// The calling thread alone.
@@ -32,13 +43,19 @@ impl Workers for Alone {
     fn count(&self) -> usize {
         1
     }
-    fn run(&self, job: &(dyn Fn(usize) + Sync)) {
-        job(0);
+    fn run(&self, threads: usize, job: &(dyn Fn(usize) + Sync)) {
+        enough(self, threads);
+        (0..threads).for_each(job);
     }
 }
 
+/// Refuses more threads than there are.
+fn enough(workers: &dyn Workers, threads: usize) {
+    assert!(threads <= workers.count(), "{threads} threads asked for, {} there", workers.count());
+}
+
 /// Turns of a spin loop before a waiting thread lets others run, or sleeps.
-pub const DEFAULT_SPIN: u32 = 20_000;
+pub const DEFAULT_SPIN: u32 = 4_000;
 
 /// Where a fixed number of threads wait for one another, again and again. Waiting spins, and after a
 /// while lets other threads run, so that too many threads on too few cores go on.
@@ -68,28 +85,49 @@ impl Barrier {
         }
         let mut turns = 0u32;
         while self.round.load(Acquire) == round {
-            turns += 1;
+            turns = turns.saturating_add(1);
             if turns < DEFAULT_SPIN { core::hint::spin_loop() } else { std::thread::yield_now() }
         }
     }
 }
 
-/// A job as members see it: a pointer that is valid until all of them have finished.
-#[derive(Clone, Copy)]
-struct Job(*const (dyn Fn(usize) + Sync));
+/// A job as members see it: a pointer that is valid until all parts have been done, and who waits for that.
+#[derive(Clone)]
+struct Job {
+    work: *const (dyn Fn(usize) + Sync),
+    caller: Thread,
+    /// Parts wait for one another: each must have its own thread.
+    together: bool,
+}
 
-// SAFETY: what it points to is `Sync`, and `Team::run` keeps it alive until every member has finished.
+// SAFETY: what `work` points to is `Sync`, and `Team::hand_out` keeps it alive until every part has been done.
 unsafe impl Send for Job {}
 
 struct Shared {
-    /// Counts jobs; a change means that there is a new one.
-    job_number: AtomicUsize,
+    /// The number of the last job and how many threads it is for, as [`ticket`] writes them; a change means
+    /// that there is a new one.
+    ticket: AtomicU64,
     job: Mutex<Option<Job>>,
-    /// Members that have not finished the job yet, the caller not counted.
+    /// For each part of a job but the first, which is the caller's.
+    claims: Vec<Claim>,
+    /// Parts that have not been done yet, the first not counted.
     running: AtomicUsize,
     panicked: AtomicBool,
     stop: AtomicBool,
-    spin: u32,
+    spin: AtomicU32,
+}
+
+/// The ticket of the job of which this part is to be had, on a cache line of its own.
+#[derive(Default)]
+#[repr(align(64))]
+struct Claim(AtomicU64);
+
+/// Threads that a team can have at most.
+const MOST_MEMBERS: usize = 1 << 16;
+
+/// A job's number and its threads in one word, so that who is not among them does not look at the job.
+fn ticket(number: u64, threads: usize) -> u64 {
+    (number * MOST_MEMBERS as u64) | (threads - 1) as u64
 }
 
 /// A team of threads, of which the caller of [`Workers::run`] is the first.
@@ -109,18 +147,24 @@ impl core::fmt::Debug for Team {
 
 impl Team {
     /// A team of `count` threads, the caller among them; the others call `first` with their number
-    /// (from 1) before anything else. Between jobs they spin for `spin` turns and then sleep.
+    /// (from 1) before anything else. Between jobs they spin for `spin` turns and then sleep, and so does the
+    /// caller while it waits for them: whoever has nothing to do leaves its core to those that have.
     ///
     /// # Errors
     /// If a thread cannot be started.
+    ///
+    /// # Panics
+    /// If there are to be more than 65536.
     pub fn new(count: usize, spin: u32, first: impl Fn(usize) + Send + Sync + 'static) -> std::io::Result<Team> {
+        assert!(count <= MOST_MEMBERS, "a team of {count}");
         let shared = Arc::new(Shared {
-            job_number: AtomicUsize::new(0),
+            ticket: AtomicU64::new(0),
             job: Mutex::new(None),
+            claims: (0..count).map(|_| Claim::default()).collect(),
             running: AtomicUsize::new(0),
             panicked: AtomicBool::new(false),
             stop: AtomicBool::new(false),
-            spin,
+            spin: AtomicU32::new(spin),
         });
         let first = Arc::new(first);
         let mut members = Vec::new();
@@ -135,32 +179,67 @@ impl Team {
         let handles = members.iter().map(|m| m.thread().clone()).collect();
         Ok(Team { shared, members, handles, busy: Mutex::new(()) })
     }
+
+    /// Turns that members spin for before they sleep.
+    pub fn spin(&self) -> u32 {
+        self.shared.spin.load(Relaxed)
+    }
+
+    /// Changes it, for those too that wait already.
+    pub fn set_spin(&self, spin: u32) {
+        self.shared.spin.store(spin, Relaxed);
+    }
 }
 
 impl Shared {
     /// What a member does until the team is dropped.
     fn serve(&self, number: usize) {
-        let mut done = 0;
+        let (mut seen, mut turns) = (0, 0u32);
         loop {
-            let mut turns = 0;
-            while self.job_number.load(Acquire) == done {
+            let ticket = self.ticket.load(Acquire);
+            let is_mine = (ticket % MOST_MEMBERS as u64) as usize >= number;
+            if ticket == seen || !is_mine {
                 if self.stop.load(Acquire) {
                     return;
                 }
-                turns += 1;
-                if turns < self.spin { core::hint::spin_loop() } else { std::thread::park() }
+                turns = turns.saturating_add(1);
+                if turns < self.spin.load(Relaxed) {
+                    core::hint::spin_loop()
+                } else {
+                    std::thread::park()
+                }
+                continue;
             }
-            done = self.job_number.load(Acquire);
-            let job = *self.job.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(Job(job)) = job {
-                // SAFETY: `Team::run` does not return, and so keeps the job alive, until `running` is 0.
-                let job = unsafe { &*job };
-                if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(number))).is_err() {
-                    self.panicked.store(true, Release);
+            (seen, turns) = (ticket, 0);
+            // Its own part first; it finds that taken, or those of others, only if they may change hands.
+            let threads = (ticket % MOST_MEMBERS as u64) as usize + 1;
+            for part in (number..threads).chain(1..number) {
+                if self.claim(part, ticket) && self.work_on(part) {
+                    break;
                 }
             }
-            self.running.fetch_sub(1, AcqRel);
         }
+    }
+
+    /// Whether the caller of this has the part now. It is the only one then, and the job stays until it is done.
+    fn claim(&self, part: usize, ticket: u64) -> bool {
+        self.claims[part].0.compare_exchange(ticket, 0, AcqRel, Relaxed).is_ok()
+    }
+
+    /// Does a part that was claimed; whether each part must have its own thread.
+    fn work_on(&self, part: usize) -> bool {
+        let job = self.job.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(Job { work, caller, together }) = job else { return true };
+        // SAFETY: `Team::hand_out` does not return, and so keeps the job alive, until `running` is 0, which waits
+        // for the part that was claimed.
+        let work = unsafe { &*work };
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(part))).is_err() {
+            self.panicked.store(true, Release);
+        }
+        if self.running.fetch_sub(1, AcqRel) == 1 {
+            caller.unpark();
+        }
+        together
     }
 }
 
@@ -169,23 +248,46 @@ impl Workers for Team {
         self.members.len() + 1
     }
 
-    fn run(&self, job: &(dyn Fn(usize) + Sync)) {
-        if self.members.is_empty() {
-            return job(0);
-        }
+    fn run(&self, threads: usize, job: &(dyn Fn(usize) + Sync)) {
+        self.hand_out(threads, job, true);
+    }
+
+    fn share(&self, threads: usize, job: &(dyn Fn(usize) + Sync)) {
+        self.hand_out(threads, job, false);
+    }
+}
+
+impl Team {
+    /// Has every part of a job done, the first by the caller.
+    fn hand_out(&self, threads: usize, job: &(dyn Fn(usize) + Sync), together: bool) {
+        enough(self, threads);
+        let Some(others) = threads.checked_sub(1).filter(|others| *others > 0) else {
+            return (0..threads).for_each(job);
+        };
         let _one_at_a_time = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         let shared = &*self.shared;
-        // SAFETY: only the lifetime is dropped; this function waits for all members before it returns.
+        // SAFETY: only the lifetime is dropped; this function waits for all parts before it returns.
         let forever = unsafe { core::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(job) };
-        *shared.job.lock().unwrap_or_else(PoisonError::into_inner) = Some(Job(forever));
-        shared.running.store(self.members.len(), Release);
-        shared.job_number.fetch_add(1, AcqRel);
-        self.handles.iter().for_each(Thread::unpark);
+        *shared.job.lock().unwrap_or_else(PoisonError::into_inner) = Some(Job { work: forever, caller: std::thread::current(), together });
+        shared.running.store(others, Release);
+        let number = shared.ticket.load(Relaxed) / MOST_MEMBERS as u64 + 1;
+        let ticket = ticket(number, threads);
+        shared.claims[1..threads].iter().for_each(|claim| claim.0.store(ticket, Release));
+        shared.ticket.store(ticket, Release);
+        self.handles[..others].iter().for_each(Thread::unpark);
         let mine = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(0)));
+        if !together {
+            // Those that were woken last come last.
+            for part in (1..threads).rev() {
+                if shared.claim(part, ticket) {
+                    shared.work_on(part);
+                }
+            }
+        }
         let mut turns = 0u32;
         while shared.running.load(Acquire) > 0 {
-            turns += 1;
-            if turns < DEFAULT_SPIN { core::hint::spin_loop() } else { std::thread::yield_now() }
+            turns = turns.saturating_add(1);
+            if turns < shared.spin.load(Relaxed) { core::hint::spin_loop() } else { std::thread::park() }
         }
         if let Err(panic) = mine {
             std::panic::resume_unwind(panic);
@@ -216,7 +318,7 @@ mod tests {
             let total = AtomicUsize::new(0);
             for round in 1..=50 {
                 let seen = AtomicUsize::new(0);
-                team.run(&|number| {
+                team.run(count, &|number| {
                     total.fetch_add(number + 1, Relaxed);
                     seen.fetch_add(1, Relaxed);
                     barrier.wait();
@@ -231,12 +333,57 @@ mod tests {
     #[test]
     fn a_panic_reaches_the_caller_and_the_team_goes_on() {
         let team = Team::new(2, 0, |_| {}).expect("threads");
-        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| team.run(&|number| assert!(number == 0, "on purpose"))));
-        assert!(caught.is_err());
+        let fails = |job: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).is_err();
+        assert!(fails(&|| team.run(2, &|number| assert!(number == 0, "on purpose"))));
+        assert!(fails(&|| team.share(2, &|number| assert!(number == 0, "on purpose"))));
         let ran = AtomicUsize::new(0);
-        team.run(&|_| {
+        team.run(2, &|_| {
             ran.fetch_add(1, Relaxed);
         });
         assert_eq!(ran.load(Relaxed), 2);
+    }
+
+    #[test]
+    fn a_job_for_some_has_each_of_its_parts_done_once_whatever_was_before() {
+        let team = Team::new(4, 0, |_| {}).expect("threads");
+        for (round, spin) in [0, 1, DEFAULT_SPIN].into_iter().cycle().take(300).enumerate() {
+            team.set_spin(spin);
+            assert_eq!(team.spin(), spin);
+            let threads = round % 5;
+            let seen = AtomicUsize::new(0);
+            let job = |number: usize| {
+                seen.fetch_add(1 << (8 * number), Relaxed);
+            };
+            if round % 2 == 0 {
+                team.run(threads, &job)
+            } else {
+                team.share(threads, &job)
+            }
+            assert_eq!(seen.load(Relaxed), (0..threads).map(|number| 1 << (8 * number)).sum());
+        }
+    }
+
+    #[test]
+    fn more_threads_than_there_are_are_refused() {
+        let team = Team::new(2, 0, |_| {}).expect("threads");
+        let refused = |workers: &dyn Workers, threads| {
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| workers.run(threads, &|_| {}))).is_err()
+        };
+        assert!(refused(&team, 3) && refused(&Alone, 2) && !refused(&team, 2));
+    }
+
+    #[test]
+    fn far_more_members_than_cores_come_to_an_end() {
+        let count = 8 * std::thread::available_parallelism().map_or(1, usize::from);
+        for spin in [0, DEFAULT_SPIN] {
+            let team = Team::new(count, spin, |_| {}).expect("threads");
+            let total = AtomicUsize::new(0);
+            (0..20).for_each(|_| {
+                team.share(count, &|_| {
+                    total.fetch_add(1, Relaxed);
+                });
+            });
+            assert_eq!(total.load(Relaxed), 20 * count);
+        }
     }
 }

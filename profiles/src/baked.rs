@@ -3,9 +3,10 @@
 use crate::cpu;
 use crate::machine::Match;
 pub use kiln_kernels::convert::{F16ToF32, F32ToF16};
-pub use kiln_kernels::gemm::{Blocking, Gemm, Operands, PackedB, Split};
+pub use kiln_kernels::gemm::{Blocking, Gemm, MOST_THREADS, Operands, PackedB, Split, WORTH_A_THREAD};
 pub use kiln_kernels::mat::{Mat, MatMut};
 pub use kiln_kernels::norm::{LayerNorm, RmsNorm};
+pub use kiln_kernels::team::{DEFAULT_SPIN, Team, Workers};
 
 /// Kernels for every operation of the engine, all of which this CPU can run.
 #[derive(Clone, Debug)]
@@ -37,6 +38,10 @@ pub struct GemmChoice {
     pub kernel: Gemm,
     /// Its cache blocking.
     pub blocking: Blocking,
+    /// How products are shared out over as many threads as it is for; `None`: computed for each shape.
+    pub split: Option<Split>,
+    /// Turns that threads spin for between products; `None`: it was not compared.
+    pub spin: Option<u32>,
 }
 
 /// What is known of a choice.
@@ -95,6 +100,12 @@ impl Ops {
     pub fn select(candidates: &[Candidate]) -> Option<Ops> {
         let own = candidates.iter().filter(|c| c.is_for_this_cpu()).find_map(|c| (c.make)());
         own.or_else(|| candidates.iter().find_map(|c| (c.make)()))
+    }
+
+    /// Turns that threads spin for before they sleep. A team has one for all of its jobs: that of products of few
+    /// rows, which are short, so that waking costs them most.
+    pub fn spin(&self) -> u32 {
+        self.gemm.iter().find_map(|c| c.spin).unwrap_or(DEFAULT_SPIN)
     }
 
     /// The matrix product kernel for `m` rows.

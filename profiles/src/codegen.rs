@@ -5,7 +5,7 @@
 
 use crate::error::Error;
 use crate::machine::Machine;
-use crate::schema::{Choice, Class, Tuned};
+use crate::schema::{Choice, Class, Parts, Tuned};
 use std::fmt::Write;
 
 /// A profile to bake; the machine is there when the profile is one of the project's own.
@@ -118,14 +118,19 @@ fn function(out: &mut String, number: usize, profile: &str, tier: &str, choices:
     products.sort_by_key(|c| c.class.m_max());
     for c in products {
         let b = c.blocking.unwrap_or(crate::schema::BlockSizes { kc: 256, mc: 96, nc: 1024 });
+        let split = match c.split {
+            Some(Parts { rows, cols }) => format!("Some(kiln_profiles::baked::Split {{ rows: {rows}, cols: {cols} }})"),
+            None => "None".into(),
+        };
         let m_max = if c.class.m_max() == usize::MAX { "usize::MAX".into() } else { c.class.m_max().to_string() };
         let _ = writeln!(
             out,
-            "            GemmChoice {{ m_max: {m_max}, kernel: {}::handle()?, blocking: Blocking {{ kc: {}, mc: {}, nc: {} }} }},",
+            "            GemmChoice {{ m_max: {m_max}, kernel: {}::handle()?, blocking: Blocking {{ kc: {}, mc: {}, nc: {} }}, split: {split}, spin: {:?} }},",
             path(c),
             b.kc,
             b.mc,
-            b.nc
+            b.nc,
+            c.spin
         );
     }
     let _ = writeln!(out, "        ],");
@@ -195,6 +200,8 @@ fn fallback() -> Vec<Choice> {
             fingerprint: String::new(),
             layout: "b4v-scalar".into(),
             blocking: None,
+            split: None,
+            spin: None,
             runner_up: None,
             margin: None,
             margin_ci: None,
@@ -238,6 +245,18 @@ mod tests {
             assert_eq!(entry.meta.op.name(), c.op);
             assert_eq!(entry.meta.format.name(), c.format);
         }
+    }
+
+    #[test]
+    fn a_split_and_a_spin_are_baked_and_are_not_needed() {
+        let mut source = shipped().swap_remove(0);
+        let arch = source.tuned.arch.clone();
+        let code = |source: &Source| generate(std::slice::from_ref(source), &arch).unwrap();
+        assert!(code(&source).contains("split: None, spin: None }"));
+        for choice in source.tuned.variants.iter_mut().flat_map(|v| &mut v.choices) {
+            (choice.split, choice.spin) = ("2x1".parse().ok(), Some(500));
+        }
+        assert!(code(&source).contains("split: Some(kiln_profiles::baked::Split { rows: 2, cols: 1 }), spin: Some(500) }"));
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! `tuned.toml`: the winners of a CPU with the reason for each.
 
+use kiln_kernels::gemm::{MOST_THREADS, Split};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::str::FromStr;
 
 /// The version of the schema that this crate reads and writes.
 pub const SCHEMA: u32 = 1;
@@ -158,6 +160,12 @@ pub struct Choice {
     /// Cache blocking, for matrix products.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocking: Option<BlockSizes>,
+    /// How matrix products are shared out over the threads, where that is not computed for each shape.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<Parts>,
+    /// Turns that threads spin for between matrix products before they sleep, where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spin: Option<u32>,
     /// The best of the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner_up: Option<String>,
@@ -200,6 +208,65 @@ impl From<BlockSizes> for kiln_kernels::gemm::Blocking {
     }
 }
 
+/// How a matrix product is shared out over threads: parts of its rows × parts of its columns, written `RxC`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Parts {
+    /// Parts of the rows.
+    pub rows: usize,
+    /// Parts of the columns.
+    pub cols: usize,
+}
+
+impl Parts {
+    /// Threads that it is for.
+    pub fn threads(self) -> usize {
+        Split::from(self).threads()
+    }
+}
+
+impl fmt::Display for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}x{}", self.rows, self.cols))
+    }
+}
+
+impl FromStr for Parts {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Parts, String> {
+        let numbers: Vec<usize> = text.split('x').map(|n| n.trim().parse().unwrap_or(0)).collect();
+        match numbers[..] {
+            [rows @ 1..=MOST_THREADS, cols @ 1..=MOST_THREADS] if rows * cols <= MOST_THREADS => Ok(Parts { rows, cols }),
+            _ => Err(format!("'{text}' is no split: write RxC, parts of the rows and of the columns, at most {MOST_THREADS} in all")),
+        }
+    }
+}
+
+impl TryFrom<String> for Parts {
+    type Error = String;
+    fn try_from(text: String) -> Result<Parts, String> {
+        text.parse()
+    }
+}
+
+impl From<Parts> for String {
+    fn from(parts: Parts) -> String {
+        parts.to_string()
+    }
+}
+
+impl From<Split> for Parts {
+    fn from(Split { rows, cols }: Split) -> Parts {
+        Parts { rows, cols }
+    }
+}
+
+impl From<Parts> for Split {
+    fn from(Parts { rows, cols }: Parts) -> Split {
+        Split { rows, cols }
+    }
+}
+
 impl Variant {
     /// The choice for an operation, format and class, by their names.
     pub fn choice(&self, op: &str, format: &str, class: Class) -> Option<&Choice> {
@@ -214,7 +281,28 @@ impl Variant {
 
 #[cfg(test)]
 mod tests {
-    use super::Class;
+    use super::*;
+
+    const CHOICE: &str = "op = 'gemm'\nformat = 'f32'\nclass = 'prefill'\nthreads = 2\nkernel = 'k'\ntype = 't'\n\
+        fingerprint = ''\nlayout = 'l'\ntier = 'measured'\nnote = ''\n";
+
+    #[test]
+    fn a_choice_may_have_a_split_and_a_spin_and_older_ones_have_neither() {
+        let old: Choice = toml::from_str(CHOICE).unwrap();
+        assert_eq!((old.split, old.spin), (None, None));
+        let new: Choice = toml::from_str(&format!("{CHOICE}split = '2x1'\nspin = 0\n")).unwrap();
+        assert_eq!((new.split, new.spin), (Some(Parts { rows: 2, cols: 1 }), Some(0)));
+        assert_eq!(toml::from_str::<Choice>(&toml::to_string(&new).unwrap()).unwrap(), new);
+    }
+
+    #[test]
+    fn a_split_is_two_numbers_from_1_that_threads_suffice_for() {
+        assert_eq!("2x3".parse(), Ok(Parts { rows: 2, cols: 3 }));
+        assert_eq!(Parts { rows: 8, cols: 8 }.threads(), MOST_THREADS);
+        for wrong in ["", "2", "0x2", "2x0", "1x2x3", "ax1", "-1x1", "9x8", "99999999999999999999x1", "9223372036854775807x3"] {
+            assert!(wrong.parse::<Parts>().is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn classes_of_products_share_out_all_rows() {

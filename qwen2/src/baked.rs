@@ -1,7 +1,9 @@
 //! The kernels that this binary was built with: profiles turned into code by the build script, best first, the
 //! portable fallback last. Nothing else of the kernel crate's table is part of a release binary.
 
-pub use kiln_profiles::baked::{Blocking, Candidate, Gemm, GemmChoice, Mat, MatMut, Operands, Ops, PackedB, Reason, Split};
+pub use kiln_profiles::baked::{
+    Blocking, Candidate, Gemm, GemmChoice, MOST_THREADS, Mat, MatMut, Operands, Ops, PackedB, Reason, Split, Team, WORTH_A_THREAD, Workers,
+};
 
 use crate::error::Error;
 

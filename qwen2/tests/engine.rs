@@ -4,6 +4,7 @@ mod common;
 
 use common::{FFN, HIDDEN, KV, LAYERS, encode, load, numbers, tiny};
 use qwen2::Error;
+use qwen2::baked::Workers;
 use qwen2::generate::{Stop, generate};
 use qwen2::graph::Session;
 use qwen2::model::Model;
@@ -32,6 +33,45 @@ fn threads_change_nothing() {
     for threads in [2, 3, 8] {
         assert_eq!(logits(&model(&tiny(0), threads), 512), one, "{threads} threads");
     }
+}
+
+/// The embedded model, whose products are worth several threads: the logits after a prompt of `rows` tokens, and the
+/// tokens that follow it when the likeliest is taken.
+fn embedded(threads: usize, rows: usize) -> (Vec<f32>, Vec<u32>) {
+    let mut file = qwen2::embedded().unwrap();
+    let tokenizer = qwen2::Tokenizer::from_gguf(&mut file).unwrap();
+    let ops = qwen2::baked::select(None).unwrap();
+    let model = Model::from_gguf(&file, tokenizer.len(), ops, threads, &mut |_, _| {}).unwrap();
+    assert_eq!(model.team().count(), threads);
+    let prompt: Vec<u32> = tokenizer.encode(&"A vector is a contiguous growable array. ".repeat(20)).unwrap()[..rows].to_vec();
+    let mut session = Session::new(&model, rows + 16, 512).unwrap();
+    let logits = session.feed(&prompt).unwrap().to_vec();
+    session.rewind(0);
+    let mut greedy = Sampler::new(Default::default(), tokenizer.padding()).unwrap();
+    (logits, generate(&mut session, &prompt, 16, &[], &mut greedy, |_| Ok(())).unwrap().tokens)
+}
+
+#[test]
+fn a_model_that_needs_them_computes_and_writes_the_same_on_any_number_of_threads() {
+    let crowd = 4 * std::thread::available_parallelism().map_or(1, usize::from);
+    for rows in [1, 7, 100] {
+        let one = embedded(1, rows);
+        assert_eq!(one.1.len(), 16);
+        // More threads than cores take turns; more than a product can use rest.
+        for threads in [2, 3, crowd, 70] {
+            assert_eq!(embedded(threads, rows), one, "{threads} threads, {rows} tokens");
+        }
+    }
+}
+
+#[test]
+fn sessions_on_several_threads_share_a_model() {
+    let model = model(&tiny(0), 2);
+    let alone = logits(&model, 512);
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..3).map(|_| scope.spawn(|| logits(&model, 512))).collect();
+        all.into_iter().for_each(|other| assert_eq!(other.join().unwrap(), alone));
+    });
 }
 
 #[test]

@@ -4,11 +4,23 @@
 use crate::measure::statistics::{Place, Ratio, pooled_ratio};
 use crate::ranking::{BAND, simpler};
 use crate::space::{Shape, effective};
-use crate::store::{Blocks, Outcome, Record};
+use crate::store::{Blocks, Config, Outcome, Record};
+use kiln_kernels::team::DEFAULT_SPIN;
+use kiln_profiles::schema::Parts;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A kernel with its blocking.
-pub(super) type Way = (String, Option<Blocks>);
+/// A kernel with its parameters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Way {
+    /// Its name.
+    pub kernel: String,
+    /// KC, MC and NC.
+    pub blocking: Option<Blocks>,
+    /// The split at every shape; `None`: what is computed for each.
+    pub split: Option<Parts>,
+    /// Turns that threads spin for, of products on several.
+    pub spin: Option<u32>,
+}
 
 /// What was chosen and why.
 #[derive(Clone, Debug)]
@@ -21,7 +33,7 @@ pub(super) struct Chosen<'a> {
     pub runner_up: Option<String>,
     /// Time of the runner-up over time of the winner.
     pub margin: Option<Ratio>,
-    /// Time of the default over time of the winner, if another kernel or blocking won.
+    /// Time of the default over time of the winner, if another way won.
     pub gain: Option<Ratio>,
     /// The default stayed, because nothing was shown to be faster.
     pub default_stays: bool,
@@ -59,13 +71,13 @@ pub(super) fn choose<'a>(records: &[&'a Record], allowed: &dyn Fn(&str) -> bool)
     let default_stays = default.is_some() && !gain.is_some_and(|g| g.value > 1.0 && !g.is_tie(BAND));
     let winner = default.filter(|_| default_stays).unwrap_or(best);
 
-    let others: Vec<Way> = ways.iter().filter(|w| w.0 != winner.0).cloned().collect();
+    let others: Vec<Way> = ways.iter().filter(|w| w.kernel != winner.kernel).cloned().collect();
     let runner_up = class.best(&others, &shapes);
     let margin = runner_up.as_ref().and_then(|r| class.ratio(r, &winner, &shapes));
     Some(Chosen {
         winner: class.at(*shapes.first()?, &winner)?,
         way: winner,
-        runner_up: runner_up.map(|r| r.0),
+        runner_up: runner_up.map(|r| r.kernel),
         margin,
         gain: gain.filter(|_| !default_stays),
         default_stays,
@@ -75,17 +87,29 @@ pub(super) fn choose<'a>(records: &[&'a Record], allowed: &dyn Fn(&str) -> bool)
 }
 
 fn way(record: &Record) -> Way {
-    (record.config.kernel.clone(), record.config.blocking)
+    let Config { kernel, blocking, split, split_varied, .. } = &record.config;
+    Way { kernel: kernel.clone(), blocking: *blocking, split: split.filter(|_| *split_varied), spin: spin(record) }
+}
+
+/// The wait policy of a product on several threads; results that do not name it are of the usual one.
+fn spin(record: &Record) -> Option<u32> {
+    let several = record.config.threads > 1 && record.config.blocking.is_some();
+    record.config.spin.or(several.then_some(DEFAULT_SPIN))
 }
 
 impl<'a> Class<'a> {
-    /// The timed result of a way at a shape, also under another blocking that comes to the same there.
-    fn at(&self, shape: Shape, (kernel, blocking): &Way) -> Option<&'a Record> {
+    /// The timed result of a way at a shape, also under another blocking that comes to the same there, or with
+    /// the same split where it happens to be the computed one.
+    fn at(&self, shape: Shape, Way { kernel, blocking, split, spin: turns }: &Way) -> Option<&'a Record> {
+        let shared = |r: &&&'a Record| match split {
+            None => !r.config.split_varied,
+            Some(_) => r.config.split == *split,
+        };
         let same = |r: &&&'a Record| match (r.config.blocking, blocking) {
             (Some(a), Some(b)) => effective(a.into(), shape, r.config.tile) == effective((*b).into(), shape, r.config.tile),
             (a, b) => a.is_none() && b.is_none(),
         };
-        let mine = self.shapes.get(&shape)?.iter().filter(|r| r.config.kernel == *kernel);
+        let mine = self.shapes.get(&shape)?.iter().filter(|r| r.config.kernel == *kernel && spin(r) == *turns).filter(shared);
         mine.clone().find(|r| r.config.blocking == *blocking).or_else(|| mine.clone().find(same)).copied()
     }
 
@@ -179,7 +203,7 @@ mod tests {
             record("b", "9x9x9", &[20.0; 5]),
         ];
         let chosen = all(&records);
-        assert_eq!((chosen.way.0.as_str(), chosen.runner_up.as_deref()), ("a", Some("b")));
+        assert_eq!((chosen.way.kernel.as_str(), chosen.runner_up.as_deref()), ("a", Some("b")));
         let margin = chosen.margin.expect("a margin");
         assert!((margin.value - 1.6f64.sqrt()).abs() < 1e-9, "{margin:?}");
         // Choosing from one shape alone costs a factor of 2 at the other, or of 1.25.
@@ -191,16 +215,16 @@ mod tests {
         let mut default = record("d", "8x8x8", &[10.0, 10.4, 9.6]);
         default.default = true;
         let slight = [default.clone(), record("a", "8x8x8", &[9.7, 10.1, 9.3])];
-        assert!(all(&slight).default_stays && all(&slight).way.0 == "d");
+        assert!(all(&slight).default_stays && all(&slight).way.kernel == "d");
         let clear = [default, record("a", "8x8x8", &[5.0, 5.1, 4.9])];
         let chosen = all(&clear);
-        assert!(!chosen.default_stays && chosen.way.0 == "a" && chosen.gain.is_some_and(|g| g.value > 1.9));
+        assert!(!chosen.default_stays && chosen.way.kernel == "a" && chosen.gain.is_some_and(|g| g.value > 1.9));
     }
 
     #[test]
     fn candidates_without_all_shapes_do_not_win() {
         let records = [record("a", "8x8x8", &[10.0]), record("a", "9x9x9", &[10.0]), record("b", "8x8x8", &[1.0])];
-        assert_eq!(all(&records).way.0, "a");
+        assert_eq!(all(&records).way.kernel, "a");
     }
 
     #[test]
@@ -210,7 +234,40 @@ mod tests {
             records.push(record(name, "9x9x9", &[ns]));
         }
         let chosen = all(&records);
-        assert_eq!((chosen.way.0.as_str(), chosen.shapes.len()), ("a", 1));
+        assert_eq!((chosen.way.kernel.as_str(), chosen.shapes.len()), ("a", 1));
+    }
+
+    /// A result on two threads.
+    fn shared(shape: &str, split: &str, split_varied: bool, spin: u32, ns: f64) -> Record {
+        let mut record = record("a", shape, &[ns; 5]);
+        let config = Config { threads: 2, split: split.parse().ok(), split_varied, spin: Some(spin), ..record.config };
+        record.config = config;
+        record
+    }
+
+    #[test]
+    fn a_split_wins_at_all_shapes_or_the_computed_one_at_each_and_spins_are_kept() {
+        let computed = [("8x8x8", "1x2", "2x1"), ("9x9x9", "2x1", "1x2")];
+        let base = |ns: f64| computed.map(|(shape, split, _)| shared(shape, split, false, DEFAULT_SPIN, ns));
+        let varied = |ns: [f64; 2]| [0, 1].map(|i| shared(computed[i].0, computed[i].2, true, DEFAULT_SPIN, ns[i]));
+        // 1x2 takes 10 where it is computed and 4 where it is not: over both it beats what is computed.
+        let records: Vec<Record> = base(10.0).into_iter().chain(varied([10.0, 4.0])).collect();
+        let chosen = all(&records);
+        assert_eq!((chosen.way.split, chosen.way.spin), ("1x2".parse().ok(), Some(DEFAULT_SPIN)));
+        let records: Vec<Record> = base(10.0).into_iter().chain(varied([20.0, 20.0])).collect();
+        assert_eq!(all(&records).way.split, None);
+        let parked = computed.map(|(shape, split, _)| shared(shape, split, false, 0, 5.0));
+        let records: Vec<Record> = base(10.0).into_iter().chain(varied([9.0, 9.0])).chain(parked).collect();
+        assert_eq!((all(&records).way.split, all(&records).way.spin), (None, Some(0)));
+    }
+
+    #[test]
+    fn results_without_split_and_spin_are_of_the_computed_and_the_usual() {
+        let mut old = record("a", "8x8x8", &[9.0; 5]);
+        old.config.threads = 2;
+        let records = [old, shared("9x9x9", "2x1", false, DEFAULT_SPIN, 10.0), shared("9x9x9", "1x2", true, DEFAULT_SPIN, 1.0)];
+        let chosen = all(&records);
+        assert_eq!((chosen.shapes.len(), chosen.way.split, chosen.way.spin), (2, None, Some(DEFAULT_SPIN)));
     }
 
     #[test]

@@ -202,16 +202,16 @@ fn one(
 /// Time of the best without a restriction over time of the chosen, if it is better beyond the tie band.
 fn cost_of_layout(records: &[&Record], chosen: &Chosen) -> Option<f64> {
     let free = choose(records, &|_| true)?;
-    if free.way.0 == chosen.way.0 {
+    if free.way.kernel == chosen.way.kernel {
         return None;
     }
-    let both = choose(records, &|k| k == free.way.0 || k == chosen.way.0)?;
-    let margin = both.margin.filter(|_| both.way.0 == free.way.0)?;
+    let both = choose(records, &|k| k == free.way.kernel || k == chosen.way.kernel)?;
+    let margin = both.margin.filter(|_| both.way.kernel == free.way.kernel)?;
     (margin.value > 1.0 + ranking::BAND).then_some(1.0 / margin.value)
 }
 
 fn measured(chosen: &Chosen, op: Op, class: Class, threads: usize) -> anyhow::Result<Choice> {
-    let meta = by_name(&chosen.way.0)?.meta;
+    let meta = by_name(&chosen.way.kernel)?.meta;
     let over = match chosen.shapes.as_slice() {
         [one] => one.to_string(),
         many => format!("{} shapes", many.len()),
@@ -230,7 +230,9 @@ fn measured(chosen: &Chosen, op: Op, class: Class, threads: usize) -> anyhow::Re
         rust_type: meta.rust_type.into(),
         fingerprint: chosen.winner.config.fingerprint.clone(),
         layout: meta.layout.into(),
-        blocking: chosen.way.1.map(Into::into),
+        blocking: chosen.way.blocking.map(Into::into),
+        split: chosen.way.split,
+        spin: chosen.way.spin,
         runner_up: chosen.runner_up.clone(),
         margin: chosen.margin.map(|m| rounded(m.value)),
         margin_ci: chosen.margin.map(|m| [rounded(m.ci.0), rounded(m.ci.1)]),

@@ -43,15 +43,19 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
     if args.json {
         return emit_json(&json!({ "path": baked.path, "evidence": baked.evidence, "notes": baked.notes, "tuned": baked.tuned }));
     }
-    let mut table = Table::new(["operation", "class", "threads", "kernel", "blocking", "runner-up / winner", "regret", "tier", "why"]);
+    let mut table =
+        Table::new(["operation", "class", "threads", "kernel", "blocking", "split", "spin", "runner-up / winner", "regret", "tier", "why"]);
     for c in baked.tuned.variants.iter().flat_map(|v| &v.choices) {
         let blocking = c.blocking.map_or("none".into(), |b| format!("kc {} mc {} nc {}", b.kc, b.mc, b.nc));
+        let split = c.split.map_or("computed".into(), |s| s.to_string());
+        let spin = c.spin.map_or("usual".into(), |s| s.to_string());
         let margin = match (c.margin, c.margin_ci) {
             (Some(m), Some([low, high])) => format!("{m:.3} [{low:.3}, {high:.3}]"),
             _ => "not available".into(),
         };
         let regret = c.regret.map_or("not available".into(), |r| format!("{r:.3}"));
-        table.row([&c.op, c.class.name(), &c.threads.to_string(), &c.kernel, &blocking, &margin, &regret, c.tier.name(), &c.note]);
+        let threads = c.threads.to_string();
+        table.row([&c.op, c.class.name(), &threads, &c.kernel, &blocking, &split, &spin, &margin, &regret, c.tier.name(), &c.note]);
     }
     emit(&format!("{table}\nprofile {}\nevidence {}", baked.path.display(), baked.evidence.display()))
 }

@@ -7,10 +7,11 @@ use crate::machine::Machine;
 use crate::measure::clock::Effort;
 use crate::peers::{self, Choice, Peer};
 use crate::space::{Temperature, shape};
+use crate::store::shared;
 use anyhow::{Context, ensure};
 use kiln_kernels::format::Format;
 use kiln_kernels::registry::Op;
-use kiln_profiles::schema::BlockSizes;
+use kiln_profiles::schema::{BlockSizes, Parts};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -28,7 +29,8 @@ Examples:\n  kiln compare gemm --sizes 256..2048 --threads 1,2\n  \
 kiln compare gemm --peers openblas,torch --sizes 512,128x4864x896 --plot compare.svg\n  \
 kiln compare gemm --format q8_0 --sizes 512x1152x896,512x9728x896 --threads 1,2\n  \
 kiln compare gemm --format q4_0 --sizes 1x9728x896,4x9728x896 --cold --read\n  \
-kiln compare gemm --kernel gemm_f32_avx2_6x2v_u4 --blocking 256,72,2048 --quick --json")]
+kiln compare gemm --kernel gemm_f32_avx2_6x2v_u4 --blocking 256,72,2048 --quick --json\n  \
+kiln compare gemm --sizes 64..512 --threads 2 --split 1x2 --spin 200000")]
 pub struct Args {
     /// The operation: gemm
     op: Op,
@@ -59,6 +61,12 @@ pub struct Args {
     /// Adds a system that reads our packed weights and does nothing else: the limit of products of few rows
     #[arg(long)]
     read: bool,
+    /// Our split of C over threads: parts of the rows x parts of the columns [default: what goes with the kernel]
+    #[arg(long, value_name = "RxC")]
+    split: Option<Parts>,
+    /// Turns that our threads spin for between calls before they sleep [default: what goes with the kernel]
+    #[arg(long, value_name = "N")]
+    spin: Option<u32>,
     /// Fewer and shorter samples
     #[arg(long)]
     quick: bool,
@@ -80,14 +88,25 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<i32> {
     ensure!(args.op == Op::Gemm, "{} has no peers: only gemm can be compared", args.op);
     let specs = shape::parse(&args.sizes, args.op).map_err(anyhow::Error::msg)?;
+    let threads = unique(&args.threads);
+    if let Some(split) = args.split {
+        let other = threads.iter().find(|t| **t != split.threads());
+        ensure!(other.is_none(), "the split {split} is for {} threads: --threads must say the same", split.threads());
+    }
     // Minutes of measuring are not to end at a folder that is not there.
     args.plot.iter().chain(&args.out).try_for_each(|path| writable(path))?;
     let options = Options {
         format: args.format,
         shapes: specs.iter().map(|s| s.shape).collect(),
-        threads: unique(&args.threads),
+        threads,
         peers: args.peers.clone(),
-        choice: Choice { kernel: args.kernel.clone(), blocking: args.blocking, packed: args.packed || args.cold || args.read },
+        choice: Choice {
+            kernel: args.kernel.clone(),
+            blocking: args.blocking,
+            packed: args.packed || args.cold || args.read,
+            split: args.split,
+            spin: args.spin,
+        },
         operands: if args.cold { Temperature::Cold } else { Temperature::Hot },
         read: args.read,
         effort: if args.quick { Effort::QUICK } else { Effort::FULL },
@@ -200,7 +219,7 @@ fn who(rows: &[Row]) -> Vec<String> {
     for row in rows {
         let kernel = row.kernel.as_ref().map(|k| {
             let BlockSizes { kc, mc, nc } = k.blocking;
-            format!("{} kc {kc} mc {mc} nc {nc} (chosen by {})", k.kernel, k.by)
+            format!("{} kc {kc} mc {mc} nc {nc}{} (chosen by {})", k.kernel, shared(k.split, k.spin), k.by)
         });
         let line = [Some(row.system.to_owned()), row.version.clone(), kernel].into_iter().flatten().collect::<Vec<_>>().join(": ");
         if !lines.contains(&line) {

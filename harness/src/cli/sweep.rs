@@ -8,7 +8,7 @@ use crate::measure::statistics::Ratio;
 use crate::ranking::{self, Standing};
 use crate::search::Strategy;
 use crate::space::{Blockings, Problem, Temperature, shape};
-use crate::store::Record;
+use crate::store::{Config, Record};
 use crate::sweep::{self, Options, Summary};
 use kiln_kernels::format::Format;
 use kiln_kernels::isa::IsaId;
@@ -43,7 +43,7 @@ pub struct Args {
     /// Operands in the caches or not [default: cold for packed weights and one row, else hot]
     #[arg(long)]
     operands: Option<Temperature>,
-    /// Which cache blockings are tried
+    /// Which cache blockings are tried, and on several threads which splits and spins
     #[arg(long, default_value = "near")]
     blockings: Blockings,
     /// How to search
@@ -152,7 +152,8 @@ pub(crate) fn time(ns: f64) -> String {
 fn document(machine: &Machine, summary: &Summary, standings: &[Standing]) -> Value {
     let side = |r: &Record| {
         let (median, ci) = r.median_ns().unwrap_or_default();
-        json!({ "kernel": r.config.kernel, "blocking": r.config.blocking, "median_ns": median, "ci_ns": ci })
+        let Config { kernel, blocking, split, spin, .. } = &r.config;
+        json!({ "kernel": kernel, "blocking": blocking, "split": split, "spin": spin, "median_ns": median, "ci_ns": ci })
     };
     let rows = standings.iter().map(|s| {
         let ns = s.winner.median_ns().unwrap_or_default().0;

@@ -1,7 +1,8 @@
 //! One candidate at work on a problem's operands: what a timed call does, and whether it did it right.
 //!
-//! Threads are a team pinned one to a CPU; products are split over them in two dimensions, row operations
-//! by rows. Packing weights happens before anything is timed.
+//! Threads are a team pinned one to a CPU; products are split over them in two dimensions as the candidate
+//! says, row operations by rows. Candidates that differ in their wait policy share the threads, so that no one's
+//! threads spin while another one is timed. Packing weights happens before anything is timed.
 
 use super::operands::{Buffer, Inputs, Operands, Output};
 use super::panels::Panels;
@@ -72,6 +73,7 @@ pub struct Runner {
     panels: Arc<Panels>,
     workspace: Buffer<u32>,
     split: Split,
+    spin: u32,
     team: Arc<Team>,
     next: usize,
 }
@@ -103,7 +105,8 @@ impl Runner {
             blocking,
             panels: Arc::new(Panels::new(0, 0, random)?),
             workspace: Buffer::new(0, random)?,
-            split: Split { rows: 1, cols: 1 },
+            split: Split::ALONE,
+            spin: candidate.spin.unwrap_or(DEFAULT_SPIN),
             team: team(threads)?,
             next: 0,
         };
@@ -114,7 +117,8 @@ impl Runner {
                 panels.iter_mut().enumerate().for_each(|(set, words)| gemm.pack_b(right(&gemm, &operands.inputs, set), words));
                 runner.panels = Arc::new(panels);
             }
-            runner.split = Split::analytical(threads, gemm.geometry(), m, n, packed);
+            let fitting = candidate.split.filter(|s| s.threads() == threads);
+            runner.split = fitting.unwrap_or_else(|| Split::analytical(threads, gemm.geometry(), m, n, packed));
             runner.workspace = Buffer::new(gemm.workspace_len(&blocking, runner.split, packed, (m, n, k)), random)?;
         });
         Ok(runner)
@@ -123,6 +127,16 @@ impl Runner {
     /// The packed right operands.
     pub fn panels(&self) -> &Arc<Panels> {
         &self.panels
+    }
+
+    /// How it shares products out.
+    pub fn split(&self) -> Split {
+        self.split
+    }
+
+    /// Turns that its threads spin for between calls.
+    pub fn spin(&self) -> u32 {
+        self.spin
     }
 
     /// One call on the next set of operands.
@@ -135,6 +149,7 @@ impl Runner {
     fn call_on(&mut self, index: usize, operands: &mut Operands) {
         let Operands { inputs, outputs } = operands;
         let output = &mut outputs[index];
+        self.team.set_spin(self.spin);
         match (self.kernel, inputs.problem.shape) {
             (Kernel::Gemm(any), Shape::Product { m, n, k }) => with_gemm!(any, gemm => {
                 let packed = self.panels.get(index).map(|words| gemm.packed_b(words, k, n));
@@ -192,7 +207,7 @@ fn split<X: Sync, Y: Copy + Send>(x: &[X], y: &mut [Y], (rows, cols): (usize, us
     let threads = team.count();
     let part = |i: usize| rows * i / threads..rows * (i + 1) / threads;
     let y = MatMut::new(y, rows, cols, cols).grid([&part, &|_| 0..cols], (threads, 1));
-    team.run(&|worker| {
+    team.share(threads, &|worker| {
         let Some(mut mine) = y.take(worker, 0) else { return };
         for (i, x) in x.chunks_exact(cols).skip(part(worker).start).take(mine.rows()).enumerate() {
             row(x, mine.row_mut(i));
@@ -222,11 +237,15 @@ mod tests {
             {
                 let packed = packed && op == Op::Gemm;
                 let problem = Problem { op, format, shape: shape.parse().expect("a shape"), packed, threads, operands };
-                let (all, _) = candidates(&problem, &entries, Blockings::Analytical, caches).expect("candidates");
+                // Every blocking, split and spin at one of the problems.
+                let which = if format == Format::F32 && threads == 3 { Blockings::Near } else { Blockings::Analytical };
+                let (all, _) = candidates(&problem, &entries, which, caches).expect("candidates");
                 let mut operands = Operands::new(&problem, room, 7).expect("operands");
                 pinned().expect("a thread").install(|| {
                     for c in &all {
                         let mut runner = Runner::new(c, &operands).expect("a runner");
+                        assert!(op != Op::Gemm || runner.split().threads() == threads && c.split.is_none_or(|s| s == runner.split()));
+                        assert_eq!(runner.spin(), c.spin.unwrap_or(DEFAULT_SPIN));
                         let worst = runner.verify(&mut operands).unwrap_or_else(|e| panic!("{}: {e}", c.entry.meta.name));
                         assert!(worst <= 1.0);
                         (0..3).for_each(|_| runner.call(&mut operands));

@@ -90,6 +90,8 @@ fn choice(
         fingerprint: format!("{:016x}", meta.fingerprint),
         layout: meta.layout.into(),
         blocking: Some(Blocking::analytical(tile, caches).into()),
+        split: None,
+        spin: None,
         runner_up: runner_up.map(|r| r.kernel.clone()),
         margin: runner_up.map(|r| winner.mac_per_cycle / r.mac_per_cycle),
         margin_ci: None,

@@ -15,7 +15,7 @@ use kiln_kernels::format::Format;
 use kiln_kernels::gemm::{Blocking, Caches};
 use kiln_kernels::registry::{self, Kernel, Meta, Op};
 use kiln_profiles::lookup;
-use kiln_profiles::schema::{BlockSizes, Class, Tuned};
+use kiln_profiles::schema::{BlockSizes, Class, Parts, Tuned};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -32,6 +32,10 @@ pub struct Choice {
     /// Weights are packed before, as an engine does it, and not within each call; blocks of weights always
     /// are.
     pub packed: bool,
+    /// A split, for problems on as many threads as it is for.
+    pub split: Option<Parts>,
+    /// Turns that threads spin for between calls.
+    pub spin: Option<u32>,
 }
 
 /// What is run, and who said so.
@@ -41,6 +45,12 @@ pub struct Chosen {
     pub kernel: &'static str,
     /// Its blocking.
     pub blocking: BlockSizes,
+    /// How it is shared out, on several threads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split: Option<Parts>,
+    /// Turns that threads spin for between calls, on several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spin: Option<u32>,
     /// Who chose it: the profile of a CPU, the generic one, or the command line.
     pub by: String,
 }
@@ -105,9 +115,13 @@ impl Kiln {
             // Kernels come and go: one that is gone is no choice.
             choice.filter(|c| filter::by_name(&c.kernel).is_ok()).map(|c| (c.clone(), format!("profile {name}, tier {}", c.tier)))
         });
+        let (mut split, mut spin) = (self.choice.split, self.choice.spin);
         let (name, blocking, by) = match (&self.choice.kernel, tuned) {
             (Some(name), _) => (name.clone(), None, "the command line".into()),
-            (None, Some((choice, by))) => (choice.kernel, choice.blocking, by),
+            (None, Some((choice, by))) => {
+                (split, spin) = (split.or(choice.split), spin.or(choice.spin));
+                (choice.kernel, choice.blocking, by)
+            }
             (None, None) => {
                 (space::default_kernel(Op::Gemm, self.format, class)?.into(), None, "the default for CPUs without a profile".into())
             }
@@ -117,8 +131,9 @@ impl Kiln {
         let Kernel::Gemm(gemm) = kernel else { anyhow::bail!("{name} is no kernel for gemm") };
         let blocking = self.choice.blocking.or(blocking).unwrap_or_else(|| Blocking::analytical(gemm.geometry(), self.caches).into());
         let tile = (gemm.geometry().mr, gemm.geometry().nr);
-        let candidate = Candidate { entry, kernel, tile, blocking: Some(blocking.into()), varied: false, default: false };
-        Ok((candidate, Chosen { kernel: entry.meta.name, blocking, by }))
+        let usual = Candidate::usual(entry, kernel);
+        let candidate = Candidate { tile, blocking: Some(blocking.into()), split: split.map(Into::into), spin, ..usual };
+        Ok((candidate, Chosen { kernel: entry.meta.name, blocking, split: None, spin: None, by }))
     }
 }
 
@@ -134,7 +149,7 @@ impl System for Kiln {
     fn prepare(&mut self, operands: &Operands) -> anyhow::Result<()> {
         self.ready = None;
         let problem = operands.inputs.problem;
-        let (candidate, chosen) = self.candidate(problem.shape.class())?;
+        let (candidate, mut chosen) = self.candidate(problem.shape.class())?;
         let own = if problem.format == self.format {
             None
         } else {
@@ -144,6 +159,9 @@ impl System for Kiln {
         let operands = own.as_ref().unwrap_or(operands);
         let runner = if packed { Runner::new(&candidate, operands)? } else { Runner::packing_each_call(&candidate, operands)? };
         self.shared.replace(Some(Arc::clone(runner.panels())));
+        if problem.threads > 1 {
+            (chosen.split, chosen.spin) = (Some(runner.split().into()), Some(runner.spin()));
+        }
         self.ready = Some(Ready { chosen, runner, own, pool: runner::pinned()? });
         Ok(())
     }
@@ -183,12 +201,20 @@ mod tests {
         let machine = Machine::detect();
         let blocking = Some(BlockSizes { kc: 24, mc: 16, nc: 40 });
         let scalar = registry::all().find(|e| e.meta.op == Op::Gemm && e.meta.name.contains("scalar")).expect("a kernel").meta.name;
-        for choice in [Choice::default(), Choice { blocking, packed: true, ..Choice::default() }, kernel(scalar)] {
+        let split = Some(Parts { rows: 1, cols: 2 });
+        for choice in [
+            Choice::default(),
+            Choice { blocking, packed: true, ..Choice::default() },
+            Choice { split, spin: Some(0), ..Choice::default() },
+            kernel(scalar),
+        ] {
             let mut ours = Kiln::new(Format::F32, choice.clone(), &machine).expect("f32 is there");
             for (shape, threads) in [("1x33x65", 1), ("50x70x41", 2)] {
                 let worst = verified(&mut ours, &mut operands(shape, threads, Format::F32), Format::F32);
                 assert!(worst.as_ref().is_ok_and(|w| *w <= 1.0), "{choice:?} at {shape}: {worst:?}");
                 let chosen = ours.chosen().expect("a choice");
+                assert_eq!((chosen.split.map_or(1, Parts::threads), chosen.spin.is_some()), (threads, threads > 1));
+                assert!(threads == 1 || choice.split.is_none() || (chosen.split, chosen.spin) == (choice.split, choice.spin));
                 assert!(choice.kernel.as_ref().is_none_or(|k| k == chosen.kernel) && choice.blocking.is_none_or(|b| b == chosen.blocking));
             }
         }

@@ -52,7 +52,7 @@ impl Reader {
         let words: &[f32] = bytemuck::cast_slice(self.panels.get(self.next).unwrap_or_default());
         self.next = (self.next + 1) % self.panels.count();
         let (threads, all) = (self.team.count(), AtomicU32::new(0));
-        self.team.run(&|i| {
+        self.team.share(threads, &|i| {
             let mine = &words[words.len() * i / threads..words.len() * (i + 1) / threads];
             all.fetch_xor(stream::read(mine, 1), Ordering::Relaxed);
         });

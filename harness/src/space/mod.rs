@@ -1,4 +1,5 @@
-//! What a sweep enumerates: kernels × shapes × blocking × threads, less what cannot win.
+//! What a sweep enumerates: kernels × shapes × threads, each with its blocking, its split over threads and
+//! their wait policy, less what cannot win.
 //!
 //! Static pruning needs no clock: it drops kernels that a wider instruction set supersedes, tiles
 //! that would mostly multiply padding, and blockings that come to the same thing at a shape. It says
@@ -6,14 +7,16 @@
 
 pub mod models;
 pub mod shape;
+mod vary;
 
 pub use shape::{Shape, Spec};
+pub use vary::{Blockings, SPINS};
 
 use crate::filter::{by_name, of_this_architecture};
 use crate::machine::Machine;
 use anyhow::Context;
 use kiln_kernels::format::Format;
-use kiln_kernels::gemm::{Blocking, Caches, Geometry};
+use kiln_kernels::gemm::{Blocking, Caches, Geometry, Split};
 use kiln_kernels::isa::IsaId;
 use kiln_kernels::registry::{Entry, Kernel, Meta, Op};
 use kiln_profiles::schema::{BlockSizes, Choice, Class, Tuned};
@@ -79,19 +82,25 @@ pub struct Candidate {
     pub tile: (usize, usize),
     /// Its blocking, for matrix products.
     pub blocking: Option<Blocking>,
-    /// Its blocking is not the one computed from cache sizes.
+    /// How it is shared out over threads, for matrix products on several. One for another number of threads
+    /// than there are leaves it to be computed, as `None` does.
+    pub split: Option<Split>,
+    /// Its split is not the one computed for the shape.
+    pub split_varied: bool,
+    /// Turns that threads spin for between calls, for matrix products on several; `None`: the usual.
+    pub spin: Option<u32>,
+    /// Blocking, split or spin is not what is computed or usual.
     pub varied: bool,
     /// Whether it is what an untuned build would run.
     pub default: bool,
 }
 
-/// Which blockings are tried for each tile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Blockings {
-    /// The one computed from cache sizes.
-    Analytical,
-    /// That one, and with KC or MC halved or doubled.
-    Near,
+impl Candidate {
+    /// A kernel alone: whatever it needs is computed.
+    pub fn usual(entry: &'static Entry, kernel: Kernel) -> Candidate {
+        let (blocking, split, spin) = (None, None, None);
+        Candidate { entry, kernel, tile: (0, 0), blocking, split, split_varied: false, spin, varied: false, default: false }
+    }
 }
 
 /// What was left out of a sweep before any clock was read.
@@ -196,10 +205,10 @@ pub fn all_candidates(
     let mut all = Vec::new();
     for entry in entries.iter().filter(|e| wanted(e)) {
         if let Some(kernel) = (entry.make)() {
-            all.extend(with_blockings(entry, kernel, problem.shape, blockings, caches, Some(entry.meta.name) == default));
+            all.extend(vary::vary(entry, kernel, problem, blockings, caches, Some(entry.meta.name) == default));
         }
     }
-    // Should time run out, every kernel has been tried with the blocking that was computed for it.
+    // Should time run out, every kernel has been tried with what was computed for it.
     all.sort_by_key(|c| (!c.default, c.varied));
     anyhow::ensure!(!all.is_empty(), "no kernel for {} of {} at {} runs on this CPU", problem.op, problem.format, problem.shape);
     Ok(all)
@@ -210,39 +219,6 @@ fn padding(kernel: &Kernel, shape: Shape) -> f64 {
     let (Kernel::Gemm(g), Shape::Product { m, n, .. }) = (kernel, shape) else { return 1.0 };
     let Geometry { mr, nr, .. } = g.geometry();
     (m.next_multiple_of(mr) * n.next_multiple_of(nr)) as f64 / (m * n) as f64
-}
-
-fn with_blockings(entry: &'static Entry, kernel: Kernel, shape: Shape, which: Blockings, caches: Caches, default: bool) -> Vec<Candidate> {
-    let Kernel::Gemm(gemm) = kernel else {
-        return vec![Candidate { entry, kernel, tile: (0, 0), blocking: None, varied: false, default }];
-    };
-    let geometry = gemm.geometry();
-    let tile = (geometry.mr, geometry.nr);
-    let base = Blocking::analytical(geometry, caches);
-    let mut all = vec![base];
-    if which == Blockings::Near {
-        for (up, down) in [(2, 1), (1, 2)] {
-            all.push(Blocking { kc: (base.kc * up / down).max(8), ..base });
-            all.push(Blocking { mc: (base.mc * up / down).next_multiple_of(tile.0), ..base });
-        }
-    }
-    let mut seen = Vec::new();
-    let mut out = Vec::new();
-    for blocking in all {
-        let comes_to = effective(blocking.into(), shape, tile);
-        if !seen.contains(&comes_to) {
-            seen.push(comes_to);
-            out.push(Candidate {
-                entry,
-                kernel,
-                tile,
-                blocking: Some(blocking),
-                varied: blocking != base,
-                default: default && blocking == base,
-            });
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 
 mod record;
 
-pub use record::{Blocks, Config, Key, Outcome, Record, SCHEMA};
+pub use record::{Blocks, Config, Key, Outcome, Record, SCHEMA, shared};
 
 use anyhow::Context;
 use std::collections::HashSet;
@@ -174,6 +174,9 @@ pub(crate) mod tests {
                 threads: 1,
                 tile: if rows { (0, 0) } else { (6, 16) },
                 blocking: (!rows).then_some(Blocks(256, 252, 1024)),
+                split: None,
+                split_varied: false,
+                spin: None,
                 packed: !rows,
                 operands: Temperature::Hot,
             },
@@ -198,6 +201,19 @@ pub(crate) mod tests {
         assert!(store.has(&one.key()) && !store.has(&record("c", "4x4", &[3.0]).key()));
         drop(store);
         assert_eq!(read(&path).expect("contents").records, [one, two]);
+    }
+
+    #[test]
+    fn lines_name_split_and_spin_and_older_ones_without_them_are_read() {
+        let old = record("a", "8x8x8", &[1.0]);
+        let line = serde_json::to_string(&old).expect("JSON");
+        assert!(!line.contains("split") && !line.contains("spin"), "{line}");
+        let mut new = old.clone();
+        (new.config.threads, new.config.split, new.config.split_varied, new.config.spin) = (2, "2x1".parse().ok(), true, Some(0));
+        let text = format!("{line}\n{}\n", serde_json::to_string(&new).expect("JSON"));
+        assert!(text.contains(r#""split":"2x1""#) && text.contains(r#""spin":0"#), "{text}");
+        assert_eq!(Contents::parse(text.as_bytes()).records, [old, new.clone()]);
+        assert_eq!(new.config.label(), "a kc 256 mc 252 nc 1024 split 2x1 spin 0");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::filter;
 use crate::measure::statistics::{self, Ratio};
 use crate::space::{Candidate, Problem, Shape, Temperature};
 use kiln_kernels::registry::Op;
-use kiln_profiles::schema::{BlockSizes, Tier};
+use kiln_profiles::schema::{BlockSizes, Parts, Tier};
 use serde::{Deserialize, Serialize};
 
 /// The version of the lines that this build writes and reads.
@@ -32,6 +32,15 @@ pub struct Config {
     /// KC, MC and NC, for matrix products.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub blocking: Option<Blocks>,
+    /// How it was shared out, for matrix products on several threads; older results are of the computed split.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub split: Option<Parts>,
+    /// That split is not the one computed for the shape.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub split_varied: bool,
+    /// Turns that threads spun for between calls, for matrix products on several; older results are of the usual.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub spin: Option<u32>,
     /// B was packed beforehand.
     pub packed: bool,
     /// Hot or cold operands.
@@ -68,6 +77,9 @@ impl Config {
             threads: problem.threads,
             tile: candidate.tile,
             blocking: candidate.blocking.map(|b| BlockSizes::from(b).into()),
+            split: candidate.split.map(Into::into),
+            split_varied: candidate.split_varied,
+            spin: candidate.spin,
             packed: problem.packed,
             operands: problem.operands,
         }
@@ -80,13 +92,19 @@ impl Config {
         Some(Problem { op, format, shape: self.shape, packed: self.packed, threads: self.threads, operands: self.operands })
     }
 
-    /// The kernel and its blocking in a few words.
+    /// The kernel and its parameters in a few words.
     pub fn label(&self) -> String {
-        match self.blocking {
-            Some(Blocks(kc, mc, nc)) => format!("{} kc {kc} mc {mc} nc {nc}", self.kernel),
-            None => self.kernel.clone(),
+        let mut label = self.kernel.clone();
+        if let Some(Blocks(kc, mc, nc)) = self.blocking {
+            label += &format!(" kc {kc} mc {mc} nc {nc}");
         }
+        label + &shared(self.split, self.spin)
     }
+}
+
+/// A split and a wait policy as labels have them, with a space before each.
+pub fn shared(split: Option<Parts>, spin: Option<u32>) -> String {
+    split.map(|s| format!(" split {s}")).unwrap_or_default() + &spin.map(|s| format!(" spin {s}")).unwrap_or_default()
 }
 
 /// What came of it.
@@ -107,7 +125,7 @@ pub enum Outcome {
     },
     /// It was compared with another one in ABBA pairs.
     Paired {
-        /// The other one: kernel and blocking.
+        /// The other one: its label.
         against: String,
         /// The other one's role: `best` or `default`.
         role: String,

@@ -38,7 +38,7 @@ pub struct Options {
     pub threads: Vec<usize>,
     /// Hot or cold operands; `None`: cold where packed weights meet one row, hot elsewhere.
     pub operands: Option<Temperature>,
-    /// Which blockings.
+    /// Which blockings, splits and wait policies.
     pub blockings: Blockings,
     /// How to search.
     pub strategy: Strategy,

@@ -97,7 +97,7 @@ impl<P: Product> Gemm<P> {
                 }
             }
         };
-        if threads == 1 { work(0) } else { workers.run(&work) }
+        workers.share(threads, &work);
     }
 }
 

@@ -56,17 +56,13 @@ impl<P: Product> Gemm<P> {
         if threads == 1 {
             return self.direct(operands, few);
         }
-        assert!((1..=workers.count()).contains(&threads), "{threads} threads asked for, {} there", workers.count());
         let Operands { a, b, c, accumulate } = operands;
         let (m, n, k) = (a.rows(), b.cols(), a.cols());
         let split = few.split(threads);
         let rows = |i| part(m, UNIT, split.rows, i);
         let columns = |j| part(n, UNIT, split.cols, j);
         let c = c.grid([&rows, &columns], (split.rows, split.cols));
-        workers.run(&|worker| {
-            if worker >= threads {
-                return;
-            }
+        workers.share(threads, &|worker| {
             let (row, col) = (worker % split.rows, worker / split.rows);
             let Some(c) = c.take(row, col) else { return };
             let a = a.block(rows(row).start, 0, rows(row).len(), k);
@@ -154,20 +150,19 @@ fn rows<I: Simd, W: Pod, T: Pod, const X: usize, const R: usize, const U: usize>
     let whole = w.rows() - w.rows() % R;
     for first in (0..whole).step_by(R) {
         let mut some: [&[T]; R] = [&[]; R];
-        for r in 0..R {
-            some[r] = row(&w, first + r);
+        for (r, some) in some.iter_mut().enumerate() {
+            *some = row(&w, first + r);
         }
         let sums = group::<I, T, X, R, U>(isa, load, x, some);
-        for i in 0..X {
-            for r in 0..R {
-                put(i, first + r, sums[i][r]);
+        for (i, sums) in sums.iter().enumerate() {
+            for (r, sum) in sums.iter().enumerate() {
+                put(i, first + r, *sum);
             }
         }
     }
     for at in whole..w.rows() {
-        let sums = group::<I, T, X, 1, U>(isa, load, x, [row(&w, at)]);
-        for i in 0..X {
-            put(i, at, sums[i][0]);
+        for (i, [sum]) in group::<I, T, X, 1, U>(isa, load, x, [row(&w, at)]).into_iter().enumerate() {
+            put(i, at, sum);
         }
     }
 }
@@ -185,8 +180,8 @@ fn group<I: Simd, T: Pod, const X: usize, const R: usize, const U: usize>(
     let mut acc = [[[isa.splat(0.0); U]; R]; X];
     let turns = k / (U * lanes) * U * lanes;
     for at in (0..turns).step_by(U * lanes) {
-        for u in 0..U {
-            let at = at + u * lanes;
+        // Vectors in turn go to sums of their own, which do not wait for one another.
+        for (u, at) in (at..at + U * lanes).step_by(lanes).enumerate() {
             let mut columns = [isa.splat(0.0); R];
             for r in 0..R {
                 columns[r] = load(&w[r][at..at + lanes]);
@@ -220,10 +215,12 @@ fn group<I: Simd, T: Pod, const X: usize, const R: usize, const U: usize>(
     let mut out = [[0.0; R]; X];
     for i in 0..X {
         for r in 0..R {
-            let mut all = acc[i][r][0];
-            for u in 1..U {
-                all = isa.add(all, acc[i][r][u]);
-            }
+            let (first, rest) = acc[i][r].split_at(1);
+            let all = rest.iter().fold(
+                first[0],
+                #[inline(always)]
+                |all, v| isa.add(all, *v),
+            );
             out[i][r] = halves(isa, all);
         }
     }

@@ -143,10 +143,9 @@ impl<P: Product> Gemm<P> {
         let columns = |j| part(n, self.nr(), split.cols, j);
         let c = c.grid([&rows, &columns], (split.rows, split.cols));
         let barriers: [Barrier; MOST_THREADS] = core::array::from_fn(|_| Barrier::new(split.rows));
-        workers.run(&|worker| {
-            if worker >= threads {
-                return;
-            }
+        // Members of a group wait for one another where they pack together.
+        let independent = b.is_packed() || split.rows == 1;
+        let share = |worker: usize| {
             let (row, group) = (worker % split.rows, worker / split.rows);
             let (Some(c), Some(mut own)) = (c.take(row, group), mine.take(worker, 0)) else { return };
             let (rows, columns) = (rows(row), columns(group));
@@ -161,7 +160,8 @@ impl<P: Product> Gemm<P> {
             let member = Member { row, rows: split.rows, barrier: &barriers[group], blocks, turn: 0 };
             let operands = Operands { a, b, c, accumulate };
             work(Share { operands, at: (rows.start, columns.start), room: Room::Group(member), own: own.row_mut(0) });
-        });
+        };
+        if independent { workers.share(threads, &share) } else { workers.run(threads, &share) }
     }
 
     /// Packs this member's share of a block, and waits until the others have packed theirs.

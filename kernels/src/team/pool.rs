@@ -6,7 +6,7 @@
 //! must not wait for its turn while others wait for the thread that it is on, takes a team of its own
 //! threads when it is not its turn.
 
-use super::{DEFAULT_SPIN, Team, Workers};
+use super::{DEFAULT_SPIN, Team, Workers, enough};
 use rayon::ThreadPool;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
@@ -19,12 +19,14 @@ impl Workers for Rayon {
         rayon::current_num_threads()
     }
 
-    fn run(&self, job: &(dyn Fn(usize) + Sync)) {
+    fn run(&self, threads: usize, job: &(dyn Fn(usize) + Sync)) {
+        enough(self, threads);
+        let job = only(threads, job);
         let together = || match rayon::current_thread_index() {
-            Some(mine) => from_inside(mine, job),
+            Some(mine) => from_inside(mine, &job),
             None => drop(rayon::broadcast(|context| job(context.index()))),
         };
-        in_turn(together, self.count(), job);
+        in_turn(together, self.count(), &job);
     }
 }
 
@@ -33,12 +35,23 @@ impl Workers for ThreadPool {
         self.current_num_threads()
     }
 
-    fn run(&self, job: &(dyn Fn(usize) + Sync)) {
+    fn run(&self, threads: usize, job: &(dyn Fn(usize) + Sync)) {
+        enough(self, threads);
+        let job = only(threads, job);
         let together = || match self.current_thread_index() {
-            Some(mine) => from_inside(mine, job),
+            Some(mine) => from_inside(mine, &job),
             None => drop(self.broadcast(|context| job(context.index()))),
         };
-        in_turn(together, self.count(), job);
+        in_turn(together, self.count(), &job);
+    }
+}
+
+/// The job for the first threads of a pool, all of which come to it.
+fn only(threads: usize, job: &(dyn Fn(usize) + Sync)) -> impl Fn(usize) + Sync {
+    move |index| {
+        if index < threads {
+            job(index);
+        }
     }
 }
 
@@ -57,7 +70,7 @@ fn in_turn(together: impl FnOnce(), count: usize, job: &(dyn Fn(usize) + Sync)) 
     };
     match turn {
         Some(_turn) => together(),
-        None => Team::new(count, DEFAULT_SPIN, |_| {}).expect("threads can be started").run(job),
+        None => Team::new(count, DEFAULT_SPIN, |_| {}).expect("threads can be started").run(count, job),
     }
 }
 
@@ -86,7 +99,7 @@ mod tests {
     fn meet(workers: &dyn Workers) {
         let count = workers.count();
         let (barrier, seen) = (Barrier::new(count), AtomicUsize::new(0));
-        workers.run(&|number| {
+        workers.run(count, &|number| {
             seen.fetch_add(1 << (8 * number), Relaxed);
             barrier.wait();
             assert_eq!(seen.load(Relaxed), (0..count).map(|i| 1 << (8 * i)).sum());

@@ -9,6 +9,7 @@ use qwen2::Error;
 use qwen2::gguf::TensorType;
 use qwen2::graph::{DEFAULT_CHUNK, Session};
 use qwen2::model::{Config, Model};
+use qwen2::{baked::Workers, threads};
 use serde::Serialize;
 
 use super::load::{ComputeArgs, FileArgs};
@@ -175,6 +176,7 @@ impl Args {
         let ops = self.compute.ops()?;
         let mut progress = Progress::new("making weights");
         let model = Model::random(size.config(), kind, 1, ops, self.compute.threads(), &mut |done, total| progress.set(done, total))?;
+        threads::settle(self.compute.threads());
         let blocks = model.parameters() / kind.block_elements() as u64;
         let filename = format!("random {}", model.config().name);
         Ok(Subject { filename, bytes: blocks * kind.block_bytes() as u64, kind, model })
@@ -220,7 +222,7 @@ impl Args {
             model_n_params: model.parameters(),
             n_batch: self.batch_size,
             n_ubatch: self.batch_size,
-            n_threads: model.pool().current_num_threads(),
+            n_threads: model.team().count(),
             type_k: "f32",
             type_v: "f32",
             n_prompt,

@@ -134,7 +134,15 @@ fn kernels(ops: &Ops) -> (Value, String) {
     for choice in &ops.gemm {
         let blocking = choice.blocking;
         let upto = rows(choice.m_max).map_or("any number of".to_owned(), |m| format!("up to {m}"));
-        text += &format!("  {upto} rows: {}, kc {} mc {} nc {}\n", choice.kernel.meta().name, blocking.kc, blocking.mc, blocking.nc);
+        let split = choice.split.map_or("computed for each shape".to_owned(), |split| format!("{}x{}", split.rows, split.cols));
+        let spin = choice.spin.map_or("usual".to_owned(), |spin| spin.to_string());
+        text += &format!(
+            "  {upto} rows: {}, kc {} mc {} nc {}, split over threads {split}, spin {spin}\n",
+            choice.kernel.meta().name,
+            blocking.kc,
+            blocking.mc,
+            blocking.nc
+        );
     }
     text += "\n";
     for reason in ops.reasons {
@@ -153,7 +161,11 @@ fn kernels(ops: &Ops) -> (Value, String) {
         .iter()
         .map(|choice| {
             let blocking = json!({ "kc": choice.blocking.kc, "mc": choice.blocking.mc, "nc": choice.blocking.nc });
-            json!({ "m_max": rows(choice.m_max), "kernel": choice.kernel.meta().name, "blocking": blocking })
+            let split = choice.split.map(|split| json!({ "rows": split.rows, "cols": split.cols }));
+            json!({
+                "m_max": rows(choice.m_max), "kernel": choice.kernel.meta().name, "blocking": blocking,
+                "split": split, "spin": choice.spin,
+            })
         })
         .collect();
     let choices: Vec<Value> = ops

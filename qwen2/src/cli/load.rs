@@ -59,6 +59,7 @@ impl FileArgs {
         let mut progress = Progress::new("loading");
         let model = Model::from_gguf(&file, tokenizer.len(), ops, compute.threads(), &mut |done, total| progress.set(done, total))
             .map_err(Failure::about(&name))?;
+        threads::settle(compute.threads());
         Ok(Loaded { name, tokenizer, model })
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use qwen2::Error;
+use qwen2::baked::Workers;
 use qwen2::generate::{Generated, generate};
 use qwen2::graph::{DEFAULT_CHUNK, Session};
 use qwen2::sampler::{Sampler, SamplerOptions};
@@ -97,7 +98,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         "model": loaded.name,
         "profile": model.ops().profile,
         "tier": model.ops().tier,
-        "threads": model.pool().current_num_threads(),
+        "threads": model.team().count(),
         "prompt": prompt,
         "prompt_ids": ids,
         "text": text,
@@ -139,7 +140,7 @@ fn summary(loaded: &Loaded, prompt: usize, generated: &Generated) -> String {
         shown(generated.steps, generated.token_time),
         generated.stop,
         loaded.name,
-        loaded.model.pool().current_num_threads(),
+        loaded.model.team().count(),
         ops.profile,
         ops.tier,
     )

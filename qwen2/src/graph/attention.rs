@@ -1,11 +1,13 @@
 //! Attention over the key-value cache. Query heads that share a key-value head are served together, so that each
 //! key and each value is loaded once for all of them. Causal: a token sees itself and what came before.
 
-use rayon::prelude::*;
+use std::ops::Range;
 
 use super::math::{dot, softmax};
+use crate::baked::Team;
 use crate::error::{Error, zeroed};
 use crate::model::Config;
+use crate::threads;
 
 /// Elements of a value that are summed in registers at a time.
 const LANES: usize = 16;
@@ -55,28 +57,61 @@ impl Cache {
 }
 
 /// Attends for the tokens from `position` on. Row `t` of `qkv` begins with the queries of token `position + t`, already
-/// rotated, and is `stride` long; row `t` of `out` (`q_dim` wide) receives the result. Runs on the current rayon pool.
-pub(super) fn attend(cache: &Cache, config: &Config, layer: usize, position: usize, qkv: &[f32], stride: usize, out: &mut [f32]) {
+/// rotated, and is `stride` long; row `t` of `out` (`q_dim` wide) receives the result.
+pub(super) fn attend(
+    team: &Team,
+    (cache, config): (&Cache, &Config),
+    (layer, position): (usize, usize),
+    (qkv, stride): (&[f32], usize),
+    out: &mut [f32],
+) {
     let dim = config.head_dim;
     let group = config.heads / config.kv_heads * dim;
     let scale = 1.0 / (dim as f32).sqrt();
     // One task per token and key-value head: pieces of `out` in its own order.
-    out.par_chunks_mut(group).enumerate().for_each_init(Vec::new, |scores, (task, out)| {
-        let (token, kv_head) = (task / config.kv_heads, task % config.kv_heads);
-        let seen = position + token + 1;
-        let (keys, values) = cache.rows(layer, kv_head, seen);
-        let queries = &qkv[token * stride + kv_head * group..][..group];
-        scores.resize(group / dim * seen, 0.0);
-        for (at, key) in keys.chunks_exact(dim).enumerate() {
-            for (head, query) in queries.chunks_exact(dim).enumerate() {
-                scores[head * seen + at] = dot(query, key) * scale;
+    let tasks = out.len() / group;
+    // Keys that are met up to a task; each costs a product of `group` elements, and so does its value.
+    let met = |task: usize| {
+        let (token, more) = (task / config.kv_heads, task % config.kv_heads);
+        let before = token * position + token * (token + 1) / 2;
+        before * config.kv_heads + more * (position + token + 1)
+    };
+    let threads = threads::worth(team, 2 * group * met(tasks), tasks);
+    let cut = |thread| cut(tasks, threads, met, thread);
+    threads::share_rows(team, threads, (out, group), cut, |tasks, mut out| {
+        let mut scores = Vec::new();
+        for (at, task) in tasks.enumerate() {
+            let (token, kv_head) = (task / config.kv_heads, task % config.kv_heads);
+            let seen = position + token + 1;
+            let (keys, values) = cache.rows(layer, kv_head, seen);
+            let queries = &qkv[token * stride + kv_head * group..][..group];
+            scores.resize(group / dim * seen, 0.0);
+            for (at, key) in keys.chunks_exact(dim).enumerate() {
+                for (head, query) in queries.chunks_exact(dim).enumerate() {
+                    scores[head * seen + at] = dot(query, key) * scale;
+                }
+            }
+            for (scores, out) in scores.chunks_exact_mut(seen).zip(out.row_mut(at).chunks_exact_mut(dim)) {
+                softmax(scores);
+                weigh(scores, values, out);
             }
         }
-        for (scores, out) in scores.chunks_exact_mut(seen).zip(out.chunks_exact_mut(dim)) {
-            softmax(scores);
-            weigh(scores, values, out);
-        }
     });
+}
+
+/// The tasks of a thread, so that all have as much to do: later tokens see more keys. `met` gives the work of all
+/// tasks before one.
+fn cut(tasks: usize, threads: usize, met: impl Fn(usize) -> usize, thread: usize) -> Range<usize> {
+    let at = |thread: usize| {
+        let wanted = met(tasks) * thread / threads;
+        let (mut low, mut high) = (0, tasks);
+        while low < high {
+            let middle = low.midpoint(high);
+            if met(middle) < wanted { low = middle + 1 } else { high = middle }
+        }
+        low
+    };
+    at(thread)..at(thread + 1)
 }
 
 /// `out <- sum over rows of weights[row] * values[row]`, with rows as wide as `out`.
@@ -102,6 +137,18 @@ fn weigh(weights: &[f32], values: &[f32], out: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn threads_get_as_much_to_do_and_every_task_once() {
+        for (tasks, threads, position) in [(0, 1, 0), (1, 1, 5), (512, 2, 0), (512, 7, 100), (3, 3, 0)] {
+            let met = |task: usize| task * position + task * (task + 1) / 2;
+            let runs: Vec<_> = (0..threads).map(|thread| cut(tasks, threads, met, thread)).collect();
+            assert_eq!((runs[0].start, runs[threads - 1].end), (0, tasks));
+            assert!(runs.windows(2).all(|w| w[0].end == w[1].start));
+            let most = runs.iter().map(|run| met(run.end) - met(run.start)).max().unwrap();
+            assert!(most <= met(tasks) / threads + position + tasks, "{runs:?}");
+        }
+    }
 
     #[test]
     fn weighing_takes_any_width() {

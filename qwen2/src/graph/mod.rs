@@ -8,16 +8,20 @@ mod math;
 mod product;
 mod rope;
 
-use rayon::prelude::*;
-
 use crate::error::{Error, zeroed};
 use crate::model::{Config, Model};
+use crate::threads;
 use attention::Cache;
 use product::Product;
 use rope::Rope;
 
 /// Tokens that go through the layers together while a prompt is read, unless told otherwise.
 pub const DEFAULT_CHUNK: usize = 512;
+
+/// What an element takes, in multiply-adds of a product: it decides how many threads rows are worth.
+const COST_OF_NORM: usize = 8;
+const COST_OF_ROPE: usize = 8;
+const COST_OF_GATE: usize = 32;
 
 /// One text in the making: its position, its key-value cache and the buffers to compute in.
 #[derive(Debug)]
@@ -121,20 +125,16 @@ impl<'m> Session<'m> {
         if needed > self.cache.capacity() {
             return Err(Error::Context { needed, what: "session", limit: self.cache.capacity() });
         }
-        let model = self.model;
-        model.pool().install(|| {
-            for chunk in tokens.chunks(self.buffers.chunk) {
-                self.layers(chunk);
-            }
-            self.head(tokens.len().wrapping_sub(1) % self.buffers.chunk);
-        });
+        for chunk in tokens.chunks(self.buffers.chunk) {
+            self.layers(chunk);
+        }
+        self.head(tokens.len().wrapping_sub(1) % self.buffers.chunk);
         Ok(&self.buffers.logits)
     }
 
     /// Sends one chunk of tokens through all layers.
     fn layers(&mut self, tokens: &[u32]) {
-        let config = self.model.config();
-        let weights = self.model.weights();
+        let (config, weights, team) = (self.model.config(), self.model.weights(), self.model.team());
         let (rows, hidden, ffn) = (tokens.len(), config.hidden, config.ffn);
         let (q_dim, kv_dim) = (config.q_dim(), config.kv_dim());
         let qkv_dim = q_dim + 2 * kv_dim;
@@ -152,22 +152,22 @@ impl<'m> Session<'m> {
         for (index, layer) in weights.layers.iter().enumerate() {
             norm(self.model, x, &layer.attn_norm, normed);
             self.product.linear(self.model, &layer.qkv, normed, qkv, false);
-            let rope = &self.rope;
-            let position = self.position;
-            qkv.par_chunks_exact_mut(qkv_dim).enumerate().for_each(|(row, qkv)| {
+            let (rope, position) = (&self.rope, self.position);
+            threads::each_row(team, COST_OF_ROPE, (qkv, qkv_dim), |row, qkv| {
+                qkv.iter_mut().zip(&layer.qkv_bias).for_each(|(value, bias)| *value += bias);
                 rope.turn(position + row, &mut qkv[..q_dim + kv_dim]);
             });
             for (row, qkv) in qkv.chunks_exact(qkv_dim).enumerate() {
                 let (keys, values) = qkv[q_dim..].split_at(kv_dim);
                 self.cache.store(index, position + row, keys, values);
             }
-            attention::attend(&self.cache, config, index, position, qkv, qkv_dim, attended);
+            attention::attend(team, (&self.cache, config), (index, position), (qkv, qkv_dim), attended);
             self.product.linear(self.model, &layer.attn_output, attended, x, true);
 
             norm(self.model, x, &layer.ffn_norm, normed);
             self.product.linear(self.model, &layer.gate_up, normed, gate_up, false);
-            gated.par_chunks_exact_mut(ffn).zip(gate_up.par_chunks_exact(2 * ffn)).for_each(|(gated, gate_up)| {
-                let (gate, up) = gate_up.split_at(ffn);
+            threads::each_row(team, COST_OF_GATE, (gated, ffn), |row, gated| {
+                let (gate, up) = gate_up[row * 2 * ffn..(row + 1) * 2 * ffn].split_at(ffn);
                 math::silu_gate(gate, up, gated);
             });
             self.product.linear(self.model, &layer.down, gated, x, true);
@@ -191,7 +191,7 @@ fn norm(model: &Model, x: &[f32], weight: &[f32], out: &mut [f32]) {
     let eps = model.config().rms_eps;
     let kernel = model.ops().rms_norm;
     let width = weight.len();
-    out.par_chunks_exact_mut(width).zip(x.par_chunks_exact(width)).for_each(|(out, x)| {
-        kernel.run(x, weight, eps, out);
+    threads::each_row(model.team(), COST_OF_NORM, (out, width), |row, out| {
+        kernel.run(&x[row * width..(row + 1) * width], weight, eps, out);
     });
 }

@@ -1,52 +1,63 @@
 //! A weight matrix in packed form. The panels are those of the baked GEMM: `nr` outputs side by side, one panel
 //! after the other, each as deep as the input is wide. Packing streams: at no time is there a second f32 copy.
 
-use crate::baked::Gemm;
-use crate::baked::Mat;
-use crate::baked::Ops;
-use crate::baked::PackedB;
-use rayon::prelude::*;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::source::Rows;
+use crate::baked::{Gemm, Mat, MatMut, Ops, PackedB, Team, Workers};
 use crate::error::{Error, zeroed};
+use crate::threads;
 
 /// Rows unpacked at a time, about: enough to feed the packing, few enough to stay in cache.
 const ROWS_AT_A_TIME: usize = 64;
 
-/// A packed matrix of `inputs` → `outputs`, with an optional bias.
+/// A packed matrix of `inputs` → `outputs`.
 #[derive(Debug)]
 pub struct Linear {
     inputs: usize,
     outputs: usize,
     kernel: Gemm,
     packed: Vec<u32>,
-    bias: Option<Vec<f32>>,
 }
 
 impl Linear {
-    /// Packs `rows` (outputs × inputs) for the kernels of `ops`; `name` is for the error. Runs on the current rayon pool.
+    /// Packs `rows` (outputs × inputs) for the kernels of `ops` on the threads of `team`; `name` is for the error.
     ///
     /// # Errors
     /// [`Error::NotFinite`], [`Error::Memory`].
-    pub fn pack(ops: &Ops, rows: &dyn Rows, bias: Option<Vec<f32>>, name: &str) -> Result<Self, Error> {
+    pub fn pack(ops: &Ops, team: &Team, rows: &dyn Rows, name: &str) -> Result<Self, Error> {
         let (inputs, outputs) = (rows.cols(), rows.rows());
         let kernel = ops.gemm_for(usize::MAX).kernel;
         let mut packed = zeroed(kernel.packed_b_len(inputs, outputs), "the packed weights")?;
         let at_a_time = ROWS_AT_A_TIME.next_multiple_of(kernel.nr());
-        packed.par_chunks_mut(kernel.packed_b_len(inputs, at_a_time)).enumerate().try_for_each_init(
-            Vec::new,
-            |unpacked, (part, panels)| {
-                let from = part * at_a_time;
+        let blocks = outputs.div_ceil(at_a_time);
+        let threads = threads::worth(team, inputs * outputs, blocks);
+        let share = |thread: usize| {
+            let blocks = threads::part(blocks, threads, thread);
+            blocks.start * at_a_time..(blocks.end * at_a_time).min(outputs)
+        };
+        let words = |outputs: usize| kernel.packed_b_len(inputs, outputs);
+        let len = packed.len();
+        let panels = MatMut::new(&mut packed, 1, len, len)
+            .grid([&|_| 0..1, &|thread| words(share(thread).start)..words(share(thread).end)], (1, threads));
+        let finite = AtomicBool::new(true);
+        team.share(threads, &|thread| {
+            let Some(mut panels) = panels.take(0, thread) else { return };
+            let mut unpacked = Vec::new();
+            let blocks = share(thread).step_by(at_a_time).zip(panels.row_mut(0).chunks_mut(words(at_a_time)));
+            for (from, panels) in blocks {
                 let count = at_a_time.min(outputs - from);
                 unpacked.resize(count * inputs, 0.0);
-                if !rows.fill(ops, from, unpacked) {
-                    return Err(Error::NotFinite(name.to_owned()));
+                if !rows.fill(ops, from, &mut unpacked) {
+                    finite.store(false, Relaxed);
                 }
-                kernel.pack_b(Mat::new(unpacked, count, inputs, inputs).transposed(), panels);
-                Ok(())
-            },
-        )?;
-        Ok(Self { inputs, outputs, kernel, packed, bias })
+                if !finite.load(Relaxed) {
+                    return;
+                }
+                kernel.pack_b(Mat::new(&unpacked, count, inputs, inputs).transposed(), panels);
+            }
+        });
+        if finite.into_inner() { Ok(Self { inputs, outputs, kernel, packed }) } else { Err(Error::NotFinite(name.to_owned())) }
     }
 
     /// Width of the input.
@@ -57,11 +68,6 @@ impl Linear {
     /// Width of the output.
     pub fn outputs(&self) -> usize {
         self.outputs
-    }
-
-    /// The bias, one number per output.
-    pub fn bias(&self) -> Option<&[f32]> {
-        self.bias.as_deref()
     }
 
     /// The panels.

@@ -8,7 +8,7 @@ mod weights;
 
 use std::fmt;
 
-use crate::baked::Ops;
+use crate::baked::{Ops, Team};
 
 pub use config::Config;
 pub(crate) use config::{check_architecture, token_id};
@@ -19,6 +19,7 @@ pub use weights::{Layer, Memory, Plan, Progress, Weights};
 
 use crate::error::Error;
 use crate::gguf::{Gguf, TensorType};
+use crate::threads;
 
 /// A loaded model.
 pub struct Model {
@@ -27,7 +28,7 @@ pub struct Model {
     memory: Memory,
     parameters: u64,
     ops: Ops,
-    pool: rayon::ThreadPool,
+    team: Team,
 }
 
 impl fmt::Debug for Model {
@@ -60,14 +61,10 @@ impl Model {
     }
 
     fn from_plan(plan: Plan<'_>, config: Config, ops: Ops, threads: usize, progress: Progress<'_>) -> Result<Self, Error> {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|index| format!("qwen2-{index}"))
-            .build()
-            .map_err(|error| Error::Threads { threads, why: error.to_string() })?;
+        let team = threads::team(threads, ops.spin())?;
         let (memory, parameters) = (plan.memory(&ops), plan.parameters());
-        let weights = plan.pack(&ops, &pool, progress)?;
-        Ok(Self { config, weights, memory, parameters, ops, pool })
+        let weights = plan.pack(&ops, &team, progress)?;
+        Ok(Self { config, weights, memory, parameters, ops, team })
     }
 
     /// The hyperparameters.
@@ -95,8 +92,8 @@ impl Model {
         &self.ops
     }
 
-    /// The threads it computes on.
-    pub fn pool(&self) -> &rayon::ThreadPool {
-        &self.pool
+    /// The threads it computes on, of which the caller's is the first.
+    pub fn team(&self) -> &Team {
+        &self.team
     }
 }

@@ -4,7 +4,7 @@
 //! Loading has two steps. [`Plan::new`] names every tensor of a Qwen2 model, in this one place, and checks that it
 //! is there in the right shape; [`Plan::pack`] then does the work. So a bad file is refused before any work is done.
 
-use crate::baked::Ops;
+use crate::baked::{Ops, Team};
 
 use super::config::Config;
 use super::linear::Linear;
@@ -16,8 +16,10 @@ use crate::error::{Error, zeroed};
 pub struct Layer {
     /// Norm before attention.
     pub attn_norm: Vec<f32>,
-    /// Queries, keys, values: `hidden` → `q_dim + 2 kv_dim`, with bias.
+    /// Queries, keys, values: `hidden` → `q_dim + 2 kv_dim`.
     pub qkv: Linear,
+    /// What is added to them.
+    pub qkv_bias: Vec<f32>,
     /// Attention's output: `q_dim` → `hidden`.
     pub attn_output: Linear,
     /// Norm before the feed-forward layer.
@@ -59,12 +61,12 @@ pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 struct Matrix<'a> {
     name: String,
     rows: Box<dyn Rows + 'a>,
-    bias: Option<Vec<f32>>,
 }
 
 struct LayerPlan<'a> {
     attn_norm: Vec<f32>,
     qkv: Matrix<'a>,
+    qkv_bias: Vec<f32>,
     attn_output: Matrix<'a>,
     ffn_norm: Vec<f32>,
     gate_up: Matrix<'a>,
@@ -99,17 +101,19 @@ impl<'a> Plan<'a> {
     /// A tensor is missing or has the wrong shape, a vector is not finite.
     pub fn new(source: &'a dyn Source, config: &Config, ops: &Ops) -> Result<Self, Error> {
         let Config { hidden, ffn, vocab, .. } = *config;
-        let matrix = |name: String, rows, cols| -> Result<Matrix<'a>, Error> {
-            Ok(Matrix { rows: source.matrix(&name, rows, cols)?, name, bias: None })
-        };
+        let matrix =
+            |name: String, rows, cols| -> Result<Matrix<'a>, Error> { Ok(Matrix { rows: source.matrix(&name, rows, cols)?, name }) };
         // Not sized by the layer count, which is believed only as far as there are tensors for it.
         let mut layers = Vec::new();
         for index in 0..config.layers {
             let name = |part: &str| format!("blk.{index}.{part}");
             let vector = |part: &str, len| source.vector(ops, &name(part), len);
+            let attn_norm = vector("attn_norm.weight", hidden)?;
+            let (qkv, qkv_bias) = plan_qkv(source, config, ops, &name)?;
             layers.push(LayerPlan {
-                attn_norm: vector("attn_norm.weight", hidden)?,
-                qkv: plan_qkv(source, config, ops, &name)?,
+                attn_norm,
+                qkv,
+                qkv_bias,
                 attn_output: matrix(name("attn_output.weight"), hidden, config.q_dim())?,
                 ffn_norm: vector("ffn_norm.weight", hidden)?,
                 gate_up: stack(vec![matrix(name("ffn_gate.weight"), ffn, hidden)?, matrix(name("ffn_up.weight"), ffn, hidden)?]),
@@ -125,11 +129,11 @@ impl<'a> Plan<'a> {
 
     /// Number of weights, tied ones once.
     pub fn parameters(&self) -> u64 {
-        let size = |matrix: &Matrix<'_>| matrix.rows.rows() * matrix.rows.cols() + matrix.bias.as_ref().map_or(0, Vec::len);
+        let size = |matrix: &Matrix<'_>| matrix.rows.rows() * matrix.rows.cols();
         let mut sum = self.output_norm.len() + size(&self.head) + self.embedding.as_ref().map_or(0, size);
         for layer in &self.layers {
             sum += [&layer.qkv, &layer.attn_output, &layer.gate_up, &layer.down].map(size).iter().sum::<usize>();
-            sum += layer.attn_norm.len() + layer.ffn_norm.len();
+            sum += layer.attn_norm.len() + layer.ffn_norm.len() + layer.qkv_bias.len();
         }
         sum as u64
     }
@@ -146,23 +150,21 @@ impl<'a> Plan<'a> {
         };
         for layer in &self.layers {
             memory.layers += [&layer.qkv, &layer.attn_output, &layer.gate_up, &layer.down].map(packed).iter().sum::<u64>();
-            let bias = layer.qkv.bias.as_deref().unwrap_or_default();
-            memory.vectors += (size_of_val(bias) + size_of_val(layer.attn_norm.as_slice()) + size_of_val(layer.ffn_norm.as_slice())) as u64;
+            memory.vectors +=
+                [&layer.qkv_bias, &layer.attn_norm, &layer.ffn_norm].map(|v| size_of_val(v.as_slice()) as u64).iter().sum::<u64>();
         }
         memory
     }
 
-    /// Reads and packs all matrices on the threads of `pool`.
+    /// Reads and packs all matrices on the threads of `team`.
     ///
     /// # Errors
     /// A weight is not finite, or memory does not suffice.
-    pub fn pack(self, ops: &Ops, pool: &rayon::ThreadPool, progress: Progress<'_>) -> Result<Weights, Error> {
+    pub fn pack(self, ops: &Ops, team: &Team, progress: Progress<'_>) -> Result<Weights, Error> {
         let total = 4 * self.layers.len() as u64 + 1;
         let mut done = 0;
         let mut pack = |matrix: Matrix<'_>| {
-            let Matrix { name, rows, bias } = matrix;
-            let rows = &*rows;
-            let linear = pool.install(|| Linear::pack(ops, rows, bias, &name))?;
+            let linear = Linear::pack(ops, team, &*matrix.rows, &matrix.name)?;
             done += 1;
             progress(done, total);
             Ok::<_, Error>(linear)
@@ -172,6 +174,7 @@ impl<'a> Plan<'a> {
             layers.push(Layer {
                 attn_norm: layer.attn_norm,
                 qkv: pack(layer.qkv)?,
+                qkv_bias: layer.qkv_bias,
                 attn_output: pack(layer.attn_output)?,
                 ffn_norm: layer.ffn_norm,
                 gate_up: pack(layer.gate_up)?,
@@ -184,8 +187,13 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Queries, keys and values: one fused tensor, or three.
-fn plan_qkv<'a>(source: &'a dyn Source, config: &Config, ops: &Ops, name: &dyn Fn(&str) -> String) -> Result<Matrix<'a>, Error> {
+/// Queries, keys and values, and their bias: one fused tensor of each, or three.
+fn plan_qkv<'a>(
+    source: &'a dyn Source,
+    config: &Config,
+    ops: &Ops,
+    name: &dyn Fn(&str) -> String,
+) -> Result<(Matrix<'a>, Vec<f32>), Error> {
     let (q, kv, hidden) = (config.q_dim(), config.kv_dim(), config.hidden);
     let fused = [("attn_qkv", q + 2 * kv)];
     let separate = [("attn_q", q), ("attn_k", kv), ("attn_v", kv)];
@@ -194,16 +202,16 @@ fn plan_qkv<'a>(source: &'a dyn Source, config: &Config, ops: &Ops, name: &dyn F
     let mut bias = Vec::new();
     for &(part, rows) in parts {
         let weight = name(&format!("{part}.weight"));
-        matrices.push(Matrix { rows: source.matrix(&weight, rows, hidden)?, name: weight, bias: None });
+        matrices.push(Matrix { rows: source.matrix(&weight, rows, hidden)?, name: weight });
         bias.extend(source.vector(ops, &name(&format!("{part}.bias")), rows)?);
     }
-    Ok(Matrix { bias: Some(bias), ..stack(matrices) })
+    Ok((stack(matrices), bias))
 }
 
 /// Matrices with the same input, as one.
 fn stack(parts: Vec<Matrix<'_>>) -> Matrix<'_> {
     let (names, rows): (Vec<_>, Vec<_>) = parts.into_iter().map(|part| (part.name, part.rows)).unzip();
-    Matrix { name: names.join("' or '"), rows: Box::new(Stack(rows)), bias: None }
+    Matrix { name: names.join("' or '"), rows: Box::new(Stack(rows)) }
 }
 
 fn read_all(ops: &Ops, table: &Matrix<'_>) -> Result<Vec<f32>, Error> {
