@@ -77,7 +77,7 @@ fn check<P: Product>(gemm: &Gemm<P>, case: &Case) -> Result<(), TestCaseError> {
         if case.beside { (count.max(1) * (n + gaps[4]) + gaps[5], n + gaps[4]) } else { (n + gaps[4], m * (n + gaps[4]) + gaps[5]) };
     let old = |at: usize| P::C::of((at % 11) as i32 - 5);
     let mut c: Vec<P::C> = (0..count * c_stride + m * ldc).map(old).collect();
-    let blocking = Blocking { kc: case.kc, mc: 1, nc: 1 };
+    let blocking = Blocking::new(case.kc, 1, 1);
     let workers = &TEAMS[case.threads - 1];
     let mut ws = vec![!0; gemm.batch_workspace_len(&blocking, case.threads, case.packed, (m, n, k))];
     let results = BatchMut::new(&mut c, count, c_stride, (m, n), ldc);
@@ -120,5 +120,5 @@ fn fewer_left_operands_than_results_are_refused() {
     let (data, mut c) = ([0.0; 12], [0.0; 12]);
     let of = |count| Batch::new(&data, count, 4, (2, 2), 2);
     let products = Products { a: of(2), b: RightBatch::Plain(of(3)), c: BatchMut::new(&mut c, 3, 4, (2, 2), 2), accumulate: false };
-    gemm.run_batch(products, &Blocking { kc: 1, mc: 1, nc: 1 }, &kiln_kernels::team::Alone, &mut [0; 1000]);
+    gemm.run_batch(products, &Blocking::new(1, 1, 1), &kiln_kernels::team::Alone, &mut [0; 1000]);
 }

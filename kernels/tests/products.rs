@@ -43,7 +43,7 @@ fn repeats<P: Product>(gemm: &Gemm<P>, teams: &[&dyn Workers]) {
 
 fn repeats_at<P: Product>(gemm: &Gemm<P>, (m, n): (usize, usize), teams: &[&dyn Workers]) {
     let (unit, k) = (gemm.geometry().step.max(P::B_DEPTH), depth(gemm));
-    let blocking = Blocking { kc: 2 * unit, mc: gemm.mr(), nc: gemm.nr() };
+    let blocking = Blocking::new(2 * unit, gemm.mr(), gemm.nr());
     let (a, b) = (left::<P>(m * k, 1), right::<P>(n * k.div_ceil(P::B_DEPTH), 2));
     let plain = Mat::new(&b, n, k.div_ceil(P::B_DEPTH), k.div_ceil(P::B_DEPTH)).transposed();
     let mut panels = vec![0; gemm.packed_b_len(k, n)];

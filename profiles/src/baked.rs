@@ -6,6 +6,7 @@ pub use kiln_kernels::convert::{F16ToF32, F32ToF16};
 pub use kiln_kernels::gemm::{Blocking, Gemm, MOST_THREADS, Operands, PackedB, Split, WORTH_A_THREAD};
 pub use kiln_kernels::mat::{Mat, MatMut};
 pub use kiln_kernels::norm::{LayerNorm, RmsNorm};
+pub use kiln_kernels::pages::Pages;
 pub use kiln_kernels::team::{DEFAULT_SPIN, Team, Workers};
 
 /// Kernels for every operation of the engine, all of which this CPU can run.

@@ -115,21 +115,22 @@ fn function(out: &mut String, number: usize, profile: &str, tier: &str, choices:
     }
     let _ = writeln!(out, "    ];\n    Some(Ops {{\n        profile: {profile:?},\n        tier: {tier:?},\n        gemm: vec![");
     let mut products: Vec<&Choice> = choices.iter().filter(|c| c.op == "gemm").collect();
-    products.sort_by_key(|c| c.class.m_max());
+    products.sort_by_key(|c| c.rows());
     for c in products {
-        let b = c.blocking.unwrap_or(crate::schema::BlockSizes { kc: 256, mc: 96, nc: 1024 });
+        let b = c.blocking.unwrap_or(kiln_kernels::gemm::Blocking::new(256, 96, 1024).into());
         let split = match c.split {
             Some(Parts { rows, cols }) => format!("Some(kiln_profiles::baked::Split {{ rows: {rows}, cols: {cols} }})"),
             None => "None".into(),
         };
-        let m_max = if c.class.m_max() == usize::MAX { "usize::MAX".into() } else { c.class.m_max().to_string() };
+        let m_max = if c.rows() == usize::MAX { "usize::MAX".into() } else { c.rows().to_string() };
         let _ = writeln!(
             out,
-            "            GemmChoice {{ m_max: {m_max}, kernel: {}::handle()?, blocking: Blocking {{ kc: {}, mc: {}, nc: {} }}, split: {split}, spin: {:?} }},",
+            "            GemmChoice {{ m_max: {m_max}, kernel: {}::handle()?, blocking: Blocking {{ kc: {}, mc: {}, nc: {}, order: kiln_kernels::gemm::Order::{:?} }}, split: {split}, spin: {:?} }},",
             path(c),
             b.kc,
             b.mc,
             b.nc,
+            b.order,
             c.spin
         );
     }
@@ -199,6 +200,7 @@ fn fallback() -> Vec<Choice> {
             rust_type: (*rust_type).into(),
             fingerprint: String::new(),
             layout: "b4v-scalar".into(),
+            m_max: None,
             blocking: None,
             split: None,
             spin: None,

@@ -157,6 +157,9 @@ pub struct Choice {
     pub fingerprint: String,
     /// Layout of its packed operands.
     pub layout: String,
+    /// The largest M that it is for, if that is not its class's: few rows end where prefill's kernel is faster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub m_max: Option<usize>,
     /// Cache blocking, for matrix products.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocking: Option<BlockSizes>,
@@ -194,17 +197,72 @@ pub struct BlockSizes {
     pub mc: usize,
     /// Columns of the packed block of B.
     pub nc: usize,
+    /// The order of the inner loops, if it is not the usual one.
+    #[serde(default, skip_serializing_if = "Order::is_usual")]
+    pub order: Order,
+}
+
+/// Which of the two inner loops of a matrix product is the outer one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// A panel of B stays in the first cache.
+    #[default]
+    Panels,
+    /// A strip of A does.
+    Strips,
+}
+
+impl Order {
+    /// Its name in files and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Order::Panels => "panels",
+            Order::Strips => "strips",
+        }
+    }
+
+    /// Whether it is what most products run in.
+    pub fn is_usual(&self) -> bool {
+        *self == Order::Panels
+    }
+}
+
+impl From<kiln_kernels::gemm::Order> for Order {
+    fn from(order: kiln_kernels::gemm::Order) -> Order {
+        match order {
+            kiln_kernels::gemm::Order::Panels => Order::Panels,
+            kiln_kernels::gemm::Order::Strips => Order::Strips,
+        }
+    }
+}
+
+impl From<Order> for kiln_kernels::gemm::Order {
+    fn from(order: Order) -> kiln_kernels::gemm::Order {
+        match order {
+            Order::Panels => kiln_kernels::gemm::Order::Panels,
+            Order::Strips => kiln_kernels::gemm::Order::Strips,
+        }
+    }
+}
+
+/// `kc 256 mc 96 nc 1024`, and the order if it is not the usual one.
+impl fmt::Display for BlockSizes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "kc {} mc {} nc {}", self.kc, self.mc, self.nc)?;
+        if self.order.is_usual() { Ok(()) } else { write!(f, " {}", self.order.name()) }
+    }
 }
 
 impl From<kiln_kernels::gemm::Blocking> for BlockSizes {
     fn from(b: kiln_kernels::gemm::Blocking) -> Self {
-        BlockSizes { kc: b.kc, mc: b.mc, nc: b.nc }
+        BlockSizes { kc: b.kc, mc: b.mc, nc: b.nc, order: b.order.into() }
     }
 }
 
 impl From<BlockSizes> for kiln_kernels::gemm::Blocking {
     fn from(b: BlockSizes) -> Self {
-        kiln_kernels::gemm::Blocking { kc: b.kc, mc: b.mc, nc: b.nc }
+        kiln_kernels::gemm::Blocking { kc: b.kc, mc: b.mc, nc: b.nc, order: b.order.into() }
     }
 }
 
@@ -267,7 +325,20 @@ impl From<Parts> for Split {
     }
 }
 
+impl Choice {
+    /// The largest M that it is for.
+    pub fn rows(&self) -> usize {
+        self.m_max.unwrap_or(self.class.m_max())
+    }
+}
+
 impl Variant {
+    /// The choice for products of a format with `m` rows: by their names and by rising M.
+    pub fn product(&self, op: &str, format: &str, m: usize) -> Option<&Choice> {
+        let mine = self.choices.iter().filter(|c| c.op == op && c.format == format && m <= c.rows());
+        mine.min_by_key(|c| c.rows())
+    }
+
     /// The choice for an operation, format and class, by their names.
     pub fn choice(&self, op: &str, format: &str, class: Class) -> Option<&Choice> {
         self.choices.iter().find(|c| c.op == op && c.format == format && c.class == class)
@@ -302,6 +373,21 @@ mod tests {
         for wrong in ["", "2", "0x2", "2x0", "1x2x3", "ax1", "-1x1", "9x8", "99999999999999999999x1", "9223372036854775807x3"] {
             assert!(wrong.parse::<Parts>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn products_are_chosen_by_rows() {
+        let of = |class: &str, more: &str| {
+            toml::from_str(
+                &CHOICE.replace("prefill", class).replace("'k'", &format!("'{class}'")).replace("note = ''", &format!("note = ''\n{more}")),
+            )
+            .unwrap()
+        };
+        let choices: Vec<Choice> = vec![of("prefill", ""), of("few", "m_max = 20"), of("decode", "")];
+        let variant = Variant { isas: vec![], choices };
+        let names = [1, 2, 20, 21].map(|m| variant.product("gemm", "f32", m).map(|c| c.kernel.as_str()));
+        assert_eq!(names, [Some("decode"), Some("few"), Some("few"), Some("prefill")]);
+        assert!(variant.product("gemm", "s8", 1).is_none());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! generic profile's choice and says so. The raw results go beside the profile as evidence.
 
 mod choose;
+mod crossover;
 mod evidence;
 
 use crate::filter::by_name;
@@ -161,6 +162,11 @@ fn products(records: &[&Record], format: Format, engine: bool, notes: &mut Vec<S
         }
     }
     all.reverse();
+    if let [.., few, prefill] = all.as_mut_slice()
+        && (few.class, prefill.class) == (Class::Few, Class::Prefill)
+    {
+        few.m_max = crossover::rows(records, few, prefill);
+    }
     Ok(all)
 }
 
@@ -230,6 +236,7 @@ fn measured(chosen: &Chosen, op: Op, class: Class, threads: usize) -> anyhow::Re
         rust_type: meta.rust_type.into(),
         fingerprint: chosen.winner.config.fingerprint.clone(),
         layout: meta.layout.into(),
+        m_max: None,
         blocking: chosen.way.blocking.map(Into::into),
         split: chosen.way.split,
         spin: chosen.way.spin,

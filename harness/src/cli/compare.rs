@@ -11,7 +11,7 @@ use crate::store::shared;
 use anyhow::{Context, ensure};
 use kiln_kernels::format::Format;
 use kiln_kernels::registry::Op;
-use kiln_profiles::schema::{BlockSizes, Parts};
+use kiln_profiles::schema::{BlockSizes, Order, Parts};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -50,7 +50,7 @@ pub struct Args {
     #[arg(long)]
     kernel: Option<String>,
     /// Our block sizes [default: what goes with the kernel]
-    #[arg(long, value_name = "KC,MC,NC", value_parser = blocking)]
+    #[arg(long, value_name = "KC,MC,NC[,strips]", value_parser = blocking)]
     blocking: Option<BlockSizes>,
     /// Ours packs weights before it is timed, as an inference engine does
     #[arg(long)]
@@ -129,10 +129,14 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
 }
 
 fn blocking(text: &str) -> Result<BlockSizes, String> {
+    let (text, order) = match text.strip_suffix(",strips") {
+        Some(sizes) => (sizes, Order::Strips),
+        None => (text, Order::Panels),
+    };
     let sizes: Vec<usize> = text.split(',').map(|s| s.trim().parse().unwrap_or(0)).collect();
     match sizes[..] {
-        [kc, mc, nc] if kc > 0 && mc > 0 && nc > 0 => Ok(BlockSizes { kc, mc, nc }),
-        _ => Err("write three whole numbers from 1: KC,MC,NC".into()),
+        [kc, mc, nc] if kc > 0 && mc > 0 && nc > 0 => Ok(BlockSizes { kc, mc, nc, order }),
+        _ => Err("write three whole numbers from 1, KC,MC,NC, and behind them ,strips for the other order of loops".into()),
     }
 }
 
@@ -217,10 +221,7 @@ fn peaks(rows: &[Row]) -> Vec<String> {
 fn who(rows: &[Row]) -> Vec<String> {
     let mut lines = Vec::new();
     for row in rows {
-        let kernel = row.kernel.as_ref().map(|k| {
-            let BlockSizes { kc, mc, nc } = k.blocking;
-            format!("{} kc {kc} mc {mc} nc {nc}{} (chosen by {})", k.kernel, shared(k.split, k.spin), k.by)
-        });
+        let kernel = row.kernel.as_ref().map(|k| format!("{} {}{} (chosen by {})", k.kernel, k.blocking, shared(k.split, k.spin), k.by));
         let line = [Some(row.system.to_owned()), row.version.clone(), kernel].into_iter().flatten().collect::<Vec<_>>().join(": ");
         if !lines.contains(&line) {
             lines.push(line);
@@ -232,11 +233,13 @@ fn who(rows: &[Row]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kiln_kernels::gemm::Blocking;
 
     #[test]
     fn block_sizes_are_three_numbers_from_1() {
-        assert_eq!(blocking("256, 72,2048"), Ok(BlockSizes { kc: 256, mc: 72, nc: 2048 }));
-        for wrong in ["", "1,2", "1,2,3,4", "1,2,x", "0,1,1", "-1,1,1"] {
+        assert_eq!(blocking("256, 72,2048"), Ok(Blocking::new(256, 72, 2048).into()));
+        assert_eq!(blocking("1,2,3,strips").map(|b| b.order), Ok(Order::Strips));
+        for wrong in ["", "1,2", "strips", "1,2,strips", "1,2,3,rows", "1,2,3,4", "1,2,x", "0,1,1", "-1,1,1"] {
             assert!(blocking(wrong).is_err(), "{wrong}");
         }
     }

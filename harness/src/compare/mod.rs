@@ -154,7 +154,7 @@ pub fn run(options: &Options, machine: &Machine) -> anyhow::Result<Comparison> {
     problems.iter().try_for_each(|p| operands::fits(p, room))?;
     let ours = Kiln::new(options.format, options.choice.clone(), machine)?;
     let first = problems.first().copied().ok_or_else(|| anyhow::anyhow!("no shape and number of threads given"))?;
-    let (candidate, _) = ours.candidate(first.shape.class())?;
+    let (candidate, _) = ours.candidate(first.shape)?;
     // Of a kernel that was asked for, the peak of its own instructions is the one to come near to.
     let isa = options.choice.kernel.is_some().then_some(candidate.entry.meta.isa);
     let read = options.read.then(|| Named { name: peers::READ, system: Box::new(peers::Read::new(ours.packed_weights())) });

@@ -97,7 +97,7 @@ impl Runner {
     }
 
     fn with(candidate: &Candidate, operands: &Operands, packed: bool) -> anyhow::Result<Runner> {
-        let blocking = candidate.blocking.unwrap_or(Blocking { kc: 1, mc: 1, nc: 1 });
+        let blocking = candidate.blocking.unwrap_or(Blocking::new(1, 1, 1));
         let Problem { shape, threads, .. } = operands.inputs.problem;
         let random = &mut Random::new(threads as u64);
         let mut runner = Runner {

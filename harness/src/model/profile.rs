@@ -89,6 +89,7 @@ fn choice(
         rust_type: meta.rust_type.into(),
         fingerprint: format!("{:016x}", meta.fingerprint),
         layout: meta.layout.into(),
+        m_max: None,
         blocking: Some(Blocking::analytical(tile, caches).into()),
         split: None,
         spin: None,

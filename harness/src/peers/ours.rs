@@ -15,7 +15,7 @@ use kiln_kernels::format::Format;
 use kiln_kernels::gemm::{Blocking, Caches};
 use kiln_kernels::registry::{self, Kernel, Meta, Op};
 use kiln_profiles::lookup;
-use kiln_profiles::schema::{BlockSizes, Class, Parts, Tuned};
+use kiln_profiles::schema::{BlockSizes, Parts, Tuned};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -103,15 +103,15 @@ impl Kiln {
         Shared::clone(&self.shared)
     }
 
-    /// The kernel for shapes of a class, with its blocking, and who said so.
+    /// The kernel for a shape, with its blocking, and who said so.
     ///
     /// # Errors
     /// If no profile has a choice that runs here.
-    pub fn candidate(&self, class: Class) -> anyhow::Result<(Candidate, Chosen)> {
+    pub fn candidate(&self, shape: Shape) -> anyhow::Result<(Candidate, Chosen)> {
         let tuned = self.profile.as_ref().and_then(|(name, tuned)| {
             let mut here = tuned.variants.iter().filter(|v| v.runs_here());
-            let choice =
-                here.find_map(|v| v.choices.iter().find(|c| c.op == Op::Gemm.name() && c.class == class && c.format == self.format.name()));
+            let Shape::Product { m, .. } = shape else { return None };
+            let choice = here.find_map(|v| v.product(Op::Gemm.name(), self.format.name(), m));
             // Kernels come and go: one that is gone is no choice.
             choice.filter(|c| filter::by_name(&c.kernel).is_ok()).map(|c| (c.clone(), format!("profile {name}, tier {}", c.tier)))
         });
@@ -123,7 +123,7 @@ impl Kiln {
                 (choice.kernel, choice.blocking, by)
             }
             (None, None) => {
-                (space::default_kernel(Op::Gemm, self.format, class)?.into(), None, "the default for CPUs without a profile".into())
+                (space::default_kernel(Op::Gemm, self.format, shape.class())?.into(), None, "the default for CPUs without a profile".into())
             }
         };
         let entry = filter::by_name(&name)?;
@@ -149,7 +149,7 @@ impl System for Kiln {
     fn prepare(&mut self, operands: &Operands) -> anyhow::Result<()> {
         self.ready = None;
         let problem = operands.inputs.problem;
-        let (candidate, mut chosen) = self.candidate(problem.shape.class())?;
+        let (candidate, mut chosen) = self.candidate(problem.shape)?;
         let own = if problem.format == self.format {
             None
         } else {
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn ours_is_right_with_every_way_of_choosing() {
         let machine = Machine::detect();
-        let blocking = Some(BlockSizes { kc: 24, mc: 16, nc: 40 });
+        let blocking = Some(Blocking::new(24, 16, 40).into());
         let scalar = registry::all().find(|e| e.meta.op == Op::Gemm && e.meta.name.contains("scalar")).expect("a kernel").meta.name;
         let split = Some(Parts { rows: 1, cols: 2 });
         for choice in [

@@ -158,7 +158,7 @@ pub fn default_kernel(op: Op, format: Format, class: Class) -> anyhow::Result<&'
 pub fn effective(blocking: BlockSizes, shape: Shape, (mr, nr): (usize, usize)) -> BlockSizes {
     let Shape::Product { m, n, k } = shape else { return blocking };
     let whole = |size: usize, extent: usize, tile: usize| size.max(1).min(extent).next_multiple_of(tile.max(1));
-    BlockSizes { kc: blocking.kc.clamp(1, k.max(1)), mc: whole(blocking.mc, m, mr), nc: whole(blocking.nc, n, nr) }
+    BlockSizes { kc: blocking.kc.clamp(1, k.max(1)), mc: whole(blocking.mc, m, mr), nc: whole(blocking.nc, n, nr), ..blocking }
 }
 
 /// The candidates for a problem among `entries`, the default first, and what was pruned.

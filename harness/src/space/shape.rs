@@ -82,6 +82,14 @@ impl Shape {
         }
     }
 
+    /// M of a product.
+    pub fn product_rows(self) -> Option<usize> {
+        match self {
+            Shape::Product { m, .. } => Some(m),
+            Shape::Rows { .. } => None,
+        }
+    }
+
     /// The extent that plots put on their axis: the edge of a cube of as many operations, or the columns.
     pub fn size(self) -> f64 {
         match self {

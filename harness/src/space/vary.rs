@@ -2,7 +2,7 @@
 //! at a time that differs from that, so that their number is bounded.
 
 use super::{Candidate, Problem, Shape, effective};
-use kiln_kernels::gemm::{Blocking, Caches, Split};
+use kiln_kernels::gemm::{Blocking, Caches, Order, Split};
 use kiln_kernels::registry::{Entry, Kernel};
 use kiln_kernels::team::DEFAULT_SPIN;
 
@@ -11,7 +11,7 @@ use kiln_kernels::team::DEFAULT_SPIN;
 pub enum Blockings {
     /// The blocking computed from cache sizes, the split computed for the shape, the usual wait policy.
     Analytical,
-    /// Those, and with KC or MC halved or doubled; on several threads also every other split, and other
+    /// Those, and with KC or MC halved or doubled, or the other order of loops; on several threads also every other split, and other
     /// wait policies.
     Near,
 }
@@ -45,6 +45,10 @@ pub(super) fn vary(
     }
     let other = Candidate { varied: true, default: false, ..base };
     let mut seen = vec![effective(blocking.into(), problem.shape, tile)];
+    // With one strip or one panel there is no order.
+    if m > geometry.mr && n > geometry.nr {
+        all.push(Candidate { blocking: Some(Blocking { order: Order::Strips, ..blocking }), ..other });
+    }
     for (up, down) in [(2, 1), (1, 2)] {
         let kc = Blocking { kc: (blocking.kc * up / down).max(8), ..blocking };
         let mc = Blocking { mc: (blocking.mc * up / down).next_multiple_of(tile.0), ..blocking };
@@ -99,8 +103,8 @@ mod tests {
                 let spin = |c: &&&Candidate| c.blocking == base.blocking && c.split == base.split;
                 let spins: BTreeSet<u32> = mine.iter().filter(spin).filter_map(|c| c.spin).collect();
                 assert_eq!(spins, SPINS.into(), "{name}");
-                // The base with four other blockings, the other splits and the other spins.
-                let most = 5 + (splits.len() - 1) + (SPINS.len() - 1);
+                // The base with four other blockings and the other order of loops, the other splits and the other spins.
+                let most = 6 + (splits.len() - 1) + (SPINS.len() - 1);
                 assert!(mine.len() <= most, "{name} has {} candidates", mine.len());
             }
         }

@@ -173,7 +173,7 @@ pub(crate) mod tests {
                 shape: shape.parse().expect("a shape"),
                 threads: 1,
                 tile: if rows { (0, 0) } else { (6, 16) },
-                blocking: (!rows).then_some(Blocks(256, 252, 1024)),
+                blocking: (!rows).then_some(Blocks(256, 252, 1024, Default::default())),
                 split: None,
                 split_varied: false,
                 spin: None,

@@ -4,7 +4,7 @@ use crate::filter;
 use crate::measure::statistics::{self, Ratio};
 use crate::space::{Candidate, Problem, Shape, Temperature};
 use kiln_kernels::registry::Op;
-use kiln_profiles::schema::{BlockSizes, Parts, Tier};
+use kiln_profiles::schema::{BlockSizes, Order, Parts, Tier};
 use serde::{Deserialize, Serialize};
 
 /// The version of the lines that this build writes and reads.
@@ -47,19 +47,19 @@ pub struct Config {
     pub operands: Temperature,
 }
 
-/// KC, MC and NC in elements, as a list.
+/// KC, MC and NC in elements, and the order of loops if it is not the usual one, as a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Blocks(pub usize, pub usize, pub usize);
+pub struct Blocks(pub usize, pub usize, pub usize, #[serde(default, skip_serializing_if = "Order::is_usual")] pub Order);
 
 impl From<BlockSizes> for Blocks {
     fn from(b: BlockSizes) -> Blocks {
-        Blocks(b.kc, b.mc, b.nc)
+        Blocks(b.kc, b.mc, b.nc, b.order)
     }
 }
 
 impl From<Blocks> for BlockSizes {
-    fn from(Blocks(kc, mc, nc): Blocks) -> BlockSizes {
-        BlockSizes { kc, mc, nc }
+    fn from(Blocks(kc, mc, nc, order): Blocks) -> BlockSizes {
+        BlockSizes { kc, mc, nc, order }
     }
 }
 
@@ -95,8 +95,8 @@ impl Config {
     /// The kernel and its parameters in a few words.
     pub fn label(&self) -> String {
         let mut label = self.kernel.clone();
-        if let Some(Blocks(kc, mc, nc)) = self.blocking {
-            label += &format!(" kc {kc} mc {mc} nc {nc}");
+        if let Some(blocks) = self.blocking {
+            label += &format!(" {}", BlockSizes::from(blocks));
         }
         label + &shared(self.split, self.spin)
     }

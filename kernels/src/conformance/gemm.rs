@@ -3,7 +3,7 @@
 use super::values::Values;
 use super::{Arena, Flush, Outcome, compare, worst};
 use crate::gemm::product::{Output, Product};
-use crate::gemm::{Blocking, Gemm, Operands, Right, Split};
+use crate::gemm::{Blocking, Gemm, Operands, Order, Right, Split};
 use crate::mat::{Mat, MatMut};
 use crate::reference;
 use crate::team::{Team, Workers};
@@ -65,20 +65,22 @@ pub(super) fn grid<P: Product, A: Arena>(gemm: &Gemm<P>, arena: &A, out: &mut Ou
             check(gemm, &case, arena, out);
         }
     }
-    direct(gemm, arena, out);
+    if P::B_DEPTH == 1 {
+        direct(gemm, arena, out);
+    }
 }
 
 /// Few rows or few columns of operands whose rows are adjacent, which some kernels take as they lie.
 fn direct<P: Product, A: Arena>(gemm: &Gemm<P>, arena: &A, out: &mut Outcome) {
-    for (turn, few) in (1..=5).flat_map(|few| [few; 4]).enumerate() {
-        let many = [1, 4, 7, 13][turn % 4];
-        for k in [1, 3, 16, 63, 64, 65, 133].map(|k: usize| k.next_multiple_of(P::B_DEPTH)) {
+    let mut turn = 0;
+    for (few, many) in (1..=5).flat_map(|few| [(few, 1), (few, 7)]) {
+        for k in [1, 16, 65, 133].map(|k: usize| k.next_multiple_of(P::B_DEPTH)) {
             for (m, n) in [(few, many), (many, few)] {
-                let (accumulate, split) = ((turn + k) % 2 == 1, [(1, 1), (2, 1), (1, 2), (2, 2)][(turn + k) % 4]);
-                for values in [Values::Uniform, Values::ALL[(turn + k) % Values::ALL.len()]] {
-                    let case = Case { m, n, k, accumulate, transposed: true, packed: false, small_blocks: false, split, values };
-                    check(gemm, &case, arena, out);
-                }
+                turn += 1;
+                let split = [(1, 1), (1, 1), (1, 1), (1, 1), (1, 1), (2, 1), (1, 2)][turn % 7];
+                let values = Values::ALL[turn % Values::ALL.len()];
+                let case = Case { m, n, k, accumulate: turn % 3 == 1, transposed: true, packed: false, small_blocks: false, split, values };
+                check(gemm, &case, arena, out);
             }
         }
     }
@@ -115,7 +117,8 @@ fn check<P: Product, A: Arena>(gemm: &Gemm<P>, case: &Case, arena: &A, out: &mut
     let ldc = n + pad;
     let start = |i: usize, j: usize| if case.accumulate { P::C::of(1 + (i % 5) as i32 - (j % 7) as i32) } else { bytemuck::cast(!0u32) };
     let mut c = output(arena, (m, n, ldc), flush, start);
-    let blocking = if case.small_blocks { Blocking { kc: 5, mc: 1, nc: 1 } } else { Blocking { kc: 256, mc: 72, nc: 1024 } };
+    let blocking = if case.small_blocks { Blocking::new(5, 1, 1) } else { Blocking::new(256, 72, 1024) };
+    let blocking = Blocking { order: if (m + n + k).is_multiple_of(3) { Order::Strips } else { Order::Panels }, ..blocking };
     let view = MatMut::new(&mut c, m, n, ldc);
     let mut panels = arena.buffer(if case.packed { gemm.packed_b_len(k, n) } else { 0 }, !0u32, flush);
     let right = if case.packed {

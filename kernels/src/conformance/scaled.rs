@@ -81,7 +81,7 @@ fn check<A: Arena>(gemm: &Gemm<Byte>, case: &Case, arena: &A, out: &mut Outcome)
     } else {
         Right::Plain(b)
     };
-    let blocking = Blocking { kc: case.kc, mc: 1, nc: 2 * gemm.nr() };
+    let blocking = Blocking::new(case.kc, 1, 2 * gemm.nr());
     let split = Split { rows: case.split.0, cols: case.split.1 };
     let mut ws = arena.buffer(gemm.scaled_workspace_len(&blocking, split, case.packed, (m, n, k)), !0u32, flush);
     let operands = Operands { a, b: right, c: MatMut::new(&mut c, m, n, ldc), accumulate: case.accumulate };

@@ -21,7 +21,17 @@ impl Default for Caches {
     }
 }
 
-/// Block sizes in elements. Values that do not fit a tile are rounded when used, so any will do.
+/// Which of the two inner loops is the outer one: whose part stays in the first cache while the other's go by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Order {
+    /// A panel of B stays, the strips of the block of A go by: GotoBLAS's order.
+    #[default]
+    Panels,
+    /// A strip of A stays, the panels of the block of B go by. Panels that are unpacked first keep the other order.
+    Strips,
+}
+
+/// Block sizes in elements, and the order of loops. Values that do not fit a tile are rounded when used, so any will do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Blocking {
     /// Depth of packed blocks.
@@ -30,9 +40,16 @@ pub struct Blocking {
     pub mc: usize,
     /// Columns of the packed block of B.
     pub nc: usize,
+    /// The order of the inner loops.
+    pub order: Order,
 }
 
 impl Blocking {
+    /// Those sizes, in the usual order.
+    pub const fn new(kc: usize, mc: usize, nc: usize) -> Blocking {
+        Blocking { kc, mc, nc, order: Order::Panels }
+    }
+
     /// The analytical model of Low et al., "Analytical modeling is enough for high-performance
     /// BLIS" (ACM TOMS 43, 2016), simplified to associativity-free fractions: a KC × NR panel of B
     /// takes half of L1 (three quarters where a step is a whole block of weights, so that C is seldom read
@@ -47,7 +64,7 @@ impl Blocking {
         let mc = (caches.l2 / 2 / (if mr == 1 { LONG } else { kc } * strip)).max(1) * mr;
         let last = if caches.l3 > 0 { caches.l3 } else { 4 * caches.l2 };
         let nc = (last / 2 / (kc * panel)).clamp(1, 8192 / nr.min(8192)) * nr;
-        Blocking { kc: if mr == 1 { WHOLE } else { kc }, mc, nc }
+        Blocking::new(if mr == 1 { WHOLE } else { kc }, mc, nc)
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::parallel::Member;
 use super::product::Product;
-use super::{Blocks, Gemm, Geometry, PackedB, Right};
+use super::{Blocks, Gemm, Geometry, Order, PackedB, Right};
 use crate::mat::Mat;
 use core::ops::Range;
 
@@ -54,7 +54,7 @@ impl<P: Product> Gemm<P> {
                         (self.packed_b(self.pack_block(b, depth, &mut room), depth, n_block), 0)
                     }
                 };
-                self.row_blocks((a, pc..pc + depth), (panels, from), blocks.mc, strips, |strip, panel, place| {
+                self.row_blocks((a, pc..pc + depth), (panels, from), blocks, strips, |strip, panel, place| {
                     tile(strip, panel, Place { col: jc + place.col, first: pc == 0, last: pc + depth == k, ..place });
                 });
             }
@@ -77,7 +77,7 @@ impl<P: Product> Gemm<P> {
         &self,
         (a, depth): (Mat<'_, P::A>, Range<usize>),
         (panels, from): (PackedB<'_>, usize),
-        mc: usize,
+        Blocks { mc, order, .. }: Blocks,
         strips: &mut [u32],
         mut tile: impl FnMut(&[u32], &[u32], Place),
     ) {
@@ -87,13 +87,24 @@ impl<P: Product> Gemm<P> {
         for ic in (0..m).step_by(mc) {
             let m_block = mc.min(m - ic);
             self.micro.pack_rows(a.block(ic, 0, m_block, a.cols()), depth.clone(), strips);
-            for (number, j) in (0..n).step_by(nr).enumerate() {
+            let strips = (0..m_block).step_by(mr).zip(strips.chunks_exact(self.geometry.strip(length)));
+            let place = |i: usize, number: usize| {
+                let (rows, cols) = (mr.min(m_block - i), nr.min(n - number * nr));
+                Place { row: ic + i, col: number * nr, rows, cols, panel: number, first: true, last: true }
+            };
+            if order == Order::Strips && unpacked.is_empty() {
+                for (i, strip) in strips {
+                    for number in 0..n.div_ceil(nr) {
+                        tile(strip, panels.panel(number, from, length), place(i, number));
+                    }
+                }
+                continue;
+            }
+            for number in 0..n.div_ceil(nr) {
                 let packed = panels.panel(number, from, length);
                 let panel = if unpacked.is_empty() { packed } else { self.micro.unpack(packed, unpacked) };
-                let cols = nr.min(n - j);
-                for (i, strip) in (0..m_block).step_by(mr).zip(strips.chunks_exact(self.geometry.strip(length))) {
-                    let rows = mr.min(m_block - i);
-                    tile(strip, panel, Place { row: ic + i, col: j, rows, cols, panel: number, first: true, last: true });
+                for (i, strip) in strips.clone() {
+                    tile(strip, panel, place(i, number));
                 }
             }
         }

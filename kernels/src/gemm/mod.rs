@@ -28,7 +28,7 @@ mod scaled;
 mod sve;
 
 pub use batch::{Products, RightBatch};
-pub use blocking::{Blocking, Caches};
+pub use blocking::{Blocking, Caches, Order};
 pub use list::*;
 pub use micro::Geometry;
 pub use once::WORTH_A_THREAD;
@@ -63,6 +63,7 @@ struct Blocks {
     kc: usize,
     mc: usize,
     nc: usize,
+    order: Order,
 }
 
 impl<P: Product> Gemm<P> {
@@ -117,6 +118,7 @@ impl<P: Product> Gemm<P> {
             kc: blocking.kc.max(1).next_multiple_of(granule),
             mc: blocking.mc.max(1).next_multiple_of(self.geometry.mr),
             nc: blocking.nc.max(1).next_multiple_of(self.geometry.nr),
+            order: blocking.order,
         }
     }
 

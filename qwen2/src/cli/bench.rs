@@ -95,6 +95,8 @@ struct Test {
     model_type: String,
     model_size: u64,
     model_n_params: u64,
+    /// The share of the packed weights that lies on huge pages.
+    weights_on_huge_pages: Option<f64>,
     n_batch: usize,
     n_ubatch: usize,
     n_threads: usize,
@@ -220,6 +222,7 @@ impl Args {
             model_type: format!("qwen2 {} {}", short(model.parameters()), subject.kind),
             model_size: subject.bytes,
             model_n_params: model.parameters(),
+            weights_on_huge_pages: model.weights().huge_share(),
             n_batch: self.batch_size,
             n_ubatch: self.batch_size,
             n_threads: model.team().count(),

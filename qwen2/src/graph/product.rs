@@ -37,7 +37,7 @@ impl Product {
         let computed = Split::worthwhile(&kernel, team.count(), true, (rows, outputs, inputs));
         let split = choice.split.filter(|split| split.threads() == computed.threads()).unwrap_or(computed);
         let (a, c) = (Mat::new(x, rows, inputs, inputs), MatMut::new(out, rows, outputs, outputs));
-        let operands = Operands::new(a, linear.panels(), c).accumulate(accumulate);
+        let operands = Operands::new(a, model.weights().panels(linear), c).accumulate(accumulate);
         kernel.run_parallel(operands, &choice.blocking, split, team, &mut self.workspace);
     }
 }

@@ -1,34 +1,49 @@
 //! A weight matrix in packed form. The panels are those of the baked GEMM: `nr` outputs side by side, one panel
 //! after the other, each as deep as the input is wide. Packing streams: at no time is there a second f32 copy.
+//! The words lie in memory that all matrices of a model share.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::source::Rows;
 use crate::baked::{Gemm, Mat, MatMut, Ops, PackedB, Team, Workers};
-use crate::error::{Error, zeroed};
+use crate::error::Error;
 use crate::threads;
 
 /// Rows unpacked at a time, about: enough to feed the packing, few enough to stay in cache.
 const ROWS_AT_A_TIME: usize = 64;
 
-/// A packed matrix of `inputs` → `outputs`.
+/// Words at which a matrix begins a line of the cache.
+const LINE: usize = 16;
+
+/// A packed matrix of `inputs` → `outputs`: where it lies among the words of its model.
 #[derive(Debug)]
 pub struct Linear {
     inputs: usize,
     outputs: usize,
     kernel: Gemm,
-    packed: Vec<u32>,
+    words: Range<usize>,
 }
 
 impl Linear {
-    /// Packs `rows` (outputs × inputs) for the kernels of `ops` on the threads of `team`; `name` is for the error.
+    /// Words that `rows` (outputs × inputs) take in packed form, up to where another matrix may begin.
+    pub fn words(ops: &Ops, rows: &dyn Rows) -> usize {
+        ops.gemm_for(usize::MAX).kernel.packed_b_len(rows.cols(), rows.rows()).next_multiple_of(LINE)
+    }
+
+    /// Packs `rows` (outputs × inputs) for the kernels of `ops` into `memory` from word `at` on, on the threads of
+    /// `team`; `name` is for the error.
     ///
     /// # Errors
-    /// [`Error::NotFinite`], [`Error::Memory`].
-    pub fn pack(ops: &Ops, team: &Team, rows: &dyn Rows, name: &str) -> Result<Self, Error> {
+    /// [`Error::NotFinite`].
+    ///
+    /// # Panics
+    /// If `memory` ends before that.
+    pub fn pack(ops: &Ops, team: &Team, rows: &dyn Rows, name: &str, memory: &mut [u32], at: usize) -> Result<Self, Error> {
         let (inputs, outputs) = (rows.cols(), rows.rows());
         let kernel = ops.gemm_for(usize::MAX).kernel;
-        let mut packed = zeroed(kernel.packed_b_len(inputs, outputs), "the packed weights")?;
+        let range = at..at + kernel.packed_b_len(inputs, outputs);
+        let packed = &mut memory[range.clone()];
         let at_a_time = ROWS_AT_A_TIME.next_multiple_of(kernel.nr());
         let blocks = outputs.div_ceil(at_a_time);
         let threads = threads::worth(team, inputs * outputs, blocks);
@@ -38,7 +53,7 @@ impl Linear {
         };
         let words = |outputs: usize| kernel.packed_b_len(inputs, outputs);
         let len = packed.len();
-        let panels = MatMut::new(&mut packed, 1, len, len)
+        let panels = MatMut::new(packed, 1, len, len)
             .grid([&|_| 0..1, &|thread| words(share(thread).start)..words(share(thread).end)], (1, threads));
         let finite = AtomicBool::new(true);
         team.share(threads, &|thread| {
@@ -57,7 +72,7 @@ impl Linear {
                 kernel.pack_b(Mat::new(&unpacked, count, inputs, inputs).transposed(), panels);
             }
         });
-        if finite.into_inner() { Ok(Self { inputs, outputs, kernel, packed }) } else { Err(Error::NotFinite(name.to_owned())) }
+        if finite.into_inner() { Ok(Self { inputs, outputs, kernel, words: range }) } else { Err(Error::NotFinite(name.to_owned())) }
     }
 
     /// Width of the input.
@@ -70,26 +85,21 @@ impl Linear {
         self.outputs
     }
 
-    /// The panels.
-    pub fn panels(&self) -> PackedB<'_> {
-        self.kernel.packed_b(&self.packed, self.inputs, self.outputs)
+    /// The panels, in the memory that it was packed into.
+    pub fn panels<'a>(&self, memory: &'a [u32]) -> PackedB<'a> {
+        self.kernel.packed_b(&memory[self.words.clone()], self.inputs, self.outputs)
     }
 
     /// Writes the weights of one output, a row of the original matrix, into `out`.
     ///
     /// # Panics
     /// When there is no such output or `out` is longer than the input is wide.
-    pub fn row(&self, output: usize, out: &mut [f32]) {
+    pub fn row(&self, memory: &[u32], output: usize, out: &mut [f32]) {
         assert!(output < self.outputs && out.len() <= self.inputs, "row {output} of {}", self.outputs);
         let nr = self.kernel.nr();
-        let panel = &self.packed[output / nr * nr * self.inputs..];
+        let panel = &memory[self.words.clone()][output / nr * nr * self.inputs..];
         for (value, lane) in out.iter_mut().zip(panel.chunks_exact(nr)) {
             *value = f32::from_bits(lane[output % nr]);
         }
-    }
-
-    /// Bytes of the panels.
-    pub fn packed_bytes(&self) -> u64 {
-        size_of_val(self.packed.as_slice()) as u64
     }
 }

@@ -4,7 +4,7 @@
 //! Loading has two steps. [`Plan::new`] names every tensor of a Qwen2 model, in this one place, and checks that it
 //! is there in the right shape; [`Plan::pack`] then does the work. So a bad file is refused before any work is done.
 
-use crate::baked::{Ops, Team};
+use crate::baked::{Ops, PackedB, Pages, Team};
 
 use super::config::Config;
 use super::linear::Linear;
@@ -41,15 +41,27 @@ pub struct Weights {
     pub head: Linear,
     /// Embedding rows of a model that is not tied: `vocab` × `hidden`.
     pub embedding: Option<Vec<f32>>,
+    /// The words of all packed matrices, on huge pages where the system gives them.
+    memory: Pages<u32>,
 }
 
 impl Weights {
+    /// The panels of one of its matrices.
+    pub fn panels(&self, linear: &Linear) -> PackedB<'_> {
+        linear.panels(&self.memory)
+    }
+
+    /// The share of the packed matrices that lies on huge pages; `None` if the system does not say.
+    pub fn huge_share(&self) -> Option<f64> {
+        self.memory.huge_share()
+    }
+
     /// Writes the embedding of token `id`, which must be below the vocabulary's size, into `out`.
     pub fn embed(&self, id: u32, out: &mut [f32]) {
         let id = id as usize;
         match &self.embedding {
             Some(rows) => out.copy_from_slice(&rows[id * out.len()..(id + 1) * out.len()]),
-            None => self.head.row(id, out),
+            None => self.head.row(&self.memory, id, out),
         }
     }
 }
@@ -140,8 +152,7 @@ impl<'a> Plan<'a> {
 
     /// What [`pack`](Self::pack) will take.
     pub fn memory(&self, ops: &Ops) -> Memory {
-        let kernel = ops.gemm_for(usize::MAX).kernel;
-        let packed = |matrix: &Matrix<'_>| (kernel.packed_b_len(matrix.rows.cols(), matrix.rows.rows()) * size_of::<f32>()) as u64;
+        let packed = |matrix: &Matrix<'_>| (Linear::words(ops, &*matrix.rows) * size_of::<u32>()) as u64;
         let mut memory = Memory {
             layers: 0,
             head: packed(&self.head),
@@ -162,9 +173,14 @@ impl<'a> Plan<'a> {
     /// A weight is not finite, or memory does not suffice.
     pub fn pack(self, ops: &Ops, team: &Team, progress: Progress<'_>) -> Result<Weights, Error> {
         let total = 4 * self.layers.len() as u64 + 1;
-        let mut done = 0;
+        let Memory { layers, head, .. } = self.memory(ops);
+        let (bytes, what) = (layers + head, "the packed weights");
+        let words = usize::try_from(bytes).unwrap_or(usize::MAX) / size_of::<u32>();
+        let mut memory = Pages::zeroed(words).map_err(|_| Error::Memory { what, bytes })?;
+        let (mut at, mut done) = (0, 0);
         let mut pack = |matrix: Matrix<'_>| {
-            let linear = Linear::pack(ops, team, &*matrix.rows, &matrix.name)?;
+            let linear = Linear::pack(ops, team, &*matrix.rows, &matrix.name, &mut memory, at)?;
+            at += Linear::words(ops, &*matrix.rows);
             done += 1;
             progress(done, total);
             Ok::<_, Error>(linear)
@@ -183,7 +199,7 @@ impl<'a> Plan<'a> {
         }
         let head = pack(self.head)?;
         let embedding = self.embedding.map(|table| read_all(ops, &table)).transpose()?;
-        Ok(Weights { layers, output_norm: self.output_norm, head, embedding })
+        Ok(Weights { layers, output_norm: self.output_norm, head, embedding, memory })
     }
 }
 
