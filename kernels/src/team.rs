@@ -135,6 +135,8 @@ pub struct Team {
     shared: Arc<Shared>,
     members: Vec<JoinHandle<()>>,
     handles: Vec<Thread>,
+    /// Threads that can run at the same time.
+    cores: usize,
     /// One job at a time.
     busy: Mutex<()>,
 }
@@ -177,7 +179,15 @@ impl Team {
             members.push(member);
         }
         let handles = members.iter().map(|m| m.thread().clone()).collect();
-        Ok(Team { shared, members, handles, busy: Mutex::new(()) })
+        Ok(Team { shared, members, handles, cores: count, busy: Mutex::new(()) })
+    }
+
+    /// The same team where only so many threads can run at the same time: no more are woken for jobs whose
+    /// parts do not wait for one another, since others would but get in the way of those that run.
+    #[must_use]
+    pub fn on_cores(mut self, cores: usize) -> Team {
+        self.cores = cores.max(1);
+        self
     }
 
     /// Turns that members spin for before they sleep.
@@ -274,7 +284,8 @@ impl Team {
         let ticket = ticket(number, threads);
         shared.claims[1..threads].iter().for_each(|claim| claim.0.store(ticket, Release));
         shared.ticket.store(ticket, Release);
-        self.handles[..others].iter().for_each(Thread::unpark);
+        let woken = if together { others } else { others.min(self.cores - 1) };
+        self.handles[..woken].iter().for_each(Thread::unpark);
         let mine = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(0)));
         if !together {
             // Those that were woken last come last.
@@ -375,8 +386,8 @@ mod tests {
     #[test]
     fn far_more_members_than_cores_come_to_an_end() {
         let count = 8 * std::thread::available_parallelism().map_or(1, usize::from);
-        for spin in [0, DEFAULT_SPIN] {
-            let team = Team::new(count, spin, |_| {}).expect("threads");
+        for (spin, cores) in [(0, count), (DEFAULT_SPIN, count), (0, 2), (0, 0)] {
+            let team = Team::new(count, spin, |_| {}).expect("threads").on_cores(cores);
             let total = AtomicUsize::new(0);
             (0..20).for_each(|_| {
                 team.share(count, &|_| {

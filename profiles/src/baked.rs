@@ -3,7 +3,7 @@
 use crate::cpu;
 use crate::machine::Match;
 pub use kiln_kernels::convert::{F16ToF32, F32ToF16};
-pub use kiln_kernels::gemm::{Blocking, Gemm, MOST_THREADS, Operands, PackedB, Split, WORTH_A_THREAD};
+pub use kiln_kernels::gemm::{Blocking, Gemm, MOST_THREADS, Operands, PackedB, Split};
 pub use kiln_kernels::mat::{Mat, MatMut};
 pub use kiln_kernels::norm::{LayerNorm, RmsNorm};
 pub use kiln_kernels::pages::Pages;

@@ -2,8 +2,7 @@
 //! portable fallback last. Nothing else of the kernel crate's table is part of a release binary.
 
 pub use kiln_profiles::baked::{
-    Blocking, Candidate, Gemm, GemmChoice, MOST_THREADS, Mat, MatMut, Operands, Ops, PackedB, Pages, Reason, Split, Team, WORTH_A_THREAD,
-    Workers,
+    Blocking, Candidate, Gemm, GemmChoice, MOST_THREADS, Mat, MatMut, Operands, Ops, PackedB, Pages, Reason, Split, Team, Workers,
 };
 
 use crate::error::Error;

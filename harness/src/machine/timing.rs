@@ -7,7 +7,7 @@
 use core_affinity::CoreId;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Barrier, Mutex};
+use std::sync::{Barrier, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// How long to warm up and to sample.
@@ -76,9 +76,11 @@ fn settled(rates: &[f64]) -> bool {
     high - low <= 0.02 * high
 }
 
-/// The CPUs this process may be pinned to, in order; empty if the system does not tell.
-pub fn cpus() -> Vec<CoreId> {
-    core_affinity::get_core_ids().unwrap_or_default()
+/// The CPUs this process may be pinned to, in order; empty if the system does not tell. They are those of the
+/// thread that asks first, which must not be pinned itself: the others' answer would be the CPU they are on.
+pub fn cpus() -> &'static [CoreId] {
+    static CPUS: OnceLock<Vec<CoreId>> = OnceLock::new();
+    CPUS.get_or_init(|| core_affinity::get_core_ids().unwrap_or_default())
 }
 
 /// One thread's share of a slice: from when to when it ran, and how much work it did.

@@ -35,6 +35,8 @@ pub fn pinned() -> anyhow::Result<rayon::ThreadPool> {
 /// # Errors
 /// If the threads cannot be started.
 pub fn pool(threads: usize) -> anyhow::Result<rayon::ThreadPool> {
+    // Before any thread is pinned: threads that are started by a pinned one begin on its CPU.
+    timing::cpus();
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .start_handler(pin)
@@ -223,6 +225,21 @@ mod tests {
     use kiln_kernels::format::Format;
     use kiln_kernels::gemm::Caches;
     use kiln_kernels::registry::{self, Op};
+
+    #[test]
+    fn a_team_that_a_pinned_thread_starts_has_a_cpu_for_each_member() {
+        let pool = pinned().expect("a thread");
+        let cpus = timing::cpus().len().min(3);
+        let seen = Mutex::new(std::collections::BTreeSet::new());
+        pool.install(|| {
+            let team = team(cpus).expect("threads");
+            team.run(cpus, &|_| {
+                let mine = core_affinity::get_core_ids().unwrap_or_default();
+                seen.lock().expect("no panic").extend(mine.iter().map(|cpu| cpu.id));
+            });
+        });
+        assert_eq!(seen.into_inner().expect("no panic").len(), cpus);
+    }
 
     #[test]
     fn every_way_of_running_gives_the_oracles_answer() {

@@ -5,6 +5,7 @@ use crate::baked::{MOST_THREADS, Mat, MatMut, Operands, Split, Workers};
 
 use crate::error::{Error, zeroed};
 use crate::model::{Linear, Model};
+use crate::threads;
 
 /// The workspace of products, of all threads together.
 #[derive(Debug)]
@@ -34,8 +35,9 @@ impl Product {
         let choice = model.ops().gemm_for(rows);
         let (kernel, team) = (choice.kernel, model.team());
         // A baked split is for as many threads as were measured; fewer may be worth it here, or more there.
-        let computed = Split::worthwhile(&kernel, team.count(), true, (rows, outputs, inputs));
-        let split = choice.split.filter(|split| split.threads() == computed.threads()).unwrap_or(computed);
+        let threads = threads::worth(team, rows * inputs * outputs, usize::MAX);
+        let baked = choice.split.filter(|split| split.threads() == threads);
+        let split = baked.unwrap_or_else(|| Split::analytical(threads, kernel.geometry(), rows, outputs, true));
         let (a, c) = (Mat::new(x, rows, inputs, inputs), MatMut::new(out, rows, outputs, outputs));
         let operands = Operands::new(a, model.weights().panels(linear), c).accumulate(accumulate);
         kernel.run_parallel(operands, &choice.blocking, split, team, &mut self.workspace);
