@@ -21,10 +21,10 @@ use crate::registry::{Kernel, Registered};
 use core::marker::PhantomData;
 
 /// Units of eight depths in a span.
-const UNITS: usize = SPAN / 8;
+pub(super) const UNITS: usize = SPAN / 8;
 
 /// Words of A for a row and a span: its scale twice, and its units.
-const A_WORDS: usize = 2 + 2 * UNITS;
+pub(super) const A_WORDS: usize = 2 + 2 * UNITS;
 
 /// The micro-kernel of `MR` rows by `NV` vectors; `KU` spans are written out in its loop.
 #[derive(Clone, Copy, Debug)]
@@ -70,26 +70,10 @@ impl<I: ScaledBlockDot, B: Block, const MR: usize, const NV: usize, const KU: us
     }
 
     fn pack_a(&self, a: Mat<'_, f32>, out: &mut [u32]) {
-        let strip = self.geometry().strip(a.cols());
-        if strip == 0 {
-            return;
-        }
         let isa = self.0;
         isa.vectorize(
             #[inline(always)]
-            || {
-                for (s, out) in out.chunks_exact_mut(strip).enumerate().take(a.rows().div_ceil(MR)) {
-                    for (n, span) in out.chunks_exact_mut(A_WORDS * MR).enumerate() {
-                        let mut x = [[0.0; SPAN]; MR];
-                        for (x, row) in x.iter_mut().zip(s * MR..a.rows()) {
-                            for (x, p) in x.iter_mut().zip(n * SPAN..a.cols()) {
-                                *x = a.get(row, p);
-                            }
-                        }
-                        put_a(quantise(isa, x.each_ref()), span);
-                    }
-                }
-            },
+            || pack_a::<I, MR>(isa, a, self.geometry().strip(a.cols()), out),
         );
     }
 
@@ -112,6 +96,27 @@ impl<I: ScaledBlockDot, B: Block, const MR: usize, const NV: usize, const KU: us
                     }
                 }
             }
+        }
+    }
+}
+
+/// Quantises rows of `a` into strips of so many words, in pairs of rows.
+#[inline(always)]
+pub(super) fn pack_a<I: Simd, const MR: usize>(isa: I, a: Mat<'_, f32>, strip: usize, out: &mut [u32]) {
+    if strip == 0 {
+        return;
+    }
+    for (s, out) in out.chunks_exact_mut(strip).enumerate().take(a.rows().div_ceil(MR)) {
+        for (n, span) in out.chunks_exact_mut(A_WORDS * MR).enumerate() {
+            let mut x = [[0.0; SPAN]; MR];
+            let here = a.cols().min(n * SPAN)..a.cols().min((n + 1) * SPAN);
+            for (x, row) in x.iter_mut().zip(s * MR..a.rows()) {
+                match a.row(row) {
+                    Some(row) => x[..here.len()].copy_from_slice(&row[here.clone()]),
+                    None => x.iter_mut().zip(here.clone()).for_each(|(x, p)| *x = a.get(row, p)),
+                }
+            }
+            put_a(quantise(isa, x.each_ref()), span);
         }
     }
 }

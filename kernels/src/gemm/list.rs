@@ -3,6 +3,8 @@
 
 use super::block::BlockTile;
 use super::block_mmla::BlockMmla;
+#[cfg(target_arch = "aarch64")]
+use super::block_pairs::BlockPairs;
 use super::dot::{Fma, Lengthen, Pairs, Quads, Widen};
 use super::micro::Tile;
 use super::mmla::Mmla;
@@ -35,7 +37,10 @@ pub type S8<I, const MR: usize, const NV: usize, const KU: usize> = Tile<Quads<I
 const fn source(isa: isa::IsaId) -> u64 {
     use isa::IsaId::{NeonBf16, NeonI8mm, Sve, Sve2, SveBf16, SveI8mm};
     match isa {
-        Sve | Sve2 | SveBf16 | SveI8mm => const { of_source(include_bytes!("sve.rs")) },
+        Sve | Sve2 | SveBf16 => const { of_source(include_bytes!("sve.rs")) },
+        SveI8mm => {
+            const { fnv1a(fnv1a(of_source(include_bytes!("sve.rs")), include_bytes!("block_mmla.rs")), include_bytes!("block_pairs.rs")) }
+        }
         NeonI8mm => const { fnv1a(of_source(include_bytes!("mmla.rs")), include_bytes!("block_mmla.rs")) },
         NeonBf16 => const { fnv1a(of_source(include_bytes!("dot.rs")), include_bytes!("mmla.rs")) },
         _ => const { fnv1a(of_source(include_bytes!("micro.rs")), include_bytes!("dot.rs")) },
@@ -101,6 +106,9 @@ pub(crate) const ENTRIES: &[&[&[Entry]]] = &[
     S8_TILES,
     S8_MMLA_TILES,
     Q8_0_MMLA_TILES,
+    Q8_0_PAIRS_TILES,
+    Q4_0_PAIRS_TILES,
+    Q5_0_PAIRS_TILES,
 ];
 
 /// The impls of a table's lines, and with `@table` the table.
@@ -212,6 +220,32 @@ tiles! {
     NeonI8mm "neoni8mm" "aarch64" [1]: (1 1) (1 2) (8 1) (12 1) (16 1) (8 2);
 }
 
+/// f32 × Q8_0 in blocks of 2 × 2, panels unpacked.
+#[cfg(target_arch = "aarch64")]
+pub type Q8_0Pairs<I, const MR: usize, const NV: usize, const KU: usize> = BlockPairs<I, format::q8_0::Block, MR, NV, KU>;
+/// f32 × Q4_0 in blocks of 2 × 2, panels unpacked.
+#[cfg(target_arch = "aarch64")]
+pub type Q4_0Pairs<I, const MR: usize, const NV: usize, const KU: usize> = BlockPairs<I, format::q4_0::Block, MR, NV, KU>;
+/// f32 × Q5_0 in blocks of 2 × 2, panels unpacked.
+#[cfg(target_arch = "aarch64")]
+pub type Q5_0Pairs<I, const MR: usize, const NV: usize, const KU: usize> = BlockPairs<I, format::q5_0::Block, MR, NV, KU>;
+
+// Packed as the tiles of one row, which are those of every block format.
+tiles! {
+    Q8_0_PAIRS_TILES = Q8_0Pairs Q8_0 "q8_0" "q8_0-b" spans_order; "BlockPairs" [, ", kiln_kernels::format::q8_0::Block"];
+    SveI8mm "svei8mm" "aarch64" [1 2]: (8 4) (16 4);
+}
+
+tiles! {
+    Q4_0_PAIRS_TILES = Q4_0Pairs Q4_0 "q4_0" "q4_0-b" spans_order; "BlockPairs" [, ", kiln_kernels::format::q4_0::Block"];
+    SveI8mm "svei8mm" "aarch64" [1 2]: (8 4) (16 4);
+}
+
+tiles! {
+    Q5_0_PAIRS_TILES = Q5_0Pairs Q5_0 "q5_0" "q5_0-b" spans_order; "BlockPairs" [, ", kiln_kernels::format::q5_0::Block"];
+    SveI8mm "svei8mm" "aarch64" [1 2]: (8 4) (16 4);
+}
+
 /// The tiles of every block format. ISA, its name and architecture, [how many blocks ahead are asked for]:
 /// (MR NV)… A `rows` format has few of them.
 macro_rules! block_lines {
@@ -224,7 +258,8 @@ macro_rules! block_lines {
             Avx512Vnni "avx512vnni" "x86_64" [0 2 8]: (1 2) (4 2);
             Avx512Vnni "avx512vnni" "x86_64" [0]: (5 2) (6 2) (7 2);
             Neon "neon" "aarch64" [0]: (1 2) (4 2) (6 2);
-            NeonDotprod "neondotprod" "aarch64" [0]: (1 2) (1 3) (4 2) (4 3) (8 2);
+            NeonDotprod "neondotprod" "aarch64" [0]: (1 2) (1 3) (1 4) (4 2) (4 3) (8 2);
+            SveI8mm "svei8mm" "aarch64" [0]: (1 4);
         }
     };
     (@$arm:ident rows $what:tt) => {

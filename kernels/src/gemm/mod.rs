@@ -10,6 +10,8 @@ mod batch;
 mod block;
 mod block_mmla;
 mod block_pack;
+#[cfg(target_arch = "aarch64")]
+mod block_pairs;
 mod block_weights;
 mod blocking;
 mod dot;
