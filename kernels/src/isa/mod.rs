@@ -30,9 +30,9 @@ pub use neon_dot::{NeonBf16, NeonDotprod, NeonFhm, NeonI8mm};
 #[cfg(target_arch = "aarch64")]
 mod sve;
 #[cfg(target_arch = "aarch64")]
-pub(crate) use sve::sve_asm;
-#[cfg(target_arch = "aarch64")]
 pub use sve::{Sve, Sve2, SveBf16, SveI8mm};
+#[cfg(target_arch = "aarch64")]
+pub(crate) use sve::{sve_asm, vector_asm};
 
 pub mod peak;
 mod square;
@@ -445,17 +445,6 @@ pub trait BlockDot<E>: Simd {
     fn rows(self, left: Self::Block, right: Self::Block) -> [Self::Block; 2];
     /// Writes or adds four results of one row.
     fn put(self, row: Self::Block, out: &mut [Self::Result], accumulate: bool);
-}
-
-/// What products of scaled blocks of bytes need beside [`BlockDot`].
-pub trait ScaledBlockDot: BlockDot<i8, Block = <Self as Simd>::I32> {
-    /// `src`, which is loaded each time: the compiler would load it once and copy it, which costs more where
-    /// copies and products share pipes.
-    fn fresh(self, src: &[i32; 4]) -> Self::I32;
-    /// As [`BlockDot::rows`], of f32.
-    fn float_rows(self, left: Self::F32, right: Self::F32) -> [Self::F32; 2];
-    /// The words of both by turns, those of their lower halves first.
-    fn zip(self, left: Self::I32, right: Self::I32) -> [Self::I32; 2];
 }
 
 /// Implements [`Simd`] for a token that is another one with further instructions.

@@ -3,7 +3,7 @@
 //! Their intrinsics are not stable in Rust, so each instruction is an `asm!` of its own, which names its
 //! extension to the assembler. The compiler still chooses the registers and schedules around it.
 
-use super::{Bf16Dot, BlockDot, F16Fma, IntDot, Isa, IsaId, Neon, ScaledBlockDot, Simd, extends, peak};
+use super::{Bf16Dot, BlockDot, F16Fma, IntDot, Isa, IsaId, Neon, Simd, extends, peak};
 use crate::format::Format;
 use core::arch::aarch64::*;
 use half::bf16;
@@ -281,17 +281,17 @@ impl BlockDot<i8> for NeonI8mm {
     }
 }
 
-impl ScaledBlockDot for NeonI8mm {
+impl NeonI8mm {
+    /// The lower half of a vector twice, and the upper one.
     #[inline(always)]
-    fn fresh(self, src: &[i32; 4]) -> int32x4_t {
-        fresh(self.into(), src)
+    pub(crate) fn twice(self, v: float32x4_t) -> [int32x4_t; 2] {
+        let v = self.to_bits(v);
+        rows(self.into(), v, v)
     }
+
+    /// The words of both by turns, those of their lower halves first.
     #[inline(always)]
-    fn float_rows(self, left: float32x4_t, right: float32x4_t) -> [float32x4_t; 2] {
-        float_rows(self.into(), left, right)
-    }
-    #[inline(always)]
-    fn zip(self, left: int32x4_t, right: int32x4_t) -> [int32x4_t; 2] {
+    pub(crate) fn zip(self, left: int32x4_t, right: int32x4_t) -> [int32x4_t; 2] {
         // SAFETY: `self` proves NEON.
         unsafe { [vzip1q_s32(left, right), vzip2q_s32(left, right)] }
     }

@@ -102,8 +102,15 @@ macro_rules! sve_asm {
         $crate::isa::sve_asm!([$text], $($operands)*)
     };
     ([$($text:expr),+ $(,)?], $($operands:tt)*) => {
+        $crate::isa::vector_asm!([".arch_extension sve", $($text),+], $($operands)*)
+    };
+}
+pub(crate) use sve_asm;
+
+/// As [`sve_asm!`], of NEON's instructions and those of extensions that the texts name.
+macro_rules! vector_asm {
+    ([$($text:expr),+ $(,)?], $($operands:tt)*) => {
         core::arch::asm!(
-            ".arch_extension sve",
             $($text,)+
             $($operands)*
             out("p0") _, out("p1") _, out("p2") _, out("p3") _,
@@ -115,7 +122,7 @@ macro_rules! sve_asm {
         )
     };
 }
-pub(crate) use sve_asm;
+pub(crate) use vector_asm;
 
 /// Accumulators of the peak loop: enough for four cycles of latency on six pipes.
 const CHAINS: usize = 24;
