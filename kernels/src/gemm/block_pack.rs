@@ -307,6 +307,7 @@ impl<I: Simd, const MR: usize> Quants<I, MR> {
 }
 
 /// A span of some rows as bytes.
+#[cfg(target_arch = "aarch64")]
 pub(super) struct Quantised<const MR: usize> {
     /// Scales.
     pub d: [f32; MR],
@@ -315,6 +316,7 @@ pub(super) struct Quantised<const MR: usize> {
 }
 
 /// Quantises a span of some rows.
+#[cfg(target_arch = "aarch64")]
 #[inline(always)]
 pub(super) fn quantise<I: Simd, const MR: usize>(isa: I, x: [&[f32; SPAN]; MR]) -> Quantised<MR> {
     let scales = Scales::of_span(isa, x);
