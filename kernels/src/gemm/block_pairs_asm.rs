@@ -98,6 +98,8 @@ macro_rules! texts {
                         $($name = in(reg) { let $operands = operands; $operand },)?
                         mr = const MR,
                         ku = const KU,
+                        bits = const B::BITS,
+                        depth = const B::DEPTH,
                         parts = const B::PARTS,
                         minimum = const B::MINIMUM as usize,
                         units = const UNITS,
@@ -115,9 +117,12 @@ macro_rules! texts {
 
 /// Registers: accumulators from 0, pair of rows by pair of rows, for both vectors of blocks; behind them a span of
 /// B, the lines of its first vector, then those of the second; sums in 29 and 30, A in 31.
+///
+/// The text names the format, so that the loops of two do not become one, which could not be looked up.
 macro_rules! spans_text {
     () => {
         r"
+            // {bits} bits, {depth} to a block.
             .macro kiln_pair index, first
                 .set .Lkiln_at, (\index % {reach}) * {pair_bytes} - 128
                 .set .Lkiln_u, 0

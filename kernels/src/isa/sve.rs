@@ -90,7 +90,7 @@ impl From<SveI8mm> for NeonFhm {
     }
 }
 
-extends! { SveI8mm NeonI8mm "neon,dotprod,fp16,fhm,i8mm" }
+extends! { SveI8mm NeonI8mm "sve,neon,dotprod,fp16,fhm,i8mm" }
 
 dots! { SveI8mm NeonI8mm }
 
