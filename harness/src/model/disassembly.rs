@@ -59,7 +59,9 @@ impl Code {
         let mut found: Vec<_> = self
             .symbols
             .iter()
-            .filter(|(name, _)| marks.iter().all(|m| name.contains(m)) && is_tile(name) && !name.contains("::pack_"))
+            .filter(|(name, _)| {
+                marks.iter().all(|m| name.contains(m)) && is_tile(name) && !["::pack_", "::unpack"].iter().any(|m| name.contains(m))
+            })
             .collect();
         // The closure's own function, where there is one, is the innermost and holds the loops.
         found.sort_by_key(|(name, _)| !name.contains("closure"));

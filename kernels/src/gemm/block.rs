@@ -164,8 +164,7 @@ fn span<I: IntDot, B: Block, W: Weights<I, NV>, const ROWS: bool, const MR: usiz
         for sum in sums.as_flattened_mut() {
             *sum = isa.begin(&[ZERO; 4]);
         }
-        // Where the offset is gone from the weights, sums start from nothing else.
-        if !B::MINIMUM && Layout::<I, B, ROWS>::START != 0 {
+        if W::OFFSET && !I::LATE {
             for (i, sums) in sums.iter_mut().enumerate() {
                 *sums = [isa.splat_i32(start(part, i).cast_signed()); NV];
             }
@@ -185,6 +184,7 @@ fn span<I: IntDot, B: Block, W: Weights<I, NV>, const ROWS: bool, const MR: usiz
         let columns = weights.scales(part);
         let zero = isa.of_bits(isa.splat_i32(ZERO));
         for i in 0..MR {
+            let zero = if W::OFFSET && I::LATE { isa.splat(f32::from_bits(start(part, i))) } else { zero };
             for j in 0..NV {
                 let sum = isa.sub(isa.of_bits(sums[i][j]), zero);
                 acc[i][j] = if ROWS {

@@ -1,7 +1,7 @@
 //! Packed operands of the block formats: quantised rows of A, weights at their own width.
 //!
 //! Strip of A, for each span of [`SPAN`] depths: a line of MR scales, then a line of what each row's sums
-//! start from for each part of a span (or, where weights have minimums, one line of what multiplies those:
+//! start from for each part of a span (or what is taken from them at their end: [`IntDot::LATE`]; or, where weights have minimums, one line of what multiplies those:
 //! scale · Σa), then a line or two of four elements a row for each four depths. Where a row has one scale
 //! (`ROWS`), the MR scales are at the head of the strip, no span has any, and minimums are multiplied by Σa.
 //!
@@ -134,7 +134,8 @@ impl<I: IntDot, B: Block, const ROWS: bool> Layout<I, B, ROWS> {
             let sums = quants.sums(isa, B::PARTS, part);
             for i in 0..MR {
                 // Of a row that is NaN the sums may be anything.
-                let start = ZERO.wrapping_add(sums[i].wrapping_mul(Self::START)).cast_unsigned();
+                let start = sums[i].wrapping_mul(if I::LATE { -Self::START } else { Self::START });
+                let start = ZERO.wrapping_add(start).cast_unsigned();
                 let minimums = if ROWS { sums[i] as f32 } else { scales.d[i] * sums[i] as f32 };
                 line[i] = if B::MINIMUM { minimums.to_bits() } else { start };
             }
@@ -306,6 +307,7 @@ impl<I: Simd, const MR: usize> Quants<I, MR> {
 }
 
 /// A span of some rows as bytes.
+#[cfg(target_arch = "aarch64")]
 pub(super) struct Quantised<const MR: usize> {
     /// Scales.
     pub d: [f32; MR],
@@ -314,6 +316,7 @@ pub(super) struct Quantised<const MR: usize> {
 }
 
 /// Quantises a span of some rows.
+#[cfg(target_arch = "aarch64")]
 #[inline(always)]
 pub(super) fn quantise<I: Simd, const MR: usize>(isa: I, x: [&[f32; SPAN]; MR]) -> Quantised<MR> {
     let scales = Scales::of_span(isa, x);

@@ -3,6 +3,7 @@
 //!
 //! Unpacked panel, for each span of [`SPAN`] depths: NR scales for each of its parts, as f32 and with their
 //! factors; NR minimums likewise, where there are any; then for each four depths the quants, a word a column.
+//! For instructions that multiply signed bytes quants become weights, without their offset: see [`moved`].
 
 use super::block_pack::{GROUPS, Layout};
 use crate::format::{Block, SPAN};
@@ -11,6 +12,8 @@ use core::marker::PhantomData;
 
 /// A span of weights.
 pub(super) trait Weights<I: IntDot, const NV: usize> {
+    /// Quants have an offset, which sums must be corrected for.
+    const OFFSET: bool;
     /// The scales of a part of the span.
     fn scales(&self, part: usize) -> [I::F32; NV];
     /// The minimums, if there are any.
@@ -52,6 +55,8 @@ impl<'a, I: IntDot, B: Block, const NV: usize> Packed<'a, I, B, NV> {
 }
 
 impl<I: IntDot, B: Block, const NV: usize> Weights<I, NV> for Packed<'_, I, B, NV> {
+    const OFFSET: bool = !B::MINIMUM && Layout::<I, B, false>::START != 0;
+
     #[inline(always)]
     fn scales(&self, part: usize) -> [I::F32; NV] {
         self.head.times(self.head.scales, self.span * B::PARTS + part)
@@ -83,9 +88,9 @@ impl<'a, I: IntDot, B: Block, const NV: usize> Head<'a, I, B, NV> {
         let halves: &[u16] = bytemuck::cast_slice(words);
         let (mut scales, mut minimums) = ([isa.splat(0.0); NV], [isa.splat(0.0); NV]);
         for j in 0..NV {
-            scales[j] = isa.load_f16(&halves[j * I::LANES..]);
+            scales[j] = isa.load_scales(&halves[j * I::LANES..]);
             if B::MINIMUM {
-                minimums[j] = isa.load_f16(&halves[nr + j * I::LANES..]);
+                minimums[j] = isa.load_scales(&halves[nr + j * I::LANES..]);
             }
         }
         let factors =
@@ -141,6 +146,8 @@ impl<'a, I: IntDot, B: Block, const NV: usize> Unpacked<'a, I, B, NV> {
 }
 
 impl<I: IntDot, B: Block, const NV: usize> Weights<I, NV> for Unpacked<'_, I, B, NV> {
+    const OFFSET: bool = Packed::<I, B, NV>::OFFSET && moved::<I, B>() == 0;
+
     #[inline(always)]
     fn scales(&self, part: usize) -> [I::F32; NV] {
         self.floats(part)
@@ -160,28 +167,34 @@ impl<I: IntDot, B: Block, const NV: usize> Weights<I, NV> for Unpacked<'_, I, B,
 }
 
 /// Words of a cache line, which vectors must not straddle.
-const LINE: usize = 16;
+pub(super) const LINE: usize = 16;
+
+/// So many words of `out`, which begin with a line if they leave [`LINE`] − 1.
+#[inline(always)]
+pub(super) fn aligned(out: &mut [u32], words: usize) -> &mut [u32] {
+    let from = out.as_ptr().align_offset(LINE * size_of::<u32>()).min(LINE - 1);
+    &mut out[from..][..words]
+}
 
 /// Unpacks as many spans of a packed panel as `out`, of [`Unpacked::len`] words, has room for, and returns
 /// the part of `out` that holds them.
 #[inline(always)]
 pub(super) fn unpack<'a, I: IntDot, B: Block, const NV: usize, const AHEAD: usize>(isa: I, panel: &[u32], out: &'a mut [u32]) -> &'a [u32] {
     let spans = out.len() / Unpacked::<I, B, NV>::WORDS;
-    let from = out.as_ptr().align_offset(LINE * size_of::<u32>()).min(LINE - 1);
-    let out = &mut out[from..][..spans * Unpacked::<I, B, NV>::WORDS];
+    let out = aligned(out, spans * Unpacked::<I, B, NV>::WORDS);
     let block = Layout::<I, B, false>::geometry(1, NV * I::LANES).b_words;
     let blocks = out.chunks_mut(Layout::<I, B, false>::SPANS * Unpacked::<I, B, NV>::WORDS);
     for (block, out) in panel.chunks_exact(block).zip(blocks) {
         for (weights, out) in Packed::<I, B, NV>::spans::<AHEAD>(isa, block).zip(out.chunks_exact_mut(Unpacked::<I, B, NV>::WORDS)) {
             let vectors: &mut [i32] = bytemuck::cast_slice_mut(out);
             for part in 0..B::PARTS {
-                put(isa, weights.scales(part), vectors, part);
+                put(isa, signed_scales::<I, B, NV>(isa, weights.scales(part)), vectors, part);
             }
             if B::MINIMUM {
                 put(isa, weights.minimums(), vectors, B::PARTS);
             }
             for g in 0..GROUPS {
-                let group = weights.group(g);
+                let group = signed::<I, B, NV>(isa, weights.group(g));
                 for (j, v) in group.into_iter().enumerate() {
                     isa.store_i32(v, &mut vectors[((Unpacked::<I, B, NV>::HEAD + g) * NV + j) * I::LANES..]);
                 }
@@ -189,6 +202,36 @@ pub(super) fn unpack<'a, I: IntDot, B: Block, const NV: usize, const AHEAD: usiz
         }
     }
     out
+}
+
+/// The places by which quants are moved to fill their bytes, where weights are to be signed: moved, the offset is
+/// the sign bit. What the weights are multiplied with then, their scales are divided by.
+pub(super) const fn moved<I: IntDot, B: Block>() -> u32 {
+    if !I::UNSIGNED && B::BITS < 8 && B::OFFSET == 1 << (B::BITS - 1) { 8 - B::BITS as u32 } else { 0 }
+}
+
+/// Quants as signed weights, if these are wanted.
+#[inline(always)]
+pub(super) fn signed<I: IntDot, B: Block, const NV: usize>(isa: I, mut quants: [I::I32; NV]) -> [I::I32; NV] {
+    if moved::<I, B>() > 0 {
+        let sign = isa.of_bits(isa.splat_i32(i32::from_ne_bytes([0x80; 4])));
+        for v in &mut quants {
+            *v = isa.to_bits(isa.xor(isa.of_bits(isa.shl_i32(*v, moved::<I, B>())), sign));
+        }
+    }
+    quants
+}
+
+/// The scales of [`signed`] weights.
+#[inline(always)]
+pub(super) fn signed_scales<I: IntDot, B: Block, const NV: usize>(isa: I, mut scales: [I::F32; NV]) -> [I::F32; NV] {
+    if moved::<I, B>() > 0 {
+        let divisor = isa.splat(1.0 / (1u32 << moved::<I, B>()) as f32);
+        for v in &mut scales {
+            *v = isa.mul(*v, divisor);
+        }
+    }
+    scales
 }
 
 /// Vectors of f32 as line `line` of a span.
@@ -212,7 +255,7 @@ fn group<I: IntDot, B: Block, const NV: usize>(isa: I, quants: &[u32], g: usize)
         }
         let high = B::BITS - 4;
         let pair = line(high + g / 2, j);
-        *out = isa.and_i32(if g.is_multiple_of(2) { pair } else { isa.shr_i32(pair, 4) }, mask(0x0f));
+        *out = if g.is_multiple_of(2) { isa.and_i32(pair, mask(0x0f)) } else { isa.upper_halves(pair) };
         // What exceeds four bits, moved to the place above them.
         let (plane, place, bits) = match high {
             0 => continue,

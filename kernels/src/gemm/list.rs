@@ -2,7 +2,8 @@
 //! type, add a block with its name, format, step and source.
 
 use super::block::BlockTile;
-use super::block_mmla::BlockMmla;
+#[cfg(target_arch = "aarch64")]
+use super::block_pairs::BlockPairs;
 use super::dot::{Fma, Lengthen, Pairs, Quads, Widen};
 use super::micro::Tile;
 use super::mmla::Mmla;
@@ -44,18 +45,23 @@ pub type S8Ahead<I, const MR: usize, const NV: usize, const AHEAD: usize> = Tile
 const fn source(isa: isa::IsaId) -> u64 {
     use isa::IsaId::{NeonBf16, NeonI8mm, Sve, Sve2, SveBf16, SveI8mm};
     match isa {
-        Sve | Sve2 | SveBf16 | SveI8mm => const { of_source(include_bytes!("sve.rs")) },
-        NeonI8mm => const { fnv1a(of_source(include_bytes!("mmla.rs")), include_bytes!("block_mmla.rs")) },
+        Sve | Sve2 | SveBf16 => const { of_source(include_bytes!("sve.rs")) },
+        SveI8mm => const { PAIRS ^ of_source(include_bytes!("sve.rs")) },
+        NeonI8mm => const { PAIRS ^ of_source(include_bytes!("mmla.rs")) },
         NeonBf16 => const { fnv1a(of_source(include_bytes!("dot.rs")), include_bytes!("mmla.rs")) },
         _ => const { fnv1a(of_source(include_bytes!("micro.rs")), include_bytes!("dot.rs")) },
     }
 }
 
+/// Hash of how the operands of block formats are packed.
+const PACKED: u64 = fnv1a(of_source(include_bytes!("block_pack.rs")), include_bytes!("block_weights.rs"));
+
+/// Hash of what kernels of block formats in blocks of 2 × 2 are built from.
+const PAIRS: u64 = fnv1a(fnv1a(PACKED, include_bytes!("block_pairs.rs")), include_bytes!("block_pairs_asm.rs"));
+
 /// As [`source`], of the kernels of block formats.
 const fn block_source(_: isa::IsaId) -> u64 {
-    const BODY: u64 =
-        fnv1a(fnv1a(of_source(include_bytes!("block.rs")), include_bytes!("block_pack.rs")), include_bytes!("block_weights.rs"));
-    BODY
+    const { fnv1a(PACKED, include_bytes!("block.rs")) }
 }
 
 /// Two products are added before the sum is rounded.
@@ -113,7 +119,14 @@ pub(crate) const ENTRIES: &[&[&[Entry]]] = &[
     S8_TILES,
     S8_AHEAD_TILES,
     S8_MMLA_TILES,
-    Q8_0_MMLA_TILES,
+    Q8_0_PAIRS,
+    Q4_0_PAIRS,
+    Q4_1_PAIRS,
+    Q5_0_PAIRS,
+    Q5_1_PAIRS,
+    Q4K_PAIRS,
+    Q5K_PAIRS,
+    Q6K_PAIRS,
 ];
 
 /// The impls of a table's lines, and with `@table` the table.
@@ -249,12 +262,31 @@ tiles! {
     SveI8mm "svei8mm" "aarch64" [1 2]: (1 2) (1 3) (6 3) (8 2) (8 3) (12 2);
 }
 
-/// f32 × Q8_0 in blocks of 2 × 2.
-pub type Q8_0Mmla<I, const MR: usize, const NV: usize, const KU: usize> = BlockMmla<I, format::q8_0::Block, MR, NV, KU>;
+/// The tiles of block formats in blocks of 2 × 2: table = kernel type, format, its name and module, layout:
+/// (MR NV)… They are packed as the tiles of one row, which are in [`block_lines!`].
+macro_rules! pairs {
+    ($($table:ident = $kernel:ident $format:ident $name:literal $module:ident $layout:literal: $(($mr:literal $nv:literal))+;)+) => {$(
+        #[doc = concat!("f32 × ", $name, " in blocks of 2 × 2.")]
+        #[cfg(target_arch = "aarch64")]
+        pub type $kernel<I, const MR: usize, const NV: usize, const KU: usize> = BlockPairs<I, format::$module::Block, MR, NV, KU>;
+        tiles! {
+            $table = block $kernel $format $name $layout spans_order;
+            "BlockPairs" [, concat!(", kiln_kernels::format::", stringify!($module), "::Block")];
+            NeonI8mm "neoni8mm" "aarch64" [1]: $(($mr $nv))+;
+            SveI8mm "svei8mm" "aarch64" [1 2]: $(($mr $nv))+;
+        }
+    )+};
+}
 
-tiles! {
-    Q8_0_MMLA_TILES = block Q8_0Mmla Q8_0 "q8_0" "q8_0-k8b" spans_order; "BlockMmla" [, ", kiln_kernels::format::q8_0::Block"];
-    NeonI8mm "neoni8mm" "aarch64" [1]: (1 1) (1 2) (8 1) (12 1) (16 1) (8 2);
+pairs! {
+    Q8_0_PAIRS = Q8_0Pairs Q8_0 "q8_0" q8_0 "q8_0-b": (8 4) (16 4);
+    Q4_0_PAIRS = Q4_0Pairs Q4_0 "q4_0" q4_0 "q4_0-b": (8 4) (16 4);
+    Q4_1_PAIRS = Q4_1Pairs Q4_1 "q4_1" q4_1 "q4_1-b": (8 4) (14 4);
+    Q5_0_PAIRS = Q5_0Pairs Q5_0 "q5_0" q5_0 "q5_0-b": (8 4) (16 4);
+    Q5_1_PAIRS = Q5_1Pairs Q5_1 "q5_1" q5_1 "q5_1-b": (8 4) (14 4);
+    Q4K_PAIRS = Q4KPairs Q4K "q4_k" q4_k "q4_k-b": (8 4) (14 4);
+    Q5K_PAIRS = Q5KPairs Q5K "q5_k" q5_k "q5_k-b": (8 4) (14 4);
+    Q6K_PAIRS = Q6KPairs Q6K "q6_k" q6_k "q6_k-b": (8 4) (12 4);
 }
 
 /// The tiles of every block format. ISA, its name and architecture, [how many blocks ahead are asked for]:
@@ -269,7 +301,9 @@ macro_rules! block_lines {
             Avx512Vnni "avx512vnni" "x86_64" [0 2 8]: (1 2) (4 2);
             Avx512Vnni "avx512vnni" "x86_64" [0]: (5 2) (6 2) (7 2);
             Neon "neon" "aarch64" [0]: (1 2) (4 2) (6 2);
-            NeonDotprod "neondotprod" "aarch64" [0]: (1 2) (1 3) (4 2) (4 3) (8 2);
+            NeonDotprod "neondotprod" "aarch64" [0]: (1 2) (1 3) (1 4) (4 2) (4 3) (8 2);
+            NeonI8mm "neoni8mm" "aarch64" [0]: (1 4);
+            SveI8mm "svei8mm" "aarch64" [0]: (1 4);
         }
     };
     (@$arm:ident rows $what:tt) => {

@@ -8,8 +8,11 @@
 
 mod batch;
 mod block;
-mod block_mmla;
 mod block_pack;
+#[cfg(target_arch = "aarch64")]
+mod block_pairs;
+#[cfg(target_arch = "aarch64")]
+mod block_pairs_asm;
 mod block_weights;
 mod blocking;
 mod direct;

@@ -30,9 +30,9 @@ pub use neon_dot::{NeonBf16, NeonDotprod, NeonFhm, NeonI8mm};
 #[cfg(target_arch = "aarch64")]
 mod sve;
 #[cfg(target_arch = "aarch64")]
-pub(crate) use sve::sve_asm;
-#[cfg(target_arch = "aarch64")]
 pub use sve::{Sve, Sve2, SveBf16, SveI8mm};
+#[cfg(target_arch = "aarch64")]
+pub(crate) use sve::{sve_asm, vector_asm};
 
 pub mod peak;
 mod square;
@@ -399,6 +399,19 @@ pub trait IntDot: Simd {
     /// Rows of a tile from which on weights in blocks are unpacked once for a whole panel, before they are
     /// multiplied; in tiles of fewer, in registers.
     const PANEL_ROWS: usize = usize::MAX;
+    /// What a sum of a row starts from, beside what all do, is taken from it at its end, by all of its vectors at
+    /// once, because copies and products share pipes.
+    const LATE: bool = false;
+    /// The upper four bits of each byte, moved down.
+    #[inline(always)]
+    fn upper_halves(self, v: Self::I32) -> Self::I32 {
+        self.and_i32(self.shr_i32(v, 4), self.splat_i32(0x0f0f_0f0f))
+    }
+    /// As [`Simd::load_f16`], of finite numbers.
+    #[inline(always)]
+    fn load_scales(self, src: &[u16]) -> Self::F32 {
+        self.load_f16(src)
+    }
     /// All lanes the one number in `x`, to begin a sum with: loaded where copies and products share pipes.
     #[inline(always)]
     fn begin(self, x: &[i32; 4]) -> Self::I32 {
@@ -437,15 +450,6 @@ pub trait BlockDot<E>: Simd {
     fn rows(self, left: Self::Block, right: Self::Block) -> [Self::Block; 2];
     /// Writes or adds four results of one row.
     fn put(self, row: Self::Block, out: &mut [Self::Result], accumulate: bool);
-}
-
-/// What products of scaled blocks of bytes need beside [`BlockDot`].
-pub trait ScaledBlockDot: BlockDot<i8, Block = <Self as Simd>::I32> {
-    /// `src`, which is loaded each time: the compiler would load it once and copy it, which costs more where
-    /// copies and products share pipes.
-    fn fresh(self, src: &[i32; 4]) -> Self::I32;
-    /// As [`BlockDot::rows`], of f32.
-    fn float_rows(self, left: Self::F32, right: Self::F32) -> [Self::F32; 2];
 }
 
 /// Implements [`Simd`] for a token that is another one with further instructions.

@@ -3,38 +3,38 @@
 //! Their intrinsics are not stable in Rust, so each instruction is an `asm!` of its own, which names its
 //! extension to the assembler. The compiler still chooses the registers and schedules around it.
 
-use super::{Bf16Dot, BlockDot, F16Fma, IntDot, Isa, IsaId, Neon, ScaledBlockDot, Simd, extends, peak};
+use super::{Bf16Dot, BlockDot, F16Fma, IntDot, Isa, IsaId, Neon, Simd, extends, peak};
 use crate::format::Format;
 use core::arch::aarch64::*;
 use half::bf16;
 
 macro_rules! tokens {
-    ($($(#[$doc:meta])+ $isa:ident $feature:tt $features:literal $([$format:ident $peak:ident])?;)+) => {
+    ($($(#[$doc:meta])+ $isa:ident($base:ident) $($feature:tt)&+, $features:literal $([$format:ident $peak:ident])?;)+) => {
         $($(#[$doc])+
         #[derive(Clone, Copy, Debug)]
-        pub struct $isa(Neon);
+        pub struct $isa($base);
 
         impl Isa for $isa {
             const ID: IsaId = IsaId::$isa;
             const PEAKS: &'static [(Format, peak::Loop)] = &[$((Format::$format, peak::$peak::<Self>))?];
             fn detect() -> Option<Self> {
-                if std::arch::is_aarch64_feature_detected!($feature) { Neon::detect().map(Self) } else { None }
+                if $(std::arch::is_aarch64_feature_detected!($feature))&&+ { $base::detect().map(Self) } else { None }
             }
         }
 
-        extends! { $isa Neon $features })+
+        extends! { $isa $base $features })+
     };
 }
 
 tokens! {
     /// Proof that this CPU has NEON with dotprod.
-    NeonDotprod "dotprod" "neon,dotprod" [S8 s8];
+    NeonDotprod(Neon) "dotprod", "neon,dotprod" [S8 s8];
     /// Proof that this CPU has NEON with fhm, the multiply-adds of halves to f32.
-    NeonFhm "fhm" "neon,fp16,fhm";
-    /// Proof that this CPU has NEON with i8mm.
-    NeonI8mm "i8mm" "neon,i8mm";
+    NeonFhm(Neon) "fhm", "neon,fp16,fhm";
+    /// Proof that this CPU has NEON with i8mm, and with dotprod and fhm, as all cores with i8mm have.
+    NeonI8mm(NeonDotprod) "i8mm" & "fhm", "neon,dotprod,fp16,fhm,i8mm";
     /// Proof that this CPU has NEON with bf16.
-    NeonBf16 "bf16" "neon,bf16" [Bf16 bf16];
+    NeonBf16(Neon) "bf16", "neon,bf16" [Bf16 bf16];
 }
 
 /// `multiply!("extension", "instruction", acc, b, a in class)`: the accumulator after one instruction
@@ -131,10 +131,88 @@ impl IntDot for NeonDotprod {
     fn begin(self, x: &[i32; 4]) -> int32x4_t {
         fresh(self.0, x)
     }
+    const LATE: bool = true;
+    const PANEL_ROWS: usize = 4;
+
+    #[inline(always)]
+    fn upper_halves(self, v: int32x4_t) -> int32x4_t {
+        // SAFETY: `self` proves NEON; reinterpreting changes no bits.
+        unsafe { vreinterpretq_s32_u8(vshrq_n_u8::<4>(vreinterpretq_u8_s32(v))) }
+    }
     #[inline(always)]
     fn quad<const MR: usize, const NV: usize>(self, acc: &mut [[int32x4_t; NV]; MR], a: &[[u32; MR]], b: &[int32x4_t; NV], _: bool) {
         by_element!(self, acc, &a[0], *b, "dotprod", "sdot {acc:v}.4s, {b:v}.16b, {a:v}.", "4b");
     }
+}
+
+/// Implements [`IntDot`] for a token that has a token with dotprod inside.
+macro_rules! dots {
+    ($isa:ident $base:ident) => {
+        impl IntDot for $isa {
+            type Bytes = <$base as IntDot>::Bytes;
+            const DEPTH: usize = <$base as IntDot>::DEPTH;
+            const OFFSET: bool = <$base as IntDot>::OFFSET;
+            const UNSIGNED: bool = <$base as IntDot>::UNSIGNED;
+            const LATE: bool = <$base as IntDot>::LATE;
+            const PANEL_ROWS: usize = <$base as IntDot>::PANEL_ROWS;
+
+            #[inline(always)]
+            fn bytes(src: &[u32]) -> &[Self::Bytes] {
+                <$base as IntDot>::bytes(src)
+            }
+            #[inline(always)]
+            fn rank1_s8<const MR: usize, const NV: usize>(self, acc: &mut [[Self::I32; NV]; MR], a: &[u32; MR], b: &[Self::Bytes; NV]) {
+                self.0.rank1_s8(acc, a, b);
+            }
+            #[inline(always)]
+            fn begin(self, x: &[i32; 4]) -> Self::I32 {
+                self.0.begin(x)
+            }
+            #[inline(always)]
+            fn quad<const MR: usize, const NV: usize>(
+                self,
+                acc: &mut [[Self::I32; NV]; MR],
+                a: &[[u32; MR]],
+                b: &[Self::I32; NV],
+                small: bool,
+            ) {
+                self.0.quad(acc, a, b, small);
+            }
+            #[inline(always)]
+            fn upper_halves(self, v: Self::I32) -> Self::I32 {
+                self.0.upper_halves(v)
+            }
+            #[inline(always)]
+            fn load_scales(self, src: &[u16]) -> Self::F32 {
+                $crate::isa::neon_dot::lengthened(self.into(), src)
+            }
+        }
+    };
+}
+pub(super) use dots;
+
+dots! { NeonI8mm NeonDotprod }
+
+impl From<NeonI8mm> for Neon {
+    fn from(isa: NeonI8mm) -> Neon {
+        isa.0.0
+    }
+}
+
+impl From<NeonI8mm> for NeonFhm {
+    fn from(isa: NeonI8mm) -> NeonFhm {
+        NeonFhm(isa.0.0)
+    }
+}
+
+/// Four halves as f32: times one, which takes one instruction of any pipe where `fcvtl` takes two of one.
+#[inline(always)]
+pub(super) fn lengthened(isa: NeonFhm, src: &[u16]) -> float32x4_t {
+    let src = &src[..4];
+    // SAFETY: the token proves NEON; the slice above holds four halves.
+    let halves = unsafe { vld1_u16(src.as_ptr()) };
+    let one = word(isa.0, u32::from(half::f16::ONE.to_bits()));
+    multiply!("fp16fml", "fmlal {acc:v}.4s, {b:v}.4h, {a:v}.h[0]", isa.splat(0.0), halves, one, vreg_low16)
 }
 
 impl Bf16Dot for NeonBf16 {
@@ -194,7 +272,7 @@ impl BlockDot<i8> for NeonI8mm {
     }
     #[inline(always)]
     fn rows(self, left: int32x4_t, right: int32x4_t) -> [int32x4_t; 2] {
-        rows(self.0, left, right)
+        rows(self.into(), left, right)
     }
     #[inline(always)]
     fn put(self, row: int32x4_t, out: &mut [i32], accumulate: bool) {
@@ -203,14 +281,19 @@ impl BlockDot<i8> for NeonI8mm {
     }
 }
 
-impl ScaledBlockDot for NeonI8mm {
+impl NeonI8mm {
+    /// The lower half of a vector twice, and the upper one.
     #[inline(always)]
-    fn fresh(self, src: &[i32; 4]) -> int32x4_t {
-        fresh(self.0, src)
+    pub(crate) fn twice(self, v: float32x4_t) -> [int32x4_t; 2] {
+        let v = self.to_bits(v);
+        rows(self.into(), v, v)
     }
+
+    /// The words of both by turns, those of their lower halves first.
     #[inline(always)]
-    fn float_rows(self, left: float32x4_t, right: float32x4_t) -> [float32x4_t; 2] {
-        float_rows(self.0, left, right)
+    pub(crate) fn zip(self, left: int32x4_t, right: int32x4_t) -> [int32x4_t; 2] {
+        // SAFETY: `self` proves NEON.
+        unsafe { [vzip1q_s32(left, right), vzip2q_s32(left, right)] }
     }
 }
 

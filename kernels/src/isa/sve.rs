@@ -3,7 +3,8 @@
 //! Rust has no stable SVE types, so [`Sve`] is no [`super::Simd`]: its kernels are whole loops in
 //! [`sve_asm!`], beside the generic body of each family. They are written for any vector length.
 
-use super::{Isa, IsaId, peak};
+use super::neon_dot::dots;
+use super::{IntDot, Isa, IsaId, NeonFhm, NeonI8mm, Simd, extends, peak};
 use crate::format::Format;
 
 /// Proof that this CPU has SVE.
@@ -53,13 +54,45 @@ macro_rules! tokens {
 }
 
 tokens! {
-    /// Proof that this CPU has SVE with i8mm.
-    SveI8mm "i8mm";
     /// Proof that this CPU has SVE with bf16.
     SveBf16 "bf16";
     /// Proof that this CPU has SVE2.
     Sve2 "sve2";
 }
+
+/// Proof that this CPU has SVE with i8mm, and NEON with it. As [`Simd`] it is NEON: what its kernels do beside
+/// their loops needs no longer vectors.
+#[derive(Clone, Copy, Debug)]
+pub struct SveI8mm(NeonI8mm, Sve);
+
+impl Isa for SveI8mm {
+    const ID: IsaId = IsaId::SveI8mm;
+    fn detect() -> Option<Self> {
+        Some(SveI8mm(NeonI8mm::detect()?, Sve::detect()?))
+    }
+}
+
+impl From<SveI8mm> for Sve {
+    fn from(isa: SveI8mm) -> Sve {
+        isa.1
+    }
+}
+
+impl From<SveI8mm> for NeonI8mm {
+    fn from(isa: SveI8mm) -> NeonI8mm {
+        isa.0
+    }
+}
+
+impl From<SveI8mm> for NeonFhm {
+    fn from(isa: SveI8mm) -> NeonFhm {
+        isa.0.into()
+    }
+}
+
+extends! { SveI8mm NeonI8mm "sve,neon,dotprod,fp16,fhm,i8mm" }
+
+dots! { SveI8mm NeonI8mm }
 
 /// `asm!` with SVE instructions in one template, in which all vector registers and the predicates
 /// p0 to p3 may be overwritten. What names an operand must not ask for a vector register: scalars
@@ -69,8 +102,15 @@ macro_rules! sve_asm {
         $crate::isa::sve_asm!([$text], $($operands)*)
     };
     ([$($text:expr),+ $(,)?], $($operands:tt)*) => {
+        $crate::isa::vector_asm!([".arch_extension sve", $($text),+], $($operands)*)
+    };
+}
+pub(crate) use sve_asm;
+
+/// As [`sve_asm!`], of NEON's instructions and those of extensions that the texts name.
+macro_rules! vector_asm {
+    ([$($text:expr),+ $(,)?], $($operands:tt)*) => {
         core::arch::asm!(
-            ".arch_extension sve",
             $($text,)+
             $($operands)*
             out("p0") _, out("p1") _, out("p2") _, out("p3") _,
@@ -82,7 +122,7 @@ macro_rules! sve_asm {
         )
     };
 }
-pub(crate) use sve_asm;
+pub(crate) use vector_asm;
 
 /// Accumulators of the peak loop: enough for four cycles of latency on six pipes.
 const CHAINS: usize = 24;
