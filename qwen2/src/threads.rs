@@ -43,12 +43,12 @@ fn siblings(cpu: usize) -> Option<String> {
     fs::read_to_string(format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")).ok()
 }
 
-/// The cores of `threads` threads, the caller's first; none when there are more threads than cores. Under a quota
-/// others have a share of every core, so placing is left to the system.
+/// The cores of `threads` threads, the caller's first; none when there are more threads than cores, or one alone, which
+/// is in no other's way. Under a quota others have a share of every core, so placing is left to the system.
 fn places(threads: usize) -> Vec<CoreId> {
     let cores = cores();
     let is_shared = core_affinity::get_core_ids().is_some_and(|all| all.len() > logical());
-    if threads > cores.len() || is_shared { Vec::new() } else { cores }
+    if threads < 2 || threads > cores.len() || is_shared { Vec::new() } else { cores }
 }
 
 /// A team of `threads` threads that spin for `spin` turns between jobs, each but the caller's on a core of its own
@@ -133,7 +133,7 @@ mod tests {
         assert!(cores >= 1 && cores <= logical());
         let places = places(cores);
         assert!(places.is_empty() || places.len() >= cores);
-        assert!(super::places(usize::MAX).is_empty());
+        assert!(super::places(usize::MAX).is_empty() && super::places(1).is_empty());
     }
 
     #[test]
