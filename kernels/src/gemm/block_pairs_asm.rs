@@ -45,9 +45,9 @@ pub trait Pairs: Isa + Into<NeonI8mm> {
 
 /// `ISA: lanes; assembler, "extensions" {further operands}; texts;`
 ///
-/// The texts are bodies of assembler macros: `begin`; `zero acc`; `load_b vec, index`; `load_a at` into vector 31;
-/// `multiply sum, piece`; `scale acc, sum, columns, minus, index` of what takes the start away; `add acc,
-/// minimums`; `rows left, right, second` into vector 29; `put_row, add` of that.
+/// The texts: what comes before all; then the bodies of assembler macros: `zero acc`; `load_b vec, index`; `load_a at`
+/// into vector 31; `start sum`; `multiply sum, piece`; `scale acc, sum, columns, minus, index` (the line of what takes
+/// the start away); `add acc, minimums`; `rows left, right, second` into vector 29; `put_row add` from there.
 macro_rules! texts {
     ($($isa:ident: |$self:ident| $lanes:expr; $asm:ident, $extension:literal {$($name:ident = |$operands:ident| $operand:expr)?};
        $begin:literal $zero:literal $load_b:literal $load_a:literal $start:literal $multiply:literal $scale:literal $add:literal
