@@ -43,7 +43,7 @@ impl fmt::Display for Tier {
 pub enum Class {
     /// A matrix product with M = 1.
     Decode,
-    /// A matrix product with M from 2 to 8: it still reads weights for longer than it multiplies.
+    /// A matrix product with M from 2 to 31: it reads weights for about as long as it multiplies, or longer.
     Few,
     /// A matrix product with more rows.
     Prefill,
@@ -69,7 +69,7 @@ impl Class {
     pub const fn of_rows(m: usize) -> Class {
         match m {
             0 | 1 => Class::Decode,
-            2..=8 => Class::Few,
+            2..=31 => Class::Few,
             _ => Class::Prefill,
         }
     }
@@ -92,7 +92,7 @@ impl Class {
     pub const fn m_max(self) -> usize {
         match self {
             Class::Decode => 1,
-            Class::Few => 8,
+            Class::Few => 31,
             Class::Prefill | Class::Row => usize::MAX,
         }
     }
@@ -392,7 +392,7 @@ mod tests {
 
     #[test]
     fn classes_of_products_share_out_all_rows() {
-        for m in [1, 2, 8, 9, 1000] {
+        for m in [1, 2, 31, 32, 1000] {
             let first = Class::PRODUCTS.into_iter().find(|c| m <= c.m_max());
             assert_eq!(first, Some(Class::of_rows(m)), "{m} rows");
         }

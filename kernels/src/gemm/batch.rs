@@ -76,11 +76,13 @@ impl<P: Product> Gemm<P> {
         };
         let most = workers.count().min(MOST_THREADS);
         let split = Split::in_batch(most, count, self.geometry, (m, n), is_packed);
-        // By the whole product and not by its parts: bits must not depend on the number of threads.
+        // This and the blocking by the whole product and not by its parts: bits must not depend on the number of
+        // threads.
         let few = self.few(a.get(0), &right(0));
         let split = few.map_or(split, |few| few.split(split.threads()));
         let threads = most.min(count * split.threads());
         let own = self.workspace_len(blocking, Split::ALONE, is_packed, (m, n, k));
+        let blocking = &self.fit(blocking, m, is_packed);
         let ws = BatchMut::new(ws, threads, own, (1, own), own).shares([&|_| 0..1, &|_| 0..own], (1, 1), threads);
         let rows = |i| part(m, self.mr(), split.rows, i);
         let columns = |j| part(n, self.nr(), split.cols, j);

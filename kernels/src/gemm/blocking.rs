@@ -45,6 +45,9 @@ pub struct Blocking {
 }
 
 impl Blocking {
+    /// A KC that no depth exceeds.
+    pub const WHOLE: usize = 1 << 20;
+
     /// Those sizes, in the usual order.
     pub const fn new(kc: usize, mc: usize, nc: usize) -> Blocking {
         Blocking { kc, mc, nc, order: Order::Panels }
@@ -64,12 +67,9 @@ impl Blocking {
         let mc = (caches.l2 / 2 / (if mr == 1 { LONG } else { kc } * strip)).max(1) * mr;
         let last = if caches.l3 > 0 { caches.l3 } else { 4 * caches.l2 };
         let nc = (last / 2 / (kc * panel)).clamp(1, 8192 / nr.min(8192)) * nr;
-        Blocking::new(if mr == 1 { WHOLE } else { kc }, mc, nc)
+        Blocking::new(if mr == 1 { Blocking::WHOLE } else { kc }, mc, nc)
     }
 }
-
-/// No depth is larger.
-const WHOLE: usize = 1 << 20;
 
 /// A depth that is long for a model: what rows are counted on to have where they are whole.
 const LONG: usize = 4096;

@@ -298,7 +298,7 @@ macro_rules! block_lines {
             Avx2 "avx2" "x86_64" [0]: (1 1) (4 1) (6 1) (1 2) (2 2);
             AvxVnni "avxvnni" "x86_64" [0]: (1 1) (4 1) (6 1) (1 2) (3 2);
             Avx512 "avx512" "x86_64" [0]: (1 2) (4 2) (6 2);
-            Avx512Vnni "avx512vnni" "x86_64" [0 2 8]: (1 2) (4 2);
+            Avx512Vnni "avx512vnni" "x86_64" [0 2 8 16]: (1 2) (4 2);
             Avx512Vnni "avx512vnni" "x86_64" [0]: (5 2) (6 2) (7 2);
             Neon "neon" "aarch64" [0]: (1 2) (4 2) (6 2);
             NeonDotprod "neondotprod" "aarch64" [0]: (1 2) (1 3) (1 4) (4 2) (4 3) (8 2);

@@ -125,10 +125,20 @@ impl<P: Product> Gemm<P> {
         }
     }
 
-    /// Words of workspace that [`Gemm::run_parallel`] needs for a product of M × N × K, and [`Gemm::run`]
-    /// with [`Split::ALONE`].
+    /// The blocking of a product with `m` rows. A packed panel that meets one strip alone is read once: then its
+    /// whole depth is, so that weights are read in the order in which they lie and C is written once. Unpacked
+    /// panels are to stay in the first cache.
+    fn fit(&self, blocking: &Blocking, m: usize, b_is_packed: bool) -> Blocking {
+        let once = b_is_packed && m <= self.geometry.mr && self.micro.unpacked_len(1) == 0;
+        Blocking { kc: if once { Blocking::WHOLE } else { blocking.kc }, ..*blocking }
+    }
+
+    /// Words of workspace that [`Gemm::run_parallel`] needs for a product of M × N × K or of fewer rows, and
+    /// [`Gemm::run`] with [`Split::ALONE`].
     pub fn workspace_len(&self, blocking: &Blocking, split: Split, b_is_packed: bool, (m, n, k): (usize, usize, usize)) -> usize {
-        let own = split.threads() * self.own_len(blocking, m, k);
+        let fewer = m.min(self.geometry.mr);
+        let most = self.own_len(blocking, m, k).max(self.own_len(&self.fit(blocking, fewer, b_is_packed), fewer, k));
+        let own = split.threads() * most;
         own + if b_is_packed { 0 } else { split.cols * split.turns() * self.block_len(blocking, split, n, k) }
     }
 
@@ -153,14 +163,15 @@ impl<P: Product> Gemm<P> {
     /// If the shapes do not fit each other, B is packed for another layout, or `ws` is shorter than
     /// [`Gemm::workspace_len`].
     pub fn run(&self, operands: Operands<'_, P::A, P::B, P::C>, blocking: &Blocking, ws: &mut [u32]) {
-        self.check(&operands);
+        let (m, ..) = self.check(&operands);
         if let Some(few) = self.few(operands.a, &operands.b) {
             return self.direct(operands, few);
         }
-        self.blocked(operands, blocking, ws);
+        let blocking = self.fit(blocking, m, operands.b.is_packed());
+        self.blocked(operands, &blocking, ws);
     }
 
-    /// As [`Gemm::run`], of operands that fit one another, whatever their extents.
+    /// As [`Gemm::run`], of operands that fit one another, with that very blocking.
     fn blocked(&self, operands: Operands<'_, P::A, P::B, P::C>, blocking: &Blocking, ws: &mut [u32]) {
         let (m, k) = (operands.a.rows(), operands.a.cols());
         let (own, block) = ws.split_at_mut(self.own_len(blocking, m, k));

@@ -111,6 +111,7 @@ impl<P: Product> Gemm<P> {
         if let Some(few) = self.few(operands.a, &operands.b) {
             return self.direct_parallel(operands, few, split, workers);
         }
+        let blocking = &self.fit(blocking, m, operands.b.is_packed());
         let blocks = self.blocks(blocking);
         self.share_out(operands, blocking, (split, workers), (ws, self.own_len(blocking, m, k)), |share| {
             self.tiles(share.operands, blocks, share.room, share.own);
