@@ -146,7 +146,8 @@ fn plan(problem: &Problem, room: Room) -> (usize, usize) {
         Temperature::Cold => {
             // A cache of unknown size is taken to be a large one.
             let cache = if room.last_cache > 0 { room.last_cache } else { 32 << 20 };
-            (2 * cache).div_ceil(per_set.max(1)) + 1
+            // Each thread may have such a cache of its own, which then holds its part of every set.
+            (2 * cache * problem.threads).div_ceil(per_set.max(1)) + 1
         }
     };
     let sets = sets.min(4096);
@@ -291,6 +292,8 @@ mod tests {
         let (sets, _) = plan(&problem("1x256x256", true, Temperature::Cold), ROOM);
         assert!(sets * 256 * 256 * 4 > 2 * ROOM.last_cache);
         assert_eq!(plan(&problem("1x256x256", true, Temperature::Hot), ROOM).0, 1);
+        let two = Problem { threads: 2, ..problem("1x256x256", true, Temperature::Cold) };
+        assert!(plan(&two, ROOM).0 * 256 * 256 * 4 > 4 * ROOM.last_cache);
     }
 
     #[test]
