@@ -36,7 +36,8 @@ fn kernels_in(symbol: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (family, prefix) in FAMILIES {
         for rest in symbol.split(family).skip(1) {
-            // Of a tile, the parameters follow the arithmetic that it does: `Tile<Fma<Isa>, MR, NV, KU, AHEAD>`.
+            // Of a tile, the parameters follow the arithmetic that it does: `Tile<Fma<Isa>, MR, NV, KU, AHEAD>`, the
+            // last of which a symbol lacks when it is 0.
             let Some((inner, outer)) = rest.split_once('>') else { continue };
             let mut inner = inner.split(", ");
             let isa = inner.next().and_then(|path| path.rsplit("::").next()).unwrap_or("").to_lowercase();
@@ -44,7 +45,7 @@ fn kernels_in(symbol: &str) -> Vec<String> {
             let is_number = |n: &&str| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit());
             let numbers: Vec<&str> = inner.chain(outer.split(", ")).filter(is_number).collect();
             match numbers[..] {
-                [mr, nv, ku, "0"] => found.push(format!("{prefix}_{isa}_{mr}x{nv}v_u{ku}")),
+                [mr, nv, ku] => found.push(format!("{prefix}_{isa}_{mr}x{nv}v_u{ku}")),
                 [mr, nv, _, ahead] => found.push(format!("{prefix}_{isa}_{mr}x{nv}v_a{ahead}")),
                 [u] => found.push(format!("{prefix}_{isa}_u{u}")),
                 _ => {}
@@ -69,7 +70,7 @@ fn the_binary_holds_the_winners_and_none_of_the_losers() {
 
 #[test]
 fn symbols_are_read_as_kernel_names() {
-    let symbol = "<kiln_kernels::gemm::micro::Tile<kiln_kernels::gemm::dot::Fma<kiln_kernels::isa::avx2::Avx2>, 6, 2, 4, 0> as kiln_kernels::gemm::micro::MicroKernel>::tile";
+    let symbol = "<kiln_kernels::gemm::micro::Tile<kiln_kernels::gemm::dot::Fma<kiln_kernels::isa::avx2::Avx2>, 6, 2, 4> as kiln_kernels::gemm::micro::MicroKernel>::tile";
     assert_eq!(kernels_in(symbol), ["gemm_f32_avx2_6x2v_u4"]);
     assert_eq!(kernels_in("<kiln_kernels::norm::body::Rms<kiln_kernels::isa::neon::Neon, 4> as X>::row"), ["rms_norm_f32_neon_u4"]);
 }

@@ -91,7 +91,7 @@ const fn rows_order(isa: isa::IsaId) -> &'static str {
 }
 
 macro_rules! gemm_meta {
-    ($kernel:ident ($format:ident $prefix:literal [$($layout:tt)+] $order:path, $source:path; $work:literal [$($close:tt)*]; $last:literal $letter:literal $before:literal $end:literal)
+    ($kernel:ident ($format:ident $prefix:literal [$($layout:tt)+] $order:path, $source:path; $work:literal [$($close:tt)*]; $last:literal $letter:literal $before:literal)
      $isa:ident $name:literal $mr:literal $nv:literal $ku:literal) => {
         meta!(Gemm $format $isa, $source,
             concat!("gemm::", stringify!($kernel), "::<isa::", stringify!($isa), ", ", $mr, ", ", $nv, ", ", $ku, ">"),
@@ -99,7 +99,7 @@ macro_rules! gemm_meta {
             [("MR" $mr) ("NV" $nv) ($last $ku)],
             concat!($($layout)+, $nv, "v-", $name),
             $order(isa::IsaId::$isa),
-            [concat!("::", $work, "<"), concat!("::", stringify!($isa) $($close)*, ", ", $mr, ", ", $nv, ", ", $before, $ku, $end)])
+            [concat!("::", $work, "<"), concat!("::", stringify!($isa) $($close)*, ", ", $mr, ", ", $nv, ", ", $before, $ku, ">")])
     };
 }
 
@@ -156,13 +156,10 @@ macro_rules! tiles {
         const $table: &[&[Entry]] = tiles!(@table $what $($lines)+);
     };
     ($table:ident = $kernel:ident $format:ident $prefix:literal $layout:literal $order:path; $work:literal $close:tt; $($lines:tt)+) => {
-        tiles!(@is $table ($kernel ($format $prefix [$layout] $order, source; $work $close; "KU" "u" "" ", 0>")) $($lines)+);
-    };
-    ($table:ident = block $kernel:ident $format:ident $prefix:literal $layout:literal $order:path; $work:literal $close:tt; $($lines:tt)+) => {
-        tiles!(@is $table ($kernel ($format $prefix [$layout] $order, source; $work $close; "KU" "u" "" ">")) $($lines)+);
+        tiles!(@is $table ($kernel ($format $prefix [$layout] $order, source; $work $close; "KU" "u" "")) $($lines)+);
     };
     ($table:ident = ahead $kernel:ident $format:ident $prefix:literal $layout:literal $order:path; $work:literal $close:tt; $($lines:tt)+) => {
-        tiles!(@is $table ($kernel ($format $prefix [$layout] $order, source; $work $close; "AHEAD" "a" "4, " ">")) $($lines)+);
+        tiles!(@is $table ($kernel ($format $prefix [$layout] $order, source; $work $close; "AHEAD" "a" "4, ")) $($lines)+);
     };
 }
 
@@ -270,7 +267,7 @@ macro_rules! pairs {
         #[cfg(target_arch = "aarch64")]
         pub type $kernel<I, const MR: usize, const NV: usize, const KU: usize> = BlockPairs<I, format::$module::Block, MR, NV, KU>;
         tiles! {
-            $table = block $kernel $format $name $layout spans_order;
+            $table = $kernel $format $name $layout spans_order;
             "BlockPairs" [, concat!(", kiln_kernels::format::", stringify!($module), "::Block")];
             NeonI8mm "neoni8mm" "aarch64" [1]: $(($mr $nv))+;
             SveI8mm "svei8mm" "aarch64" [1 2]: $(($mr $nv))+;
@@ -338,7 +335,7 @@ macro_rules! block_format {
     (@lines table $($line:tt)+) => { block_format! { @give table $($line)+ } };
     (@give $arm:ident $kind:ident ($format:ident $rows:literal) $name:literal $module:ident $order:ident) => {
         block_lines! { @$arm $kind ($format ($format $name [stringify!($module), "-b"] $order, block_source;
-            "BlockTile" [, ", kiln_kernels::format::", stringify!($module), "::Block, ", stringify!($rows)]; "AHEAD" "a" "" ">")) }
+            "BlockTile" [, ", kiln_kernels::format::", stringify!($module), "::Block, ", stringify!($rows)]; "AHEAD" "a" "")) }
     };
 }
 
