@@ -86,6 +86,20 @@ pub(super) fn choose<'a>(records: &[&'a Record], allowed: &dyn Fn(&str) -> bool)
     })
 }
 
+impl Way {
+    /// Whether a record is of this way: also under another blocking that comes to the same at its shape, or
+    /// with the same split where it happens to be the computed one.
+    pub(super) fn is_of(&self, record: &Record) -> bool {
+        let Config { kernel, blocking, split, split_varied, shape, tile, .. } = &record.config;
+        let same = match (blocking, self.blocking) {
+            (Some(a), Some(b)) => effective((*a).into(), *shape, *tile) == effective(b.into(), *shape, *tile),
+            (a, b) => a.is_none() && b.is_none(),
+        };
+        let shared = if self.split.is_some() { *split == self.split } else { !split_varied };
+        *kernel == self.kernel && same && shared && spin(record) == self.spin
+    }
+}
+
 fn way(record: &Record) -> Way {
     let Config { kernel, blocking, split, split_varied, .. } = &record.config;
     Way { kernel: kernel.clone(), blocking: *blocking, split: split.filter(|_| *split_varied), spin: spin(record) }
@@ -98,19 +112,10 @@ fn spin(record: &Record) -> Option<u32> {
 }
 
 impl<'a> Class<'a> {
-    /// The timed result of a way at a shape, also under another blocking that comes to the same there, or with
-    /// the same split where it happens to be the computed one.
-    fn at(&self, shape: Shape, Way { kernel, blocking, split, spin: turns }: &Way) -> Option<&'a Record> {
-        let shared = |r: &&&'a Record| match split {
-            None => !r.config.split_varied,
-            Some(_) => r.config.split == *split,
-        };
-        let same = |r: &&&'a Record| match (r.config.blocking, blocking) {
-            (Some(a), Some(b)) => effective(a.into(), shape, r.config.tile) == effective((*b).into(), shape, r.config.tile),
-            (a, b) => a.is_none() && b.is_none(),
-        };
-        let mine = self.shapes.get(&shape)?.iter().filter(|r| r.config.kernel == *kernel && spin(r) == *turns).filter(shared);
-        mine.clone().find(|r| r.config.blocking == *blocking).or_else(|| mine.clone().find(same)).copied()
+    /// The timed result of a way at a shape, the one under its very blocking before others.
+    fn at(&self, shape: Shape, way: &Way) -> Option<&'a Record> {
+        let mut mine = self.shapes.get(&shape)?.iter().filter(|r| way.is_of(r));
+        mine.clone().find(|r| r.config.blocking == way.blocking).or_else(|| mine.next()).copied()
     }
 
     fn time(&self, shape: Shape, way: &Way) -> Option<f64> {

@@ -3,7 +3,7 @@
 //! Kernels are swept at every shape, whatever class it is of; so the times of both are there for numbers of
 //! rows on either side of where the classes meet.
 
-use crate::space::effective;
+use super::choose::Way;
 use crate::store::{Outcome, Record};
 use kiln_profiles::schema::Choice;
 use std::collections::BTreeMap;
@@ -23,15 +23,10 @@ pub(super) fn rows(records: &[&Record], few: &Choice, prefill: &Choice) -> Optio
     ratios.into_iter().take_while(|(_, ratios)| not_slower(ratios)).last().map(|(m, _)| m)
 }
 
-/// Whether it is a time of that choice, or of another blocking that comes to the same at its shape.
+/// Whether it is a time of that choice.
 fn is_of(record: &Record, choice: &Choice) -> bool {
-    let config = &record.config;
-    let same = match (config.blocking, choice.blocking) {
-        (Some(a), Some(b)) => effective(a.into(), config.shape, config.tile) == effective(b, config.shape, config.tile),
-        (a, b) => a.is_none() && b.is_none(),
-    };
-    let shared = !config.split_varied && config.spin.is_none_or(|spin| choice.spin.is_none_or(|s| s == spin));
-    config.kernel == choice.kernel && config.threads == choice.threads && same && shared && matches!(record.outcome, Outcome::Timed { .. })
+    let way = Way { kernel: choice.kernel.clone(), blocking: choice.blocking.map(Into::into), split: choice.split, spin: choice.spin };
+    record.config.threads == choice.threads && way.is_of(record) && matches!(record.outcome, Outcome::Timed { .. })
 }
 
 #[cfg(test)]

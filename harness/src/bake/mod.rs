@@ -185,7 +185,7 @@ fn one(
     if mine.iter().any(|r| r.config.packed) {
         mine.retain(|r| r.config.packed);
     }
-    let usual = if class.reads_weights() { Temperature::Cold } else { Temperature::Hot };
+    let usual = Temperature::usual(class, true);
     if mine.iter().any(|r| r.config.operands == usual) {
         mine.retain(|r| r.config.operands == usual);
     }

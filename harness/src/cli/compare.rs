@@ -18,9 +18,9 @@ use std::path::{Path, PathBuf};
 /// Compares our products with those of other libraries, side by side in one run.
 ///
 /// C = A·Wᵀ, with weights as a linear layer keeps them. Each system packs them within its calls; ours packs them
-/// before with --packed and in the formats of blocks (q8_0, q4_k …), which no other system here has. Every system is verified before it is timed; then
-/// all take turns, twice a round and each round in another order, each with its own threads and idle
-/// policy. A ratio is that of the rates in pairs, with its 95 % interval.
+/// before with --packed and in the formats of blocks (q8_0, q4_k …), which no other system here has. Every system
+/// is verified before it is timed; then all take turns, twice a round and each round in another order, each
+/// with its own threads and idle policy. A ratio is that of the rates in pairs, with its 95 % interval.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Sizes: 256..4096 (doubling), 512, MxNxK; separated by commas.\n\n\
 A library that is older than this CPU may fall back to older kernels, as its version then says; what its\n\

@@ -87,8 +87,7 @@ fn plan(args: &Args, specs: &[Spec], machine: &Machine) -> anyhow::Result<Vec<(P
     }
     let mut work = Vec::new();
     for &Spec { shape, packed } in specs {
-        let reads = packed && shape.class().reads_weights();
-        let usual = if reads { Temperature::Cold } else { Temperature::Hot };
+        let usual = Temperature::usual(shape.class(), packed);
         let problem = Problem { op: args.op, format, shape, packed, threads: 1, operands: args.operands.unwrap_or(usual) };
         operands::fits(&problem, room(machine))?;
         let entries: Vec<_> = if named.is_empty() { registry::all().collect() } else { named.clone() };

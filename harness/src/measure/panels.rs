@@ -7,6 +7,11 @@ use super::statistics::Random;
 /// Words of a cache line, at which each operand begins.
 const LINE: usize = 16;
 
+/// Words from one operand of `len` words to the next.
+fn stride(len: usize) -> usize {
+    len.next_multiple_of(LINE)
+}
+
 /// So many packed operands of one size.
 pub struct Panels {
     words: Buffer<u32>,
@@ -21,7 +26,7 @@ impl Panels {
     /// # Errors
     /// If the memory cannot be had.
     pub fn new(count: usize, len: usize, random: &mut Random) -> anyhow::Result<Panels> {
-        Ok(Panels { words: Buffer::new(count * len.next_multiple_of(LINE), random)?, len, count })
+        Ok(Panels { words: Buffer::new(count * stride(len), random)?, len, count })
     }
 
     /// How many there are.
@@ -36,12 +41,12 @@ impl Panels {
 
     /// The operand of a set, if there are any.
     pub fn get(&self, set: usize) -> Option<&[u32]> {
-        (set < self.count).then(|| &self.words.get()[set * self.len.next_multiple_of(LINE)..][..self.len])
+        (set < self.count).then(|| &self.words.get()[set * stride(self.len)..][..self.len])
     }
 
     /// Each operand in turn, to be written.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut [u32]> {
         let len = self.len;
-        self.words.get_mut().chunks_exact_mut(len.next_multiple_of(LINE).max(1)).map(move |words| &mut words[..len])
+        self.words.get_mut().chunks_exact_mut(stride(len).max(1)).map(move |words| &mut words[..len])
     }
 }

@@ -33,6 +33,12 @@ pub enum Temperature {
 }
 
 impl Temperature {
+    /// What products of a class meet in an engine: weights that were packed before come out of memory where
+    /// a call does little but read them.
+    pub fn usual(class: Class, packed: bool) -> Temperature {
+        if packed && class.reads_weights() { Temperature::Cold } else { Temperature::Hot }
+    }
+
     /// `hot` or `cold`.
     pub fn name(self) -> &'static str {
         match self {

@@ -90,8 +90,7 @@ impl Options {
         let (mut groups, mut all_pruned) = (Vec::new(), BTreeMap::new());
         for &threads in &self.threads {
             for &Spec { shape, packed } in &self.specs {
-                let reads = packed && shape.class().reads_weights();
-                let usual = if reads { Temperature::Cold } else { Temperature::Hot };
+                let usual = Temperature::usual(shape.class(), packed);
                 let problem =
                     Problem { op: self.op, format: self.format, shape, packed, threads, operands: self.operands.unwrap_or(usual) };
                 operands::fits(&problem, room)?;

@@ -34,7 +34,6 @@ pub use batch::{Products, RightBatch};
 pub use blocking::{Blocking, Caches, Order};
 pub use list::*;
 pub use micro::Geometry;
-pub use once::WORTH_A_THREAD;
 pub use operands::{Operands, Right};
 pub use pack::PackedB;
 pub use parallel::{MOST_THREADS, Split};

@@ -6,7 +6,7 @@ use super::{Blocking, Caches, Gemm, Operands, Split};
 use crate::team::Workers;
 
 /// Multiply-adds that a thread must get to be worth waking: they take some ten microseconds, as waking does.
-pub const WORTH_A_THREAD: usize = 1 << 17;
+const WORTH_A_THREAD: usize = 1 << 17;
 
 impl Split {
     /// As [`Split::analytical`], on no more threads than are worth waking for a product of M × N × K.
