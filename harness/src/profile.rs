@@ -39,11 +39,12 @@ impl Roof {
         Roof { peaks: peak::peaks(None, &[1], &Plan::QUICK, none), bandwidths: bandwidths(machine, &[1], &Plan::QUICK, none) }
     }
 
-    /// What an instruction set does in a format, in 10⁹ operations per second; of formats that it has no
-    /// arithmetic of its own for, what it does in f32.
+    /// What an instruction set does in the arithmetic of a format, in 10⁹ operations per second; of formats that it
+    /// has no arithmetic of its own for, what it does in f32.
     fn peak(&self, isa: &str, format: &str) -> Option<f64> {
         let of = |format: &str| self.peaks.iter().find(|p| p.isa == isa && p.format == format).map(peak::Peak::gflops);
-        of(format).or_else(|| of("f32"))
+        let arithmetic = crate::filter::format(format).map_or(format, |f| f.arithmetic().name());
+        of(arithmetic).or_else(|| of("f32"))
     }
 
     /// The read bandwidth in GB/s of the nearest level whose cache holds `bytes`.

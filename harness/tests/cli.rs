@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{can_time, run};
+use common::{can_time, kiln, run};
+use kiln_profiles::without::VARIABLE;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -47,6 +48,41 @@ fn check_ends_with_the_counts_and_names_the_isas() {
     let document = json(&out);
     assert_eq!((code, document["failed"].as_u64()), (0, Some(0)));
     assert!(document["kernels"].as_array().is_some_and(|k| k.iter().all(|k| k["status"] == "passed")));
+}
+
+/// Whatever instruction set a CPU might lack, no kernel of it runs, nor of one that extends it, and the others still do.
+#[test]
+fn without_an_instruction_set_its_kernels_are_left_alone() {
+    let dir = folder();
+    let args = ["check", "--op", "gemm,f16_to_f32", "--format", "f32,f16", "--json"];
+    let check = |without: &str| {
+        let out = kiln(dir.path(), &args).env(VARIABLE, without).output().expect("kiln runs");
+        let document = json(&String::from_utf8(out.stdout).expect("UTF-8"));
+        assert_eq!((out.status.code(), document["failed"].as_u64()), (Some(0), Some(0)), "without {without}: {document}");
+        let names = |key: &str| -> BTreeSet<String> {
+            let names = document[key].as_array().expect("names").iter();
+            names.map(|n| n.as_str().expect("a name").to_owned()).collect()
+        };
+        (names("isas_ran"), names("isas_skipped"))
+    };
+    let (all, _) = check("");
+    for isa in all.iter().filter(|isa| *isa != "scalar") {
+        let (ran, skipped) = check(isa);
+        assert!(skipped.contains(isa), "{isa} ran although it was hidden");
+        let extends = |other: &String| other.starts_with(isa.as_str());
+        assert!(all.iter().all(|other| skipped.contains(other) || (ran.contains(other) && !extends(other))), "{isa}: {ran:?}");
+    }
+}
+
+#[test]
+fn an_instruction_set_to_do_without_must_have_a_name() {
+    let dir = folder();
+    for (names, part) in [("avx1024", "known are scalar"), ("scalar", "cannot be left out")] {
+        let out = kiln(dir.path(), &["list"]).env(VARIABLE, names).output().expect("kiln runs");
+        let err = String::from_utf8(out.stderr).expect("UTF-8");
+        assert_eq!((out.status.code(), out.stdout.len(), err.lines().count()), (Some(2), 0, 1), "{err}");
+        assert!(err.contains(part) && err.contains(VARIABLE) && err.contains(names), "{err}");
+    }
 }
 
 #[test]

@@ -4,6 +4,8 @@ mod common;
 
 use assert_cmd::Command;
 use common::{data, tiny};
+use kiln_kernels::isa::IsaId;
+use kiln_profiles::without::VARIABLE;
 use serde_json::Value;
 
 fn qwen2(args: &[&str]) -> Command {
@@ -98,6 +100,27 @@ fn logits_of_the_last_position() {
     refused(&mut qwen2(&["logits", "--tokens", "4096"]), "token id 4096 does not exist");
     refused(&mut qwen2(&["logits", "--tokens", "1,x"]), "invalid value 'x'");
     refused(&mut qwen2(&["logits"]), "--tokens <IDS>");
+}
+
+#[test]
+fn without_any_instruction_set_the_logits_are_the_same() {
+    let (path, ids) = (data("rustdoc-f16.gguf"), "32,2394,316");
+    let isas: Vec<&str> = IsaId::ALL.iter().filter(|isa| isa.runs_here() && isa.arch() != "any").map(|isa| isa.name()).collect();
+    let logits = |without: &str| -> Vec<f64> {
+        let answer = json(qwen2(&["logits", "-m", path.to_str().unwrap(), "--tokens", ids, "--json"]).env(VARIABLE, without));
+        answer["logits"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
+    };
+    let all = logits("");
+    for without in isas {
+        let worst = all.iter().zip(logits(without)).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(worst <= 2e-3, "without {without} a logit is off by {worst:e}");
+        let kernels = json(qwen2(&["info", "--kernels", "--json"]).env(VARIABLE, without));
+        for choice in kernels["choices"].as_array().unwrap() {
+            let kernel = choice["kernel"].as_str().unwrap();
+            assert!(!kernel.contains(&format!("_{without}")), "{kernel} would run without {without}");
+        }
+    }
+    refused(qwen2(&["info"]).env(VARIABLE, "mmx"), "known are scalar");
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod table;
 pub(crate) use table::Table;
 
 use clap::Parser;
+use kiln_profiles::without;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -33,7 +34,9 @@ pub(crate) const STORE: &str = "kiln-results.jsonl";
     name = "kiln",
     version,
     after_help = "Exit status: 0 done, 1 the work found a failure, 2 bad input.\n\
-                  Every command has its own --help with examples."
+                  Every command has its own --help with examples.\n\n\
+                  KILN_WITHOUT=avx512,… in the environment: as if this CPU lacked those instruction sets\n\
+                  (and all that extend them), also for the programs that are started."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -62,7 +65,18 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    let status = match &cli.command {
+    let status = without::from_environment().map_err(anyhow::Error::from).and_then(|()| run(&cli.command));
+    match status {
+        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(2)),
+        Err(error) => {
+            eprintln!("kiln: {}", one_line(&format!("{error:#}")));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(command: &Command) -> anyhow::Result<i32> {
+    match command {
         Command::Probe(args) => probe::run(args),
         Command::Flame(args) => flame::run(args),
         Command::List(args) => list::run(args),
@@ -75,13 +89,6 @@ pub fn main() -> ExitCode {
         Command::Build(args) => build::run(args),
         Command::Model(args) => model::run(args),
         Command::Lab(args) => lab::run(args),
-    };
-    match status {
-        Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(2)),
-        Err(error) => {
-            eprintln!("kiln: {}", one_line(&format!("{error:#}")));
-            ExitCode::from(2)
-        }
     }
 }
 

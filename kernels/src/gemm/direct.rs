@@ -82,7 +82,7 @@ impl Few {
 }
 
 /// C (M × N) ← or += A (M × K) · Bᵀ, of which N × K is given, where of one there are at most [`FEW`] rows and
-/// all rows are adjacent; `load` gives the first [`Simd::LANES`] elements as f32.
+/// all rows are adjacent; `load` gives at most [`Simd::LANES`] elements as f32, followed by zeros.
 #[inline(always)]
 pub(super) fn dots<I: Simd, A: Pod, B: Pod, T: Pod>(
     isa: I,
@@ -194,21 +194,27 @@ fn group<I: Simd, T: Pod, const X: usize, const R: usize, const U: usize>(
             }
         }
     }
+    // What is left is less than `U` vectors, the last of which need not be whole.
     let whole = k - k % lanes;
-    for at in (turns..whole).step_by(lanes) {
-        for i in 0..X {
-            let v = load(&x[i][at..at + lanes]);
-            for r in 0..R {
-                acc[i][r][0] = isa.fma(v, load(&w[r][at..at + lanes]), acc[i][r][0]);
+    for (u, at) in (turns..turns + (U - 1) * lanes).step_by(lanes).enumerate() {
+        if at + lanes <= k {
+            for i in 0..X {
+                let v = load(&x[i][at..at + lanes]);
+                for r in 0..R {
+                    acc[i][r][u] = isa.fma(v, load(&w[r][at..at + lanes]), acc[i][r][u]);
+                }
             }
         }
     }
     if whole < k {
-        let ends = w.map(|row| padded(&row[whole..]));
+        let mut columns = [isa.splat(0.0); R];
+        for r in 0..R {
+            columns[r] = load(&w[r][whole..]);
+        }
         for i in 0..X {
-            let v = load(&padded(&x[i][whole..]));
+            let v = load(&x[i][whole..]);
             for r in 0..R {
-                acc[i][r][0] = isa.fma(v, load(&ends[r]), acc[i][r][0]);
+                acc[i][r][U - 1] = isa.fma(v, columns[r], acc[i][r][U - 1]);
             }
         }
     }
@@ -227,12 +233,10 @@ fn group<I: Simd, T: Pod, const X: usize, const R: usize, const U: usize>(
     out
 }
 
-/// What is less than a vector, and zeros.
+/// `load` of a whole vector of halves, or of fewer and zeros.
 #[inline(always)]
-fn padded<T: Pod>(rest: &[T]) -> [T; MAX_LANES] {
-    let mut all = [T::zeroed(); MAX_LANES];
-    all[..rest.len()].copy_from_slice(rest);
-    all
+pub(super) fn halves_at_most<I: Simd>(isa: I, at: &[u16], load: impl Fn(&[u16]) -> I::F32) -> I::F32 {
+    if at.len() >= I::LANES { load(at) } else { load(&isa.halves_partial(at)) }
 }
 
 /// The sum of all lanes, half by half.

@@ -6,7 +6,7 @@
 
 use super::direct::{self, Few, Sides};
 use super::pack;
-use super::product::{BFloat, Byte, Half, Product, Single};
+use super::product::{BFloat, Byte, Half, Output, Product, Single};
 use crate::isa::{Bf16Dot, F16Fma, IntDot, Isa, Simd, turn};
 use crate::mat::{Mat, MatMut};
 use core::marker::PhantomData;
@@ -22,8 +22,6 @@ pub trait Arithmetic: Copy + Send + Sync + 'static {
 
 /// One step of the depth on vectors of 32-bit lanes.
 pub trait Dot: Arithmetic<Isa: Simd> {
-    /// A vector of results.
-    type Acc: Copy;
     /// A vector of B in memory.
     type Lanes: 'static;
     /// Depths of a step.
@@ -36,12 +34,8 @@ pub trait Dot: Arithmetic<Isa: Simd> {
 
     /// Words of B as vectors.
     fn vectors(words: &[u32]) -> &[Self::Lanes];
-    /// What an accumulator starts from.
-    fn start(isa: Self::Isa, head: u32) -> Self::Acc;
     /// `acc[i][j] += a[i] · b[j]`, each a scalar product over the depths of a step.
-    fn rank1<const MR: usize, const NV: usize>(isa: Self::Isa, acc: &mut [[Self::Acc; NV]; MR], a: &[u32; MR], b: &[Self::Lanes; NV]);
-    /// Writes or adds a vector of results.
-    fn put(isa: Self::Isa, v: Self::Acc, out: &mut [<Self::P as Product>::C], accumulate: bool);
+    fn rank1<const MR: usize, const NV: usize>(isa: Self::Isa, acc: &mut [[Sums<Self>; NV]; MR], a: &[u32; MR], b: &[Self::Lanes; NV]);
     /// Asks for a row of C.
     fn prefetch(isa: Self::Isa, row: &[<Self::P as Product>::C]) {
         isa.prefetch(bytemuck::cast_slice(row));
@@ -57,11 +51,8 @@ pub trait Dot: Arithmetic<Isa: Simd> {
     fn pack_b(nr: usize, bt: Mat<'_, <Self::P as Product>::B>, out: &mut [u32]);
 }
 
-#[inline(always)]
-fn put_f32<I: Simd>(isa: I, v: I::F32, out: &mut [f32], accumulate: bool) {
-    let v = if accumulate { isa.add(isa.load(out), v) } else { v };
-    isa.store(v, out);
-}
+/// A vector of results.
+pub type Sums<D> = <<<D as Arithmetic>::P as Product>::C as Output>::Vector<<D as Arithmetic>::Isa>;
 
 /// f32 elements, multiplied and added one depth at a time.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +64,6 @@ impl<I: Isa> Arithmetic for Fma<I> {
 }
 
 impl<I: Simd> Dot for Fma<I> {
-    type Acc = I::F32;
     type Lanes = I::Lanes;
     const STEP: usize = 1;
     const DOTS: bool = true;
@@ -81,10 +71,6 @@ impl<I: Simd> Dot for Fma<I> {
     #[inline(always)]
     fn vectors(words: &[u32]) -> &[I::Lanes] {
         I::vectors(bytemuck::cast_slice(words))
-    }
-    #[inline(always)]
-    fn start(isa: I, _: u32) -> I::F32 {
-        isa.splat(0.0)
     }
     #[inline(always)]
     fn rank1<const MR: usize, const NV: usize>(isa: I, acc: &mut [[I::F32; NV]; MR], a: &[u32; MR], b: &[I::Lanes; NV]) {
@@ -95,15 +81,11 @@ impl<I: Simd> Dot for Fma<I> {
         isa.rank1(acc, bytemuck::cast_ref(a), bv);
     }
     #[inline(always)]
-    fn put(isa: I, v: I::F32, out: &mut [f32], accumulate: bool) {
-        put_f32(isa, v, out, accumulate);
-    }
-    #[inline(always)]
     fn dots(isa: I, operands: Sides<'_, Self::P>, few: Few, c: MatMut<'_, f32>, accumulate: bool) {
         direct::dots(
             isa,
             #[inline(always)]
-            |at: &[f32]| isa.load(at),
+            |at: &[f32]| if at.len() < I::LANES { isa.load_partial(at) } else { isa.load(at) },
             operands,
             few,
             c,
@@ -171,7 +153,6 @@ impl<I: Isa, P: Narrow> Arithmetic for Widen<I, P> {
 }
 
 impl<I: Simd, P: Narrow> Dot for Widen<I, P> {
-    type Acc = I::F32;
     type Lanes = I::Halves;
     const STEP: usize = 1;
     const DOTS: bool = true;
@@ -179,10 +160,6 @@ impl<I: Simd, P: Narrow> Dot for Widen<I, P> {
     #[inline(always)]
     fn vectors(words: &[u32]) -> &[I::Halves] {
         I::halves(bytemuck::cast_slice(words))
-    }
-    #[inline(always)]
-    fn start(isa: I, _: u32) -> I::F32 {
-        isa.splat(0.0)
     }
     #[inline(always)]
     fn rank1<const MR: usize, const NV: usize>(isa: I, acc: &mut [[I::F32; NV]; MR], a: &[u32; MR], b: &[I::Halves; NV]) {
@@ -193,15 +170,18 @@ impl<I: Simd, P: Narrow> Dot for Widen<I, P> {
         isa.rank1(acc, bytemuck::cast_ref(a), bv);
     }
     #[inline(always)]
-    fn put(isa: I, v: I::F32, out: &mut [f32], accumulate: bool) {
-        put_f32(isa, v, out, accumulate);
-    }
-    #[inline(always)]
     fn dots(isa: I, operands: Sides<'_, Self::P>, few: Few, c: MatMut<'_, f32>, accumulate: bool) {
         direct::dots(
             isa,
             #[inline(always)]
-            |at: &[u16]| P::load(isa, at),
+            |at: &[u16]| {
+                direct::halves_at_most(
+                    isa,
+                    at,
+                    #[inline(always)]
+                    |at| P::load(isa, at),
+                )
+            },
             operands,
             few,
             c,
@@ -267,7 +247,6 @@ impl<I: Isa> Arithmetic for Lengthen<I> {
 }
 
 impl<I: F16Fma> Dot for Lengthen<I> {
-    type Acc = I::F32;
     type Lanes = I::Halves;
     const STEP: usize = 1;
     const DOTS: bool = true;
@@ -277,23 +256,22 @@ impl<I: F16Fma> Dot for Lengthen<I> {
         I::halves(bytemuck::cast_slice(words))
     }
     #[inline(always)]
-    fn start(isa: I, _: u32) -> I::F32 {
-        isa.splat(0.0)
-    }
-    #[inline(always)]
     fn rank1<const MR: usize, const NV: usize>(isa: I, acc: &mut [[I::F32; NV]; MR], a: &[u32; MR], b: &[I::Halves; NV]) {
         isa.rank1_f16(acc, a, b);
-    }
-    #[inline(always)]
-    fn put(isa: I, v: I::F32, out: &mut [f32], accumulate: bool) {
-        put_f32(isa, v, out, accumulate);
     }
     #[inline(always)]
     fn dots(isa: I, operands: Sides<'_, Self::P>, few: Few, c: MatMut<'_, f32>, accumulate: bool) {
         direct::dots(
             isa,
             #[inline(always)]
-            |at: &[u16]| isa.load_f16(at),
+            |at: &[u16]| {
+                direct::halves_at_most(
+                    isa,
+                    at,
+                    #[inline(always)]
+                    |at| isa.load_f16(at),
+                )
+            },
             operands,
             few,
             c,
@@ -320,7 +298,6 @@ impl<I: Isa> Arithmetic for Pairs<I> {
 }
 
 impl<I: Bf16Dot> Dot for Pairs<I> {
-    type Acc = I::F32;
     type Lanes = I::Words;
     const STEP: usize = 2;
     const DOTS: bool = true;
@@ -330,23 +307,22 @@ impl<I: Bf16Dot> Dot for Pairs<I> {
         I::words(words)
     }
     #[inline(always)]
-    fn start(isa: I, _: u32) -> I::F32 {
-        isa.splat(0.0)
-    }
-    #[inline(always)]
     fn rank1<const MR: usize, const NV: usize>(isa: I, acc: &mut [[I::F32; NV]; MR], a: &[u32; MR], b: &[I::Words; NV]) {
         isa.rank1_bf16(acc, a, b);
-    }
-    #[inline(always)]
-    fn put(isa: I, v: I::F32, out: &mut [f32], accumulate: bool) {
-        put_f32(isa, v, out, accumulate);
     }
     #[inline(always)]
     fn dots(isa: I, operands: Sides<'_, Self::P>, few: Few, c: MatMut<'_, f32>, accumulate: bool) {
         direct::dots(
             isa,
             #[inline(always)]
-            |at: &[u16]| isa.load_bf16(at),
+            |at: &[u16]| {
+                direct::halves_at_most(
+                    isa,
+                    at,
+                    #[inline(always)]
+                    |at| isa.load_bf16(at),
+                )
+            },
             operands,
             few,
             c,
@@ -376,7 +352,6 @@ impl<I: Isa> Arithmetic for Quads<I> {
 }
 
 impl<I: IntDot> Dot for Quads<I> {
-    type Acc = I::I32;
     type Lanes = I::Bytes;
     const STEP: usize = I::DEPTH;
     const HEAD: bool = I::OFFSET;
@@ -386,17 +361,8 @@ impl<I: IntDot> Dot for Quads<I> {
         I::bytes(words)
     }
     #[inline(always)]
-    fn start(isa: I, head: u32) -> I::I32 {
-        isa.splat_i32(head.cast_signed())
-    }
-    #[inline(always)]
     fn rank1<const MR: usize, const NV: usize>(isa: I, acc: &mut [[I::I32; NV]; MR], a: &[u32; MR], b: &[I::Bytes; NV]) {
         isa.rank1_s8(acc, a, b);
-    }
-    #[inline(always)]
-    fn put(isa: I, v: I::I32, out: &mut [i32], accumulate: bool) {
-        let v = if accumulate { isa.add_i32(isa.load_i32(out), v) } else { v };
-        isa.store_i32(v, out);
     }
     #[inline(always)]
     fn pack_a(_: I, mr: usize, a: Mat<'_, i8>, out: &mut [u32]) {

@@ -5,7 +5,7 @@
 
 use super::direct::{Few, Sides};
 use super::dot::{Arithmetic, Dot};
-use super::product::Product;
+use super::product::{Output, Product};
 use super::{AnyGemm, Gemm};
 use crate::isa::{Isa, LINE, Simd};
 use crate::mat::{Mat, MatMut};
@@ -211,9 +211,10 @@ fn tile<D: Dot, const MR: usize, const NV: usize, const USED: usize, const KU: u
     let (a, b) = (a.as_chunks::<MR>().0, D::vectors(b).as_chunks::<NV>().0);
     let (a_main, a_rest) = a.as_chunks::<KU>();
     let (b_main, b_rest) = b.as_chunks::<KU>();
-    let mut acc = [[D::start(isa, 0); USED]; MR];
+    let start = |head: u32| <D::P as Product>::C::start(isa, head);
+    let mut acc = [[start(0); USED]; MR];
     for i in 0..MR {
-        acc[i] = [D::start(isa, head[i]); USED];
+        acc[i] = [start(head[i]); USED];
         D::prefetch(isa, &c.row_mut(i)[..USED * lanes]);
     }
     let mut turns = words.chunks_exact(KU * NV * size_of::<D::Lanes>() / size_of::<u32>());
@@ -240,7 +241,7 @@ fn tile<D: Dot, const MR: usize, const NV: usize, const USED: usize, const KU: u
     for (i, acc) in acc.iter().enumerate() {
         let row = &mut c.row_mut(i)[..USED * lanes];
         for (j, v) in acc.iter().enumerate() {
-            D::put(isa, *v, &mut row[j * lanes..][..lanes], accumulate);
+            <D::P as Product>::C::put(isa, *v, &mut row[j * lanes..][..lanes], accumulate);
         }
     }
 }

@@ -2,6 +2,7 @@
 //! result and the meaning of each element. Nothing here is fast; kernels are.
 
 use crate::format::{Block, Format, SPAN};
+use crate::isa::Simd;
 use bytemuck::Pod;
 use core::marker::PhantomData;
 use half::{bf16, f16};
@@ -50,10 +51,27 @@ pub trait Output: Pod + PartialEq + core::fmt::Debug + Send + Sync {
     fn of(x: i32) -> Self;
     /// How far a sum of `k` products whose magnitudes add up to `magnitude` may be off.
     fn tolerance(k: usize, magnitude: f64) -> f64;
+
+    /// A vector of sums.
+    type Vector<I: Simd>: Copy;
+    /// What sums begin with: the word at the head of a strip of A, of 0 where it has none.
+    fn start<I: Simd>(isa: I, head: u32) -> Self::Vector<I>;
+    /// Writes or adds a vector of sums to the first [`Simd::LANES`] elements. Panics if there are fewer.
+    fn put<I: Simd>(isa: I, v: Self::Vector<I>, out: &mut [Self], accumulate: bool);
 }
 
 impl Output for f32 {
     const ZERO: f32 = 0.0;
+    type Vector<I: Simd> = I::F32;
+    #[inline(always)]
+    fn start<I: Simd>(isa: I, head: u32) -> I::F32 {
+        isa.splat(f32::from_bits(head))
+    }
+    #[inline(always)]
+    fn put<I: Simd>(isa: I, v: I::F32, out: &mut [f32], accumulate: bool) {
+        let v = if accumulate { isa.add(isa.load(out), v) } else { v };
+        isa.store(v, out);
+    }
     #[inline]
     fn plus(self, other: f32) -> f32 {
         self + other
@@ -72,6 +90,16 @@ impl Output for f32 {
 
 impl Output for i32 {
     const ZERO: i32 = 0;
+    type Vector<I: Simd> = I::I32;
+    #[inline(always)]
+    fn start<I: Simd>(isa: I, head: u32) -> I::I32 {
+        isa.splat_i32(head.cast_signed())
+    }
+    #[inline(always)]
+    fn put<I: Simd>(isa: I, v: I::I32, out: &mut [i32], accumulate: bool) {
+        let v = if accumulate { isa.add_i32(isa.load_i32(out), v) } else { v };
+        isa.store_i32(v, out);
+    }
     #[inline]
     fn plus(self, other: i32) -> i32 {
         self.wrapping_add(other)

@@ -12,7 +12,7 @@ pub struct Avx2(());
 impl Isa for Avx2 {
     const ID: IsaId = IsaId::Avx2;
     const PEAKS: &'static [(Format, peak::Loop)] = &[(Format::F32, peak::f32::<Self>), (Format::S8, peak::s8::<Self>)];
-    fn detect() -> Option<Self> {
+    fn of_this_cpu() -> Option<Self> {
         (std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") && std::is_x86_feature_detected!("f16c"))
             .then_some(Avx2(()))
     }
@@ -283,7 +283,7 @@ pub struct AvxVnni(Avx2);
 impl Isa for AvxVnni {
     const ID: IsaId = IsaId::AvxVnni;
     const PEAKS: &'static [(Format, peak::Loop)] = &[(Format::S8, peak::s8::<Self>)];
-    fn detect() -> Option<Self> {
+    fn of_this_cpu() -> Option<Self> {
         if std::is_x86_feature_detected!("avxvnni") { Avx2::detect().map(Self) } else { None }
     }
 }

@@ -1,6 +1,6 @@
 //! AVX-512 (F, BW, DQ and VL): 512-bit vectors, 32 registers, masked edges; with VNNI and with BF16.
 
-use super::{Bf16Dot, IntDot, Isa, IsaId, LINE, Simd, ask, extends, peak};
+use super::{Bf16Dot, IntDot, Isa, IsaId, LINE, MAX_LANES, Simd, ask, extends, peak};
 use crate::format::Format;
 use core::arch::x86_64::*;
 
@@ -11,7 +11,7 @@ pub struct Avx512(());
 impl Isa for Avx512 {
     const ID: IsaId = IsaId::Avx512;
     const PEAKS: &'static [(Format, peak::Loop)] = &[(Format::F32, peak::f32::<Self>), (Format::S8, peak::s8::<Self>)];
-    fn detect() -> Option<Self> {
+    fn of_this_cpu() -> Option<Self> {
         let has = std::is_x86_feature_detected!("avx512f")
             && std::is_x86_feature_detected!("avx512bw")
             && std::is_x86_feature_detected!("avx512dq")
@@ -141,6 +141,12 @@ impl Simd for Avx512 {
         let mask = mask(src.len());
         // SAFETY: `self` proves AVX-512F; lanes at or beyond `src.len()` are masked off and not touched.
         unsafe { _mm512_maskz_loadu_ps(mask, src.as_ptr()) }
+    }
+    #[inline(always)]
+    fn halves_partial(self, src: &[u16]) -> [u16; MAX_LANES] {
+        // SAFETY: `self` proves AVX-512BW and VL; lanes at or beyond `src.len()` are masked off and not touched. Both
+        // types are 16 times 16 bits.
+        unsafe { core::mem::transmute(_mm256_maskz_loadu_epi16(mask(src.len()), src.as_ptr().cast())) }
     }
     #[inline(always)]
     fn store_partial(self, v: __m512, dst: &mut [f32]) {
@@ -362,7 +368,7 @@ pub struct Avx512Vnni(Avx512);
 impl Isa for Avx512Vnni {
     const ID: IsaId = IsaId::Avx512Vnni;
     const PEAKS: &'static [(Format, peak::Loop)] = &[(Format::S8, peak::s8::<Self>)];
-    fn detect() -> Option<Self> {
+    fn of_this_cpu() -> Option<Self> {
         if std::is_x86_feature_detected!("avx512vnni") { Avx512::detect().map(Self) } else { None }
     }
 }
@@ -416,7 +422,7 @@ pub struct Avx512Bf16(Avx512);
 impl Isa for Avx512Bf16 {
     const ID: IsaId = IsaId::Avx512Bf16;
     const PEAKS: &'static [(Format, peak::Loop)] = &[(Format::Bf16, peak::bf16::<Self>)];
-    fn detect() -> Option<Self> {
+    fn of_this_cpu() -> Option<Self> {
         if std::is_x86_feature_detected!("avx512bf16") { Avx512::detect().map(Self) } else { None }
     }
 }

@@ -34,6 +34,8 @@ pub use sve::{Sve, Sve2, SveBf16, SveI8mm};
 #[cfg(target_arch = "aarch64")]
 pub(crate) use sve::{sve_asm, vector_asm};
 
+mod hidden;
+pub use hidden::{Needed, hide};
 pub mod peak;
 mod square;
 pub mod stream;
@@ -112,7 +114,7 @@ macro_rules! define_ids {
                 match self { $(IsaId::$isa => $arch),+ }
             }
 
-            /// Whether this CPU has it.
+            /// Whether this CPU has it and it is not hidden.
             pub fn runs_here(self) -> bool {
                 match self { $(IsaId::$isa => if_arch!($arch => { $isa::detect().is_some() } else { false })),+ }
             }
@@ -170,8 +172,13 @@ pub trait Isa: Copy + Send + Sync + 'static {
     /// The loops that show what its arithmetic can do, by format; an extension lists what it adds.
     const PEAKS: &'static [(Format, peak::Loop)] = &[];
 
-    /// The proof, when this CPU (and its operating system) has the instructions.
-    fn detect() -> Option<Self>;
+    /// The proof, when this CPU (and its operating system) has the instructions. Callers ask [`Isa::detect`].
+    fn of_this_cpu() -> Option<Self>;
+
+    /// The proof, when this CPU has the instructions and nobody hid them ([`hide`]).
+    fn detect() -> Option<Self> {
+        if hidden::is_hidden(Self::ID) { None } else { Self::of_this_cpu() }
+    }
 }
 
 /// An instruction set with f32 vectors whose width is known at compile time.
@@ -223,6 +230,14 @@ pub trait Simd: Isa {
         let mut buf = [0.0; MAX_LANES];
         buf[..src.len()].copy_from_slice(src);
         self.load(&buf)
+    }
+
+    /// At most [`Simd::LANES`] halves of any kind and, where they are fewer, zeros.
+    #[inline(always)]
+    fn halves_partial(self, src: &[u16]) -> [u16; MAX_LANES] {
+        let mut all = [0; MAX_LANES];
+        all[..src.len()].copy_from_slice(src);
+        all
     }
 
     /// Writes only as many lanes as `dst` has elements.
@@ -487,6 +502,7 @@ macro_rules! extends {
                 four_f16(src: [u16; 4]) -> [f32; 4];
                 load_bf16(src: &[u16]) -> Self::F32;
                 load_partial(src: &[f32]) -> Self::F32;
+                halves_partial(src: &[u16]) -> [u16; $crate::isa::MAX_LANES];
                 store_partial(v: Self::F32, dst: &mut [f32]) -> ();
                 prefetch(row: &[f32]) -> ();
                 sum(v: Self::F32) -> f32;

@@ -11,7 +11,7 @@ pub struct Neon(());
 impl Isa for Neon {
     const ID: IsaId = IsaId::Neon;
     const PEAKS: &'static [(Format, peak::Loop)] = &[(Format::F32, peak::f32::<Self>), (Format::S8, peak::s8::<Self>)];
-    fn detect() -> Option<Self> {
+    fn of_this_cpu() -> Option<Self> {
         std::arch::is_aarch64_feature_detected!("neon").then_some(Neon(()))
     }
 }

@@ -17,7 +17,7 @@ macro_rules! tokens {
         impl Isa for $isa {
             const ID: IsaId = IsaId::$isa;
             const PEAKS: &'static [(Format, peak::Loop)] = &[$((Format::$format, peak::$peak::<Self>))?];
-            fn detect() -> Option<Self> {
+            fn of_this_cpu() -> Option<Self> {
                 if $(std::arch::is_aarch64_feature_detected!($feature))&&+ { $base::detect().map(Self) } else { None }
             }
         }

@@ -10,7 +10,7 @@ pub struct Scalar;
 impl Isa for Scalar {
     const ID: IsaId = IsaId::Scalar;
     const PEAKS: &'static [(Format, peak::Loop)] = &[(Format::F32, peak::f32::<Self>), (Format::S8, peak::s8::<Self>)];
-    fn detect() -> Option<Self> {
+    fn of_this_cpu() -> Option<Self> {
         Some(Scalar)
     }
 }

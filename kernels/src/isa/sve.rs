@@ -14,7 +14,7 @@ pub struct Sve(());
 impl Isa for Sve {
     const ID: IsaId = IsaId::Sve;
     const PEAKS: &'static [(Format, peak::Loop)] = &[(Format::F32, f32_peak)];
-    fn detect() -> Option<Self> {
+    fn of_this_cpu() -> Option<Self> {
         std::arch::is_aarch64_feature_detected!("sve").then_some(Sve(()))
     }
 }
@@ -40,7 +40,7 @@ macro_rules! tokens {
 
         impl Isa for $isa {
             const ID: IsaId = IsaId::$isa;
-            fn detect() -> Option<Self> {
+            fn of_this_cpu() -> Option<Self> {
                 if std::arch::is_aarch64_feature_detected!($feature) { Sve::detect().map(Self) } else { None }
             }
         }
@@ -67,7 +67,7 @@ pub struct SveI8mm(NeonI8mm, Sve);
 
 impl Isa for SveI8mm {
     const ID: IsaId = IsaId::SveI8mm;
-    fn detect() -> Option<Self> {
+    fn of_this_cpu() -> Option<Self> {
         Some(SveI8mm(NeonI8mm::detect()?, Sve::detect()?))
     }
 }

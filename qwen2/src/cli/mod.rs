@@ -24,7 +24,9 @@ Examples:
   qwen2 bench -m model.gguf -p 512 -n 128         time prompt reading and generation
   qwen2 bench --size 0.5b --type f16 -o json      the same for random weights of that shape
   qwen2 info --kernels                            the kernels in this binary and why they were chosen
-  echo -n 'Hello' | qwen2 tokenize --json";
+  echo -n 'Hello' | qwen2 tokenize --json
+
+KILN_WITHOUT=avx512,… in the environment: as if this CPU lacked those instruction sets and all that extend them.";
 
 /// Qwen2 on CPU kernels chosen by measurement.
 #[derive(Debug, Parser)]
@@ -84,6 +86,10 @@ pub(crate) fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
+    if let Err(refused) = kiln_profiles::without::from_environment() {
+        note(&format!("qwen2: {refused}"));
+        return ExitCode::from(2);
+    }
     let done = match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Bench(args) => bench::run(&args),
