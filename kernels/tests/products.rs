@@ -36,6 +36,7 @@ fn depth<P: Product>(gemm: &Gemm<P>) -> usize {
 }
 
 fn repeats<P: Product>(gemm: &Gemm<P>, teams: &[&dyn Workers]) {
+    repeats_at(gemm, (2 * gemm.mr() + 5, 2 * gemm.nr() + 5), &teams[..1]);
     for (m, n) in [(2 * gemm.mr() + 5, 2 * gemm.nr() + 3), (1, gemm.nr() + 1), (11, 3)] {
         repeats_at(gemm, (m, n), teams);
     }
@@ -50,8 +51,11 @@ fn repeats_at<P: Product>(gemm: &Gemm<P>, (m, n): (usize, usize), teams: &[&dyn 
     gemm.pack_b(plain, &mut panels);
     let rights = [Right::Plain(plain), Right::Packed(gemm.packed_b(&panels, k, n))];
     let wants = rights.map(|right| run(gemm, &a, right, Split::ALONE, teams[0], 0, &blocking));
-    // Few rows or columns that were not packed are summed in another order.
-    assert!(m.min(n) <= 4 || wants[0] == wants[1], "{gemm:?}: packing before changes the result");
+    // Few rows or columns that were not packed are summed in another order, and few columns beyond whole panels.
+    let few = 4;
+    let alike = if n % gemm.nr() <= few { n - n % gemm.nr() } else { n };
+    let same = wants[0].chunks(n).zip(wants[1].chunks(n)).all(|(plain, packed)| plain[..alike] == packed[..alike]);
+    assert!(m.min(n) <= few || same, "{gemm:?}: packing before changes the result");
     for workers in teams {
         for split in Split::all(workers.count()) {
             for (right, want) in rights.iter().zip(&wants) {

@@ -1,5 +1,6 @@
 //! Products of few rows or few columns from operands as they lie: dot products of adjacent rows of A and
-//! of Bᵀ. Packing an operand that is read once would take longer than multiplying by it.
+//! of Bᵀ. Packing an operand that is read once would take longer than multiplying by it. So are the few columns
+//! that a wide product has beyond whole panels.
 //!
 //! It is for operands of floats that were not packed before. The order in which an element is summed
 //! depends on the number of the few alone, so results do not depend on the number of threads.
@@ -34,13 +35,34 @@ const LONG: usize = 512;
 /// A and Bᵀ of a product.
 pub(super) type Sides<'a, P> = (Mat<'a, <P as Product>::A>, Mat<'a, <P as Product>::B>);
 
+/// The operands of a product.
+type All<'a, P> = Operands<'a, <P as Product>::A, <P as Product>::B, <P as Product>::C>;
+
 impl<P: Product> Gemm<P> {
     /// Whether a product (of operands that fit one another) takes them as they lie, and what it has few of.
     pub(super) fn few(&self, a: Mat<'_, P::A>, b: &Right<'_, P::B>) -> Option<Few> {
-        let Right::Plain(b) = b else { return None };
-        let (bt, m, n) = (b.transposed(), a.rows(), b.cols());
-        let fits = (1..=FEW).contains(&m.min(n)) && a.cols() > 0 && self.micro.has_dots() && a.row(0).is_some() && bt.row(0).is_some();
+        let (m, n) = (a.rows(), b.cols());
+        let fits = (1..=FEW).contains(&m.min(n)) && self.lie_well(a, b);
         fits.then_some(if m > n { Few::Columns } else { Few::Rows })
+    }
+
+    /// Whether dot products can be made of what is there.
+    fn lie_well(&self, a: Mat<'_, P::A>, b: &Right<'_, P::B>) -> bool {
+        let Right::Plain(b) = b else { return false };
+        self.micro.has_dots() && a.rows() > 0 && a.cols() > 0 && a.row(0).is_some() && b.transposed().row(0).is_some()
+    }
+
+    /// A product without the few columns at its right edge that would leave a panel almost empty, which `direct` is
+    /// given: the tiles of that panel would take several times as long as dot products do.
+    pub(super) fn cut_edge<'a>(&self, operands: All<'a, P>, direct: impl FnOnce(All<'a, P>)) -> All<'a, P> {
+        let Operands { a, b, c, accumulate } = operands;
+        let (n, edge) = (b.cols(), b.cols() % self.nr());
+        if n < self.nr() || !(1..=FEW).contains(&edge) || !self.lie_well(a, &b) {
+            return Operands { a, b, c, accumulate };
+        }
+        let (left, right) = c.split_cols(n - edge);
+        direct(Operands { a, b: b.columns(n - edge..n), c: right, accumulate });
+        Operands { a, b: b.columns(0..n - edge), c: left, accumulate }
     }
 
     /// Such a product, or a part of it that has all of the few, on the calling thread.

@@ -41,6 +41,7 @@ pub use scaled::Scales;
 
 use crate::mat::{Mat, MatMut};
 use crate::registry::Meta;
+use direct::Few;
 use loops::Room;
 use micro::MicroKernel;
 use product::{Output, Product, Single};
@@ -166,6 +167,7 @@ impl<P: Product> Gemm<P> {
         if let Some(few) = self.few(operands.a, &operands.b) {
             return self.direct(operands, few);
         }
+        let operands = self.cut_edge(operands, |edge| self.direct(edge, Few::Columns));
         let blocking = self.fit(blocking, m, operands.b.is_packed());
         self.blocked(operands, &blocking, ws);
     }

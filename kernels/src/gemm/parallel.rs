@@ -7,6 +7,7 @@
 //! of C is written by one thread in an order that does not depend on the others: results are the same
 //! from run to run.
 
+use super::direct::Few;
 use super::loops::Room;
 use super::product::Product;
 use super::{Blocking, Gemm, Geometry, Operands};
@@ -111,6 +112,7 @@ impl<P: Product> Gemm<P> {
         if let Some(few) = self.few(operands.a, &operands.b) {
             return self.direct_parallel(operands, few, split, workers);
         }
+        let operands = self.cut_edge(operands, |edge| self.direct_parallel(edge, Few::Columns, split, workers));
         let blocking = &self.fit(blocking, m, operands.b.is_packed());
         let blocks = self.blocks(blocking);
         self.share_out(operands, blocking, (split, workers), (ws, self.own_len(blocking, m, k)), |share| {
