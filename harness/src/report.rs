@@ -127,6 +127,7 @@ fn gflops(standings: &[Standing], limits: Option<&Limits>) -> Vec<GflopsPlot> {
             title,
             x_label: if packed { "cube root of M·N·K".into() } else { "M = N = K".into() },
             series: vec![series("default tile", &|s| rates(&s.problem, s.default?)), series("winner", &|s| rates(&s.problem, s.winner))],
+            unlike: packed,
             peaks: peaks.into_iter().collect(),
             tier: Tier::Measured,
         }

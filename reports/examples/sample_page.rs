@@ -79,6 +79,7 @@ fn gflops() -> GflopsPlot {
         points: (8..=12).zip(rates).map(|(e, r)| Point { x: f64::from(1u32 << e), median: *r, ci: Some((r * 0.975, r * 1.02)) }).collect(),
     };
     GflopsPlot {
+        unlike: false,
         title: "f32 GEMM, 1 thread".into(),
         x_label: "M = N = K".into(),
         series: vec![

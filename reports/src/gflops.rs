@@ -17,6 +17,9 @@ pub struct GflopsPlot {
     pub x_label: String,
     /// The lines; at least one must have a point.
     pub series: Vec<Series>,
+    /// Points of a series are not joined: they are of unlike shapes, between which there is nothing.
+    #[serde(default)]
+    pub unlike: bool,
     /// Horizontal limits, such as the measured peak.
     #[serde(default)]
     pub peaks: Vec<Peak>,
@@ -81,7 +84,9 @@ impl GflopsPlot {
                 let mut points = series.points.clone();
                 points.sort_by(|a, b| a.x.total_cmp(&b.x));
                 let way: Vec<_> = points.iter().map(|p| frame.place(p.x, p.median)).collect();
-                pen.line(&way, Stroke { colour, width: 2, dash: None })?;
+                if !self.unlike {
+                    pen.line(&way, Stroke { colour, width: 2, dash: None })?;
+                }
                 for (p, at) in points.iter().zip(way) {
                     if let Some((lo, hi)) = p.ci {
                         let bar = Stroke { colour, width: 1, dash: None };
@@ -104,7 +109,8 @@ impl GflopsPlot {
     fn legend(&self) -> Vec<Entry> {
         let lines = self.series.iter().enumerate().map(|(i, s)| {
             let colour = canvas::colour(i);
-            Entry { label: s.label.clone(), line: Some(Stroke { colour, width: 2, dash: None }), marker: Some(i), colour }
+            let line = (!self.unlike).then_some(Stroke { colour, width: 2, dash: None });
+            Entry { label: s.label.clone(), line, marker: Some(i), colour }
         });
         let peaks = self.peaks.iter().enumerate().map(|(i, p)| Entry {
             label: format!("{} {} GFLOP/s", text::short(&p.label, 44), text::num(p.gflops)),

@@ -33,6 +33,7 @@ fn full(s: &str, tier: Tier) -> Page {
         notices: vec![t()],
         machine: vec![Row::new(t(), t()), Row::missing(t())],
         gflops: vec![GflopsPlot {
+            unlike: false,
             title: t(),
             x_label: t(),
             series: vec![Series { label: t(), points: vec![Point { x: 256.0, median: 50.0, ci: Some((49.0, 51.0)) }] }],

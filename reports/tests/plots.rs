@@ -11,6 +11,7 @@ type Raw = (f64, f64, Option<(f64, f64)>);
 
 fn plot(points: &[Raw]) -> GflopsPlot {
     GflopsPlot {
+        unlike: false,
         title: "t".into(),
         x_label: "n".into(),
         series: vec![Series { label: "s".into(), points: points.iter().map(|&(x, median, ci)| Point { x, median, ci }).collect() }],
@@ -52,6 +53,21 @@ fn gflops_at_the_edges() {
     }
     let many = GflopsPlot { series: vec![plot(&[(256.0, 50.0, None)]).series[0].clone(); 60], ..plot(&[]) };
     on_paper(&many.svg().unwrap());
+}
+
+/// Two points that are joined are one line with a corner at each; unlike ones have a mark each and no line between.
+#[test]
+fn unlike_points_are_not_joined() {
+    let lines = |unlike: bool| {
+        let p = GflopsPlot { unlike, ..plot(&[(256.0, 50.0, None), (300.0, 70.0, None), (512.0, 60.0, None)]) };
+        let svg = p.svg().unwrap();
+        let doc = Document::parse(&svg).unwrap();
+        let corners = |n: roxmltree::Node| n.attribute("points").unwrap_or("").split_whitespace().count();
+        let long = doc.descendants().filter(|n| n.tag_name().name() == "polyline" && corners(*n) == 3).count();
+        (long, doc.descendants().filter(|n| n.tag_name().name() == "circle").count())
+    };
+    let ((joined, marks), (apart, same_marks)) = (lines(false), lines(true));
+    assert!(joined > apart && marks == same_marks && marks >= 3, "{joined} {apart} {marks} {same_marks}");
 }
 
 #[test]

@@ -348,9 +348,11 @@ impl Comparison {
         let point = |r: &&&Row| Point { x: r.shape.size(), median: r.gflops_median, ci: Some(r.gflops_ci) };
         let of = |system: &str| rows.iter().filter(|r| r.system == system).map(|r| point(&r)).collect();
         let peaks: Vec<f64> = rows.iter().filter_map(|r| r.peak_gflops).collect();
+        let cubes = rows.iter().all(|r| r.shape.is_cube());
         GflopsPlot {
             title: format!("{} GEMM beside other libraries, {threads} thread(s)", self.format),
-            x_label: if rows.iter().all(|r| r.shape.is_cube()) { "M = N = K".into() } else { "cube root of M·N·K".into() },
+            x_label: if cubes { "M = N = K".into() } else { "cube root of M·N·K".into() },
+            unlike: !cubes,
             series: systems.into_iter().map(|s| Series { label: s.into(), points: of(s) }).collect(),
             peaks: median(&peaks).map(|gflops| Limit { label: "measured peak".into(), gflops }).into_iter().collect(),
             tier: kiln_reports::Tier::Measured,
