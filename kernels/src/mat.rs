@@ -57,7 +57,7 @@ impl<'a, T: Copy> Mat<'a, T> {
     /// # Panics
     /// If it reaches beyond this view.
     pub fn block(&self, row: usize, col: usize, rows: usize, cols: usize) -> Self {
-        assert!(row + rows <= self.rows && col + cols <= self.cols, "block outside of the matrix");
+        assert!(inside(row, rows, self.rows) && inside(col, cols, self.cols), "block outside of the matrix");
         let start = (row * self.row_stride + col * self.col_stride).min(self.data.len());
         Mat { data: &self.data[start..], rows, cols, ..*self }
     }
@@ -71,7 +71,8 @@ impl<'a, T: Copy> Mat<'a, T> {
     #[inline]
     pub fn row(&self, row: usize) -> Option<&'a [T]> {
         (self.col_stride == 1 || self.cols <= 1).then(|| {
-            let start = row * self.row_stride;
+            // Rows of nothing may lie beyond the data.
+            let start = if self.cols == 0 { 0 } else { row * self.row_stride };
             &self.data[start..start + self.cols]
         })
     }
@@ -145,7 +146,10 @@ impl<'a, T: Copy> MatMut<'a, T> {
     #[inline]
     pub fn row_mut(&mut self, row: usize) -> &mut [T] {
         assert!(row < self.rows, "row {row} of {}", self.rows);
-        // SAFETY: row < rows, so these `cols` elements lie inside the data that `new` checked, and
+        if self.cols == 0 {
+            return &mut [];
+        }
+        // SAFETY: row < rows and cols > 0, so these `cols` elements lie inside the data that `new` checked, and
         // `&mut self` makes this the only live slice of them.
         unsafe { core::slice::from_raw_parts_mut(self.ptr.add(row * self.ld), self.cols) }
     }
@@ -156,7 +160,8 @@ impl<'a, T: Copy> MatMut<'a, T> {
     /// If it is empty or reaches beyond this view.
     #[inline]
     pub fn block(&mut self, row: usize, col: usize, rows: usize, cols: usize) -> MatMut<'_, T> {
-        assert!(rows > 0 && cols > 0 && row + rows <= self.rows && col + cols <= self.cols, "block outside of the matrix");
+        let fits = rows > 0 && cols > 0 && inside(row, rows, self.rows) && inside(col, cols, self.cols);
+        assert!(fits, "block outside of the matrix");
         // SAFETY: the asserts put element (row, col) inside the data that `new` checked.
         let ptr = unsafe { self.ptr.add(row * self.ld + col) };
         MatMut { ptr, rows, cols, ld: self.ld, life: PhantomData }
@@ -252,6 +257,12 @@ fn cuts(cut: [&dyn Fn(usize) -> Range<usize>; 2], parts: (usize, usize), shape: 
         })
     };
     Cuts { rows: ranges(cut[0], parts.0, shape.0), cols: ranges(cut[1], parts.1, shape.1), parts }
+}
+
+/// Whether `count` from `first` on are among `of`. Nothing overflows, whatever the numbers.
+#[inline]
+fn inside(first: usize, count: usize, of: usize) -> bool {
+    first <= of && count <= of - first
 }
 
 fn extent(rows: usize, cols: usize, ld: usize) -> usize {

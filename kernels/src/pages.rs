@@ -41,8 +41,9 @@ impl<T: Pod> Pages<T> {
         Ok(Pages { map, start, len, elements: PhantomData })
     }
 
-    /// The share of them that lies on huge pages, by the system's own account of this mapping: what has not
-    /// been written yet does not. `None` if the system does not say.
+    /// The share of them that lies on huge pages, by the system's own account of the mapping: what has not
+    /// been written yet does not, but of neighbours that the system made one mapping of, all get what all have.
+    /// `None` if the system does not say.
     pub fn huge_share(&self) -> Option<f64> {
         let smaps = std::fs::read_to_string("/proc/self/smaps").ok()?;
         let huge = huge_bytes(&smaps, self.as_ptr() as usize)?;

@@ -88,7 +88,8 @@ pub struct Meta {
     pub params: &'static [(&'static str, usize)],
     /// How packed operands are laid out: kernels of one layout on one CPU can share packed weights.
     pub layout: &'static str,
-    /// Accumulation-order class: kernels of one class give the same bits for the same operands.
+    /// Accumulation-order class: tiles of kernels of one class give the same bits for the same operands. Few rows or
+    /// columns that a product takes as they lie are summed in an order that depends on the vectors' length too.
     pub order: &'static str,
     /// Of the sources that the kernel is built from; a change makes stored results stale.
     pub fingerprint: u64,

@@ -11,7 +11,9 @@ mod pool;
 #[cfg(feature = "rayon")]
 pub use pool::Rayon;
 
+use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{JoinHandle, Thread};
 
@@ -20,10 +22,11 @@ pub trait Workers: Sync {
     /// How many threads there are; at least 1.
     fn count(&self) -> usize;
     /// Calls `job` once for each of `0..threads`, all of them at the same time (they may wait for one
-    /// another), and returns when all have returned.
+    /// another), and returns when all have returned. A job hands out no other: its threads are taken.
     ///
     /// # Panics
-    /// If there are fewer threads than that, or a call panicked.
+    /// If there are fewer threads than that, or a call panicked. One that others wait for must not: they would
+    /// wait for ever.
     fn run(&self, threads: usize, job: &(dyn Fn(usize) + Sync));
     /// As [`Workers::run`], for calls that do not wait for one another: a thread that is done may make those
     /// of others that have not come yet, because they sleep or something else has their core.
@@ -156,7 +159,7 @@ impl Team {
     /// If a thread cannot be started.
     ///
     /// # Panics
-    /// If there are to be more than 65536.
+    /// If there are to be more than 65536. The first job does if a call of `first` panicked.
     pub fn new(count: usize, spin: u32, first: impl Fn(usize) + Send + Sync + 'static) -> std::io::Result<Team> {
         assert!(count <= MOST_MEMBERS, "a team of {count}");
         let shared = Arc::new(Shared {
@@ -169,17 +172,19 @@ impl Team {
             spin: AtomicU32::new(spin),
         });
         let first = Arc::new(first);
-        let mut members = Vec::new();
+        // Dropped where a thread cannot be started, which ends those that were.
+        let mut team = Team { shared, members: Vec::new(), handles: Vec::new(), cores: count, busy: Mutex::new(()) };
         for number in 1..count.max(1) {
-            let (shared, first) = (Arc::clone(&shared), Arc::clone(&first));
+            let (shared, first) = (Arc::clone(&team.shared), Arc::clone(&first));
             let member = std::thread::Builder::new().name(format!("kiln-{number}")).spawn(move || {
-                first(number);
+                // A member whose beginning failed still does its parts; the next job tells.
+                shared.watch(|| first(number));
                 shared.serve(number);
             })?;
-            members.push(member);
+            team.handles.push(member.thread().clone());
+            team.members.push(member);
         }
-        let handles = members.iter().map(|m| m.thread().clone()).collect();
-        Ok(Team { shared, members, handles, cores: count, busy: Mutex::new(()) })
+        Ok(team)
     }
 
     /// The same team where only so many threads can run at the same time: no more are woken for jobs whose
@@ -243,14 +248,43 @@ impl Shared {
         // SAFETY: `Team::hand_out` does not return, and so keeps the job alive, until `running` is 0, which waits
         // for the part that was claimed.
         let work = unsafe { &*work };
-        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(part))).is_err() {
-            self.panicked.store(true, Release);
-        }
+        self.watch(|| self.among(|| work(part)));
         if self.running.fetch_sub(1, AcqRel) == 1 {
             caller.unpark();
         }
         together
     }
+
+    /// Calls `part` and notes whether it panicked. What it panicked with is never dropped: that could panic again,
+    /// before the part counts as done.
+    fn watch(&self, part: impl FnOnce()) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(part)) {
+            core::mem::forget(panic);
+            self.panicked.store(true, Release);
+        }
+    }
+
+    /// Calls `part` as one of a job of this team's, so that it is known by [`Shared::is_at_work_here`].
+    fn among(&self, part: impl FnOnce()) {
+        struct Restore(*const Shared);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                AT_WORK_FOR.set(self.0);
+            }
+        }
+        let _restore = Restore(AT_WORK_FOR.replace(self));
+        part();
+    }
+
+    /// Whether the calling thread is doing a part of a job of this team's.
+    fn is_at_work_here(&self) -> bool {
+        core::ptr::eq(AT_WORK_FOR.get(), self)
+    }
+}
+
+thread_local! {
+    /// The team of whose job this thread is doing a part; only compared.
+    static AT_WORK_FOR: Cell<*const Shared> = const { Cell::new(core::ptr::null()) };
 }
 
 impl Workers for Team {
@@ -274,6 +308,7 @@ impl Team {
         let Some(others) = threads.checked_sub(1).filter(|others| *others > 0) else {
             return (0..threads).for_each(job);
         };
+        assert!(!self.shared.is_at_work_here(), "a job of a team hands out another to the same team, whose threads are all taken");
         let _one_at_a_time = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         let shared = &*self.shared;
         // SAFETY: only the lifetime is dropped; this function waits for all parts before it returns.
@@ -286,7 +321,7 @@ impl Team {
         shared.ticket.store(ticket, Release);
         let woken = if together { others } else { others.min(self.cores - 1) };
         self.handles[..woken].iter().for_each(Thread::unpark);
-        let mine = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(0)));
+        let mine = catch_unwind(AssertUnwindSafe(|| shared.among(|| job(0))));
         if !together {
             // Those that were woken last come last.
             for part in (1..threads).rev() {
@@ -300,10 +335,11 @@ impl Team {
             turns = turns.saturating_add(1);
             if turns < shared.spin.load(Relaxed) { core::hint::spin_loop() } else { std::thread::park() }
         }
+        let panicked = shared.panicked.swap(false, AcqRel);
         if let Err(panic) = mine {
             std::panic::resume_unwind(panic);
         }
-        assert!(!shared.panicked.swap(false, AcqRel), "a member of the team panicked");
+        assert!(!panicked, "a member of the team panicked");
     }
 }
 
@@ -347,11 +383,36 @@ mod tests {
         let fails = |job: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).is_err();
         assert!(fails(&|| team.run(2, &|number| assert!(number == 0, "on purpose"))));
         assert!(fails(&|| team.share(2, &|number| assert!(number == 0, "on purpose"))));
+        assert!(fails(&|| team.run(2, &|_| panic!("all of them, on purpose"))));
+        assert!(fails(&|| team.run(2, &|_| team.run(2, &|_| {}))), "its threads are taken");
+        assert!(fails(&|| team.share(2, &|_| std::panic::panic_any(Bomb))));
         let ran = AtomicUsize::new(0);
         team.run(2, &|_| {
             ran.fetch_add(1, Relaxed);
         });
         assert_eq!(ran.load(Relaxed), 2);
+    }
+
+    /// Panics when it is dropped, as what a part panics with may; not while another panic is under way.
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            if !std::thread::panicking() && std::thread::current().name().is_some_and(|name| name.starts_with("kiln-")) {
+                panic!("dropped");
+            }
+        }
+    }
+
+    #[test]
+    fn a_member_whose_beginning_panics_works_all_the_same() {
+        let team = Team::new(2, 0, |_| panic!("on purpose")).expect("threads");
+        let ran = AtomicUsize::new(0);
+        let job = |_: usize| {
+            ran.fetch_add(1, Relaxed);
+        };
+        assert!(catch_unwind(AssertUnwindSafe(|| team.run(2, &job))).is_err(), "it is told once");
+        team.run(2, &job);
+        assert_eq!(ran.load(Relaxed), 4);
     }
 
     #[test]

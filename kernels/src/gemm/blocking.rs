@@ -45,8 +45,11 @@ pub struct Blocking {
 }
 
 impl Blocking {
-    /// A KC that no depth exceeds.
+    /// A KC that no model's depth exceeds. A longer one is multiplied in blocks of it, and as right.
     pub const WHOLE: usize = 1 << 20;
+
+    /// The largest size of a block: larger ones are taken for it, and could not be rounded up.
+    pub(super) const MOST: usize = 1 << 30;
 
     /// Those sizes, in the usual order.
     pub const fn new(kc: usize, mc: usize, nc: usize) -> Blocking {

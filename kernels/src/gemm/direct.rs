@@ -75,6 +75,7 @@ impl<P: Product> Gemm<P> {
     /// Such a product, shared out by rows of the larger operand among the threads of the split.
     pub(super) fn direct_parallel(&self, operands: Operands<'_, P::A, P::B, P::C>, few: Few, split: Split, workers: &dyn Workers) {
         let threads = split.threads();
+        assert!(threads > 0, "a product is shared out among no thread");
         if threads == 1 {
             return self.direct(operands, few);
         }

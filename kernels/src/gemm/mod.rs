@@ -102,6 +102,8 @@ impl<P: Product> Gemm<P> {
     /// # Panics
     /// If `out` is shorter than [`Gemm::packed_b_len`].
     pub fn pack_b(&self, b: Mat<'_, P::B>, out: &mut [u32]) {
+        let needed = self.packed_b_len(b.rows() * P::B_DEPTH, b.cols());
+        assert!(out.len() >= needed, "{} words for a packed operand of {needed}", out.len());
         self.micro.pack_b(b.transposed(), out);
     }
 
@@ -110,7 +112,7 @@ impl<P: Product> Gemm<P> {
     /// # Panics
     /// If there are fewer than [`Gemm::packed_b_len`] words.
     pub fn packed_b<'a>(&self, words: &'a [u32], k: usize, n: usize) -> PackedB<'a> {
-        PackedB::new(words, k, n, self.geometry)
+        PackedB::new(words, k, n, self.geometry, self.meta.layout)
     }
 
     fn blocks(&self, blocking: &Blocking) -> Blocks {
@@ -118,9 +120,9 @@ impl<P: Product> Gemm<P> {
         let granule = self.geometry.step.max(P::B_DEPTH);
         debug_assert!(granule.is_multiple_of(self.geometry.step) && granule.is_multiple_of(P::B_DEPTH));
         Blocks {
-            kc: blocking.kc.max(1).next_multiple_of(granule),
-            mc: blocking.mc.max(1).next_multiple_of(self.geometry.mr),
-            nc: blocking.nc.max(1).next_multiple_of(self.geometry.nr),
+            kc: blocking.kc.clamp(1, Blocking::MOST).next_multiple_of(granule),
+            mc: blocking.mc.clamp(1, Blocking::MOST).next_multiple_of(self.geometry.mr),
+            nc: blocking.nc.clamp(1, Blocking::MOST).next_multiple_of(self.geometry.nr),
             order: blocking.order,
         }
     }

@@ -96,7 +96,8 @@ impl<P: Product> Gemm<P> {
             Right::Packed(b) => {
                 let (theirs, ours) = (b.geometry(), self.geometry);
                 let same = (theirs.nr, theirs.step, theirs.b_words) == (ours.nr, ours.step, ours.b_words);
-                assert!(same, "B is packed for another layout than that of {}", self.meta.name);
+                let same = same && b.layout() == self.meta.layout;
+                assert!(same, "B is packed for another layout ({}) than that of {} ({})", b.layout(), self.meta.name, self.meta.layout);
                 assert_eq!(k, b.k(), "A has {k} columns, B is packed for a depth of {}", b.k());
             }
         }

@@ -345,15 +345,21 @@ pub struct PackedB<'a> {
     k: usize,
     n: usize,
     geometry: Geometry,
+    layout: &'static str,
 }
 
 impl<'a> PackedB<'a> {
-    /// A view of packed words for K = `k` and N = `n`.
+    /// A view of packed words for K = `k` and N = `n`, by a kernel of that layout.
     ///
     /// # Panics
     /// If there are too few words.
-    pub(super) fn new(words: &'a [u32], k: usize, n: usize, geometry: Geometry) -> Self {
-        PackedB { words: &words[..geometry.panels(n, k)], k, n, geometry }
+    pub(super) fn new(words: &'a [u32], k: usize, n: usize, geometry: Geometry, layout: &'static str) -> Self {
+        PackedB { words: &words[..geometry.panels(n, k)], k, n, geometry, layout }
+    }
+
+    /// The layout's name: weights are shared by kernels of one layout.
+    pub fn layout(&self) -> &'static str {
+        self.layout
     }
 
     /// Depth.

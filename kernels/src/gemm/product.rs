@@ -124,7 +124,8 @@ pub struct Single;
 #[derive(Clone, Copy, Debug)]
 pub struct Half;
 
-/// bf16 × bf16 → f32.
+/// bf16 × bf16 → f32. Elements below the smallest normal bf16 (2^-126) may count as 0, which AVX512-BF16's instruction
+/// makes of them.
 #[derive(Clone, Copy, Debug)]
 pub struct BFloat;
 

@@ -34,7 +34,7 @@ impl Gemm<Byte> {
 
     /// The product on `split.threads()` threads of `workers`, on the caller's alone with [`Split::ALONE`]:
     /// each element of C is the exact product of its row's scale, its column's and its sum (and, when
-    /// accumulating, what C held added to it), rounded once to f64's precision and once to f32. Sums are
+    /// accumulating, what C held added to it), each step in f64, rounded to f32 at the end. Sums are
     /// exact as long as K is below 2^17.
     ///
     /// # Panics

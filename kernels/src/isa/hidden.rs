@@ -15,7 +15,7 @@ const fn bit(isa: IsaId) -> u32 {
     1 << isa as u32
 }
 
-/// From now on no token of `isa` is made in this process, nor of an instruction set that extends it.
+/// From now on [`super::Isa::detect`] makes no token of `isa` in this process, nor of an instruction set that extends it.
 ///
 /// # Errors
 /// For the instruction set that runs everywhere: the others fall back to it.
