@@ -8,13 +8,19 @@
 
 pub mod convert;
 pub mod format;
+pub mod gate;
 pub mod gemm;
 pub mod isa;
 pub mod mat;
 pub mod norm;
 #[cfg(feature = "pages")]
 pub mod pages;
+pub mod quantise;
 pub mod registry;
+pub mod rope;
+pub mod row;
+pub mod select;
+pub mod softmax;
 pub mod team;
 
 #[cfg(feature = "sweep")]

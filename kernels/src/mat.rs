@@ -154,6 +154,24 @@ impl<'a, T: Copy> MatMut<'a, T> {
         unsafe { core::slice::from_raw_parts_mut(self.ptr.add(row * self.ld), self.cols) }
     }
 
+    /// `R` rows from `first` on, each as a slice of all columns.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    #[inline]
+    pub fn rows_mut<const R: usize>(&mut self, first: usize) -> [&mut [T]; R] {
+        assert!(inside(first, R, self.rows), "rows {first} to {} of {}", first.saturating_add(R), self.rows);
+        core::array::from_fn(|r| {
+            if self.cols == 0 {
+                return &mut [][..];
+            }
+            // SAFETY: the assert and cols > 0 put these `cols` elements inside the data that `new` checked; rows do
+            // not overlap, since the leading dimension is not below the columns, and `&mut self` makes these the only
+            // live slices of them.
+            unsafe { core::slice::from_raw_parts_mut(self.ptr.add((first + r) * self.ld), self.cols) }
+        })
+    }
+
     /// The view of `rows` × `cols` elements whose first is (`row`, `col`).
     ///
     /// # Panics

@@ -1,16 +1,17 @@
 //! What a kernel is called and what it is: the one table that tests, benches, sweeps and reports
 //! iterate. Registration itself is one line per tile in each family's `list.rs`.
 
-use crate::convert::{F16ToF32, F32ToF16};
 use crate::format::Format;
 use crate::gemm::AnyGemm;
 use crate::isa::IsaId;
-use crate::norm::{LayerNorm, RmsNorm};
+#[cfg(feature = "sweep")]
+use crate::row::{Operand, Rows};
+use crate::{convert, gate, norm, quantise, rope, select, softmax};
 use core::fmt;
 use core::str::FromStr;
 
 macro_rules! define_ops {
-    ($($op:ident $handle:ident $format:ident $name:literal $doc:literal;)+) => {
+    ($($op:ident $handle:ty, $kind:ident $format:ident $name:literal $doc:literal;)+) => {
         /// An operation that kernels implement.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Op {
@@ -26,9 +27,25 @@ macro_rules! define_ops {
                 match self { $(Op::$op => $name),+ }
             }
 
+            /// What it does, in one sentence.
+            pub const fn about(self) -> &'static str {
+                match self { $(Op::$op => $doc),+ }
+            }
+
             /// The format of its operands, unless another one is asked for.
             pub const fn format(self) -> Format {
                 match self { $(Op::$op => Format::$format),+ }
+            }
+
+            /// Its operands, if it works on rows.
+            #[cfg(feature = "sweep")]
+            pub fn operands(self, format: Format) -> Option<Vec<Operand>> {
+                match self { $(Op::$op => of_rows!($kind => <$handle>::operands_of(format))),+ }
+            }
+
+            /// Whether it works on rows.
+            pub const fn is_rows(self) -> bool {
+                match self { $(Op::$op => is_rows!($kind)),+ }
             }
         }
 
@@ -37,15 +54,55 @@ macro_rules! define_ops {
         pub enum Kernel {
             $(#[doc = $doc] $op($handle),)+
         }
+
+        impl Kernel {
+            /// It as one of an operation on rows, if it is.
+            #[cfg(feature = "sweep")]
+            pub fn rows(&self) -> Option<&dyn Rows> {
+                match self { $(Kernel::$op(_k) => of_rows!($kind => _k as &dyn Rows)),+ }
+            }
+        }
+    };
+}
+
+/// Something about an operation on rows; nothing about others.
+#[cfg(feature = "sweep")]
+macro_rules! of_rows {
+    (rows => $what:expr) => {
+        Some($what)
+    };
+    ($kind:ident => $what:expr) => {
+        None
+    };
+}
+
+macro_rules! is_rows {
+    (rows) => {
+        true
+    };
+    ($kind:ident) => {
+        false
     };
 }
 
 define_ops! {
-    Gemm AnyGemm F32 "gemm" "Matrix product C ← A·B or C += A·B.";
-    RmsNorm RmsNorm F32 "rms_norm" "Root-mean-square normalisation of a row.";
-    LayerNorm LayerNorm F32 "layer_norm" "Layer normalisation of a row.";
-    F16ToF32 F16ToF32 F16 "f16_to_f32" "Widening a row of halves.";
-    F32ToF16 F32ToF16 F32 "f32_to_f16" "Rounding a row to halves.";
+    Gemm AnyGemm, product F32 "gemm" "Matrix product C ← A·B or C += A·B.";
+    RmsNorm norm::RmsNorm, rows F32 "rms_norm" "Root-mean-square normalisation of rows.";
+    LayerNorm norm::LayerNorm, rows F32 "layer_norm" "Layer normalisation of rows.";
+    F16ToF32 convert::F16ToF32, rows F16 "f16_to_f32" "Widening rows of halves.";
+    F32ToF16 convert::F32ToF16, rows F32 "f32_to_f16" "Rounding rows to halves.";
+    Bf16ToF32 convert::Bf16ToF32, rows Bf16 "bf16_to_f32" "Widening rows of bfloat16.";
+    F32ToBf16 convert::F32ToBf16, rows F32 "f32_to_bf16" "Rounding rows to bfloat16.";
+    Quantise quantise::Quantise, rows F32 "quantise" "Rows to the nearest Q8_0 blocks.";
+    Dequantise quantise::Dequantise, rows Q8_0 "dequantise" "Blocks of weights to f32.";
+    AddRmsNorm norm::AddRmsNorm, rows F32 "add_rms_norm" "Adding to the residual stream, and its RMS norm.";
+    RmsNormQuantise norm::RmsNormQuantise, rows F32 "rms_norm_quantise" "RMS norm to Q8_0 blocks.";
+    Rope rope::Rope, rows F32 "rope" "Adding a bias and turning heads to their positions.";
+    SiluMul gate::SiluMul, rows F32 "silu_mul" "The gate of a feed-forward network.";
+    SiluMulQuantise gate::SiluMulQuantise, rows F32 "silu_mul_quantise" "The gate of a feed-forward network to Q8_0 blocks.";
+    Softmax softmax::Softmax, rows F32 "softmax" "Softmax of rows, in place.";
+    ArgMax select::ArgMax, rows F32 "argmax" "Where the largest element of each row is.";
+    TopK select::TopK, rows F32 "top_k" "The largest elements of each row and where they are.";
 }
 
 impl fmt::Display for Op {
@@ -127,14 +184,15 @@ pub trait Registered {
 #[cfg(feature = "sweep")]
 pub fn all() -> impl Iterator<Item = &'static Entry> {
     let products = [crate::gemm::ENTRIES, crate::gemm::BLOCK_ENTRIES].into_iter().flatten().copied().flatten().copied().flatten();
-    products.chain([crate::norm::ENTRIES, crate::convert::ENTRIES].into_iter().flatten().copied().flatten())
+    let rows = [norm::ENTRIES, convert::ENTRIES, quantise::ENTRIES, rope::ENTRIES, gate::ENTRIES, softmax::ENTRIES, select::ENTRIES];
+    products.chain(rows.into_iter().flatten().copied().flatten())
 }
 
 /// A [`Meta`] from the parts of a registration line; the fingerprint covers the family's body and
 /// the ISA's source, but not the lists, so that adding a line leaves stored results valid.
 macro_rules! meta {
     ($op:ident $format:ident $isa:ident, $source:expr, $type:expr, $name:expr,
-     [$(($p:literal $v:expr))*], $layout:expr, $order:expr, $symbol:expr) => {
+     [$(($p:tt $v:expr))*], $layout:expr, $order:expr, $symbol:expr) => {
         $crate::registry::Meta {
             name: $name,
             op: $crate::registry::Op::$op,
@@ -151,34 +209,59 @@ macro_rules! meta {
 }
 pub(crate) use meta;
 
-/// Registers a family of row kernels with one parameter U (vectors at a time): the impls and a
-/// table of entries, one per ISA and number on its line.
+/// Registers kernels of a row family: the impls and a table of entries, one for each ISA and list of parameters on
+/// its line.
+///
+/// `TABLE = operation, format, [prefix of names], kernel type, [its path], hash of its sources; ISA, its name and
+/// architecture: (letter value …)…`, where the letter of a parameter stands before its value in names and
+/// [`parameter!`] says what it is called.
 macro_rules! row_kernels {
-    ($op:ident $format:ident $source:ident $prefix:literal $kernel:ident $path:literal $table:ident:
-     $($isa:ident $name:literal $arch:tt: $($u:literal)+;)+) => {
+    ($table:ident = $op:ident $format:ident $prefix:tt $kernel:ident $path:tt $source:ident;
+     $($isa:ident $name:literal $arch:tt: $(($($letter:ident $v:literal)+))+;)+) => {
         $($(isa::only_on! { $arch
-            impl Registered for $kernel<isa::$isa, $u> {
-                const META: &'static Meta = &row_kernels!(@meta $op $format $source $prefix $kernel $path $isa $name $u);
+            impl Registered for $kernel<isa::$isa, $($v),+> {
+                const META: &'static Meta = &row_kernels!(@meta $op $format $prefix $kernel $path $source $isa $name ($($letter $v)+));
             }
         })+)+
 
         #[cfg(feature = "sweep")]
         const $table: &[Entry] = &[$($(Entry {
-            meta: &row_kernels!(@meta $op $format $source $prefix $kernel $path $isa $name $u),
-            make: isa::if_arch!($arch => { $kernel::<isa::$isa, $u>::make } else { || None }),
+            meta: &row_kernels!(@meta $op $format $prefix $kernel $path $source $isa $name ($($letter $v)+)),
+            make: isa::if_arch!($arch => { $kernel::<isa::$isa, $($v),+>::make } else { || None }),
         }),+),+];
     };
-    (@meta $op:ident $format:ident $source:ident $prefix:literal $kernel:ident $path:literal $isa:ident $name:literal $u:literal) => {
+    (@meta $op:ident $format:ident [$($prefix:tt)+] $kernel:ident [$($path:tt)+] $source:ident $isa:ident $name:literal ($($letter:ident $v:literal)+)) => {
         $crate::registry::meta!($op $format $isa, $source,
-            concat!($path, stringify!($isa), ", ", $u, ">"),
-            concat!($prefix, $name, "_u", $u),
-            [("U" $u)],
+            concat!($($path)+, stringify!($isa), $(", ", $v),+, ">"),
+            concat!($($prefix)+, $name $(, "_", stringify!($letter), $v)+),
+            [$(({ $crate::registry::parameter!($letter) } $v))+],
             "row",
-            concat!($name, "-u", $u),
-            [concat!("::", stringify!($kernel), "<"), concat!("::", stringify!($isa), ", ", $u, ">")])
+            concat!($name $(, "-", stringify!($letter), $v)+),
+            [concat!("::", stringify!($kernel), "<"), concat!("::", stringify!($isa), $(", ", $v),+, ">")])
     };
 }
 pub(crate) use row_kernels;
+
+/// The names of the parameters of row kernels.
+macro_rules! parameter {
+    // Vectors at a time.
+    (u) => {
+        "U"
+    };
+    // Rows at a time.
+    (r) => {
+        "R"
+    };
+    // MiB from which on a call stores past the caches.
+    (s) => {
+        "STREAM"
+    };
+    // Lines of the cache that are asked for ahead.
+    (a) => {
+        "AHEAD"
+    };
+}
+pub(crate) use parameter;
 
 #[cfg(all(test, feature = "sweep"))]
 mod tests {

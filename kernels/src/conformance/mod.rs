@@ -69,10 +69,11 @@ pub fn run<A: Arena>(entry: &Entry, arena: &A) -> Option<Outcome> {
                 scaled::grid(&k, arena, &mut out);
             }
         }
-        Kernel::RmsNorm(k) => rows::rms_norm(&k, arena, &mut out),
-        Kernel::LayerNorm(k) => rows::layer_norm(&k, arena, &mut out),
-        Kernel::F16ToF32(k) => rows::widen(&k, arena, &mut out),
-        Kernel::F32ToF16(k) => rows::narrow(&k, arena, &mut out),
+        kernel => {
+            if let Some(rows) = kernel.rows() {
+                rows::grid(rows, arena, &mut out);
+            }
+        }
     }
     Some(out)
 }

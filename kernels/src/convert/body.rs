@@ -1,120 +1,152 @@
-//! The generic conversion bodies over an ISA token: `U` vectors at a time, then single vectors,
-//! then element by element.
+//! The generic conversion body over an ISA token: `U` vectors at a time, then single vectors, then element by
+//! element. From `S` MiB of results on they are stored past the caches (0: never), and with `A` above 0 the source is
+//! asked for that many lines of the cache ahead.
 
-use super::{F16ToF32, F32ToF16};
-use crate::format::f16;
-use crate::isa::{Isa, Simd};
-use crate::registry::{Kernel, Registered};
+use super::{NarrowBf16Op, NarrowOp, WidenBf16Op, WidenOp};
+use crate::format::{bf16, f16};
+use crate::isa::ask;
+use crate::isa::math::Math;
+use crate::row::{Body, row_kernel, streams};
 
-/// The f16 → f32 kernel that takes `U` vectors at a time.
-#[derive(Clone, Copy, Debug)]
-pub struct Widen<I, const U: usize>(pub(super) I);
-
-/// The f32 → f16 kernel that takes `U` vectors at a time.
-#[derive(Clone, Copy, Debug)]
-pub struct Narrow<I, const U: usize>(pub(super) I);
-
-pub trait WidenBody: Send + Sync {
-    fn row(&self, src: &[u16], dst: &mut [f32]);
+row_kernel! {
+    /// f16 → f32.
+    Widen<U, S, A>: WidenOp
+}
+row_kernel! {
+    /// f32 → f16.
+    Narrow<U, S, A>: NarrowOp
+}
+row_kernel! {
+    /// bf16 → f32.
+    WidenBf16<U, S, A>: WidenBf16Op
+}
+row_kernel! {
+    /// f32 → bf16.
+    NarrowBf16<U, S, A>: NarrowBf16Op
 }
 
-pub trait NarrowBody: Send + Sync {
-    fn row(&self, src: &[f32], dst: &mut [u16]);
-}
-
-impl<I: Isa, const U: usize> Widen<I, U>
-where
-    Self: Registered + WidenBody,
-{
-    /// The handle, when this CPU has the instructions.
-    pub fn handle() -> Option<F16ToF32> {
-        // A zero-sized token: leaking it allocates nothing.
-        Some(F16ToF32 { meta: Self::META, body: Box::leak(Box::new(Widen(I::detect()?))) })
-    }
-
-    #[cfg_attr(not(feature = "sweep"), allow(dead_code))]
-    pub(super) fn make() -> Option<Kernel> {
-        Self::handle().map(Kernel::F16ToF32)
-    }
-}
-
-impl<I: Isa, const U: usize> Narrow<I, U>
-where
-    Self: Registered + NarrowBody,
-{
-    /// The handle, when this CPU has the instructions.
-    pub fn handle() -> Option<F32ToF16> {
-        // A zero-sized token: leaking it allocates nothing.
-        Some(F32ToF16 { meta: Self::META, body: Box::leak(Box::new(Narrow(I::detect()?))) })
-    }
-
-    #[cfg_attr(not(feature = "sweep"), allow(dead_code))]
-    pub(super) fn make() -> Option<Kernel> {
-        Self::handle().map(Kernel::F32ToF16)
-    }
-}
-
-impl<I: Simd, const U: usize> WidenBody for Widen<I, U> {
-    fn row(&self, src: &[u16], dst: &mut [f32]) {
+impl<I: Math, const U: usize, const S: usize, const A: usize> Body<WidenOp> for Widen<I, U, S, A> {
+    fn run(&self, (src, dst): (&[u16], &mut [f32])) {
         let isa = self.0;
-        isa.vectorize(
-            #[inline(always)]
-            || {
-                convert_row::<U, _, _>(
-                    I::LANES,
-                    src,
-                    dst,
-                    #[inline(always)]
-                    |src, dst| isa.store(isa.load_f16(src), dst),
-                    f16::to_f32,
-                );
-            },
+        convert::<I, _, _, U, S, A>(
+            isa,
+            (src, dst),
+            (
+                #[inline(always)]
+                |src: &[u16], dst: &mut [f32]| isa.store(isa.load_f16(src), dst),
+                #[inline(always)]
+                |src: &[u16], dst: &mut [f32]| isa.stream(isa.load_f16(src), dst),
+            ),
+            f16::to_f32,
         );
     }
 }
 
-impl<I: Simd, const U: usize> NarrowBody for Narrow<I, U> {
-    fn row(&self, src: &[f32], dst: &mut [u16]) {
+impl<I: Math, const U: usize, const S: usize, const A: usize> Body<NarrowOp> for Narrow<I, U, S, A> {
+    fn run(&self, (src, dst): (&[f32], &mut [u16])) {
         let isa = self.0;
-        isa.vectorize(
-            #[inline(always)]
-            || {
-                convert_row::<U, _, _>(
-                    I::LANES,
-                    src,
-                    dst,
-                    #[inline(always)]
-                    |src, dst| isa.store_f16(isa.load(src), dst),
-                    f16::from_f32,
-                );
-            },
+        convert::<I, _, _, U, S, A>(
+            isa,
+            (src, dst),
+            (
+                #[inline(always)]
+                |src: &[f32], dst: &mut [u16]| isa.store_f16(isa.load(src), dst),
+                #[inline(always)]
+                |src: &[f32], dst: &mut [u16]| isa.stream_f16(isa.load(src), dst),
+            ),
+            f16::from_f32,
         );
     }
 }
 
-/// `vector` on whole vectors of `lanes`, `U` an iteration, then `element` on what is left.
+impl<I: Math, const U: usize, const S: usize, const A: usize> Body<WidenBf16Op> for WidenBf16<I, U, S, A> {
+    fn run(&self, (src, dst): (&[u16], &mut [f32])) {
+        let isa = self.0;
+        convert::<I, _, _, U, S, A>(
+            isa,
+            (src, dst),
+            (
+                #[inline(always)]
+                |src: &[u16], dst: &mut [f32]| isa.store(isa.load_bf16(src), dst),
+                #[inline(always)]
+                |src: &[u16], dst: &mut [f32]| isa.stream(isa.load_bf16(src), dst),
+            ),
+            bf16::to_f32,
+        );
+    }
+}
+
+impl<I: Math, const U: usize, const S: usize, const A: usize> Body<NarrowBf16Op> for NarrowBf16<I, U, S, A> {
+    fn run(&self, (src, dst): (&[f32], &mut [u16])) {
+        let isa = self.0;
+        convert::<I, _, _, U, S, A>(
+            isa,
+            (src, dst),
+            (
+                #[inline(always)]
+                |src: &[f32], dst: &mut [u16]| isa.store_bf16(isa.load(src), dst),
+                #[inline(always)]
+                |src: &[f32], dst: &mut [u16]| isa.stream_bf16(isa.load(src), dst),
+            ),
+            bf16::from_f32,
+        );
+    }
+}
+
+/// Stores past the caches are of whole lines of them.
+const LINE_BYTES: usize = 64;
+
 #[inline(always)]
-fn convert_row<const U: usize, S: Copy, D>(
-    lanes: usize,
-    src: &[S],
-    dst: &mut [D],
-    vector: impl Fn(&[S], &mut [D]),
-    element: impl Fn(S) -> D,
+fn convert<I: Math, X: Copy, Y, const U: usize, const S: usize, const A: usize>(
+    isa: I,
+    (src, dst): (&[X], &mut [Y]),
+    (store, stream): (impl Fn(&[X], &mut [Y]), impl Fn(&[X], &mut [Y])),
+    element: impl Fn(X) -> Y,
 ) {
-    let n = src.len();
-    let dst = &mut dst[..n];
-    let mut i = 0;
-    while i + U * lanes <= n {
-        for _ in 0..U {
-            vector(&src[i..i + lanes], &mut dst[i..i + lanes]);
-            i += lanes;
+    isa.vectorize(
+        #[inline(always)]
+        || {
+            if streams::<S>(size_of_val(dst)) {
+                // A destination that is not aligned to its elements has no line that it begins.
+                let head = dst.as_ptr().align_offset(LINE_BYTES).min(dst.len());
+                let ((src_head, src), (dst_head, dst)) = (src.split_at(head), dst.split_at_mut(head));
+                for (x, y) in src_head.iter().zip(dst_head) {
+                    *y = element(*x);
+                }
+                row::<I, X, Y, U, A>((src, dst), stream, element);
+                isa.fence();
+            } else {
+                row::<I, X, Y, U, A>((src, dst), store, element);
+            }
+        },
+    );
+}
+
+/// `vector` on whole vectors, `U` an iteration, then `element` on what is left.
+#[inline(always)]
+fn row<I: Math, X: Copy, Y, const U: usize, const A: usize>(
+    (src, dst): (&[X], &mut [Y]),
+    vector: impl Fn(&[X], &mut [Y]),
+    element: impl Fn(X) -> Y,
+) {
+    let (mut from, mut to) = (src.chunks_exact(U * I::LANES), dst.chunks_exact_mut(U * I::LANES));
+    for (src, dst) in from.by_ref().zip(to.by_ref()) {
+        if A > 0 {
+            let ahead = src.as_ptr().cast::<u8>().wrapping_add(A * LINE_BYTES);
+            for line in (0..size_of_val(src)).step_by(LINE_BYTES) {
+                ask(ahead.wrapping_add(line).cast());
+            }
+        }
+        for u in 0..U {
+            vector(&src[u * I::LANES..][..I::LANES], &mut dst[u * I::LANES..][..I::LANES]);
         }
     }
-    while i + lanes <= n {
-        vector(&src[i..i + lanes], &mut dst[i..i + lanes]);
-        i += lanes;
+    let (src, dst) = (from.remainder(), to.into_remainder());
+    let (mut from, mut to) = (src.chunks_exact(I::LANES), dst.chunks_exact_mut(I::LANES));
+    for (src, dst) in from.by_ref().zip(to.by_ref()) {
+        vector(src, dst);
     }
-    for (src, dst) in src[i..].iter().zip(&mut dst[i..]) {
-        *dst = element(*src);
+    for (x, y) in from.remainder().iter().zip(to.into_remainder()) {
+        *y = element(*x);
     }
 }

@@ -1,74 +1,78 @@
-//! Conversions between number formats, one row of any length and alignment a call.
+//! Conversions between number formats, any number of elements of any alignment a call.
 //!
-//! The generic bodies are in `body.rs`, the SVE loops in `sve.rs`, the registered unrolls in
-//! `list.rs`. Every kernel equals [`crate::format::f16`] bit for bit.
+//! The generic bodies are in `body.rs`, the SVE loops in `sve.rs`, the registered parameters in `list.rs`. Every
+//! kernel equals [`crate::format::f16`] or [`crate::format::bf16`] bit for bit. Calls that write more than a cache
+//! holds may do so past it: that is a parameter.
 
 mod body;
 mod list;
 #[cfg(target_arch = "aarch64")]
 mod sve;
 
-pub use body::{Narrow, Widen};
+pub use body::{Narrow, NarrowBf16, Widen, WidenBf16};
 #[cfg(feature = "sweep")]
 pub(crate) use list::ENTRIES;
 
-use crate::registry::Meta;
-use body::{NarrowBody, WidenBody};
+use crate::row::{Row, RowOp};
+#[cfg(feature = "sweep")]
+use crate::{
+    format::Format,
+    reference::Expected,
+    registry::Kernel,
+    row::{Data, Operand},
+};
 
-/// A handle to a kernel that widens halves (IEEE binary16 bits) to f32. Exact.
-#[derive(Clone, Copy)]
-pub struct F16ToF32 {
-    meta: &'static Meta,
-    body: &'static dyn WidenBody,
+macro_rules! conversions {
+    ($($(#[$doc:meta])+ $handle:ident $op:ident: $src:ty, $src_format:ident => $dst:ty, $dst_format:ident;)+) => {$(
+        #[doc = concat!("What [`", stringify!($handle), "`] does.")]
+        #[derive(Debug)]
+        pub enum $op {}
+
+        $(#[$doc])+
+        pub type $handle = Row<$op>;
+
+        impl RowOp for $op {
+            type Args<'a> = (&'a [$src], &'a mut [$dst]);
+
+            #[cfg(feature = "sweep")]
+            fn kernel(handle: $handle) -> Kernel {
+                Kernel::$handle(handle)
+            }
+            #[cfg(feature = "sweep")]
+            fn operands(_: Format) -> Vec<Operand> {
+                vec![Operand::read(Format::$src_format), Operand::write(Format::$dst_format)]
+            }
+            #[cfg(feature = "sweep")]
+            fn call(kernel: &$handle, data: &mut Data<'_>) {
+                kernel.run(bytemuck::cast_slice(data.read[0]), bytemuck::cast_slice_mut(data.write[0]));
+            }
+            #[cfg(feature = "sweep")]
+            fn expected(_: Format, read: &[Vec<f32>], _: &[Vec<f32>], _: usize) -> Vec<Vec<Expected>> {
+                let nearest = |x: &f32| f64::from(crate::reference::nearest(Format::$dst_format, *x));
+                vec![read[0].iter().map(|x| Expected::exactly(nearest(x))).collect()]
+            }
+        }
+
+        impl $handle {
+            /// Converts all elements.
+            ///
+            /// # Panics
+            /// If the slices differ in length.
+            pub fn run(&self, src: &[$src], dst: &mut [$dst]) {
+                assert_eq!(src.len(), dst.len(), "source and destination differ in length");
+                self.body().run((src, dst));
+            }
+        }
+    )+};
 }
 
-/// A handle to a kernel that rounds f32 to halves, to nearest, ties to even.
-#[derive(Clone, Copy)]
-pub struct F32ToF16 {
-    meta: &'static Meta,
-    body: &'static dyn NarrowBody,
-}
-
-impl F16ToF32 {
-    /// What the registry says of it.
-    pub fn meta(&self) -> &'static Meta {
-        self.meta
-    }
-
-    /// Converts a row.
-    ///
-    /// # Panics
-    /// If the slices differ in length.
-    pub fn run(&self, src: &[u16], dst: &mut [f32]) {
-        assert_eq!(src.len(), dst.len(), "source and destination differ in length");
-        self.body.row(src, dst);
-    }
-}
-
-impl F32ToF16 {
-    /// What the registry says of it.
-    pub fn meta(&self) -> &'static Meta {
-        self.meta
-    }
-
-    /// Converts a row.
-    ///
-    /// # Panics
-    /// If the slices differ in length.
-    pub fn run(&self, src: &[f32], dst: &mut [u16]) {
-        assert_eq!(src.len(), dst.len(), "source and destination differ in length");
-        self.body.row(src, dst);
-    }
-}
-
-impl core::fmt::Debug for F16ToF32 {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_tuple("F16ToF32").field(&self.meta.name).finish()
-    }
-}
-
-impl core::fmt::Debug for F32ToF16 {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_tuple("F32ToF16").field(&self.meta.name).finish()
-    }
+conversions! {
+    /// A handle to a kernel that widens halves (IEEE binary16 bits) to f32. Exact.
+    F16ToF32 WidenOp: u16, F16 => f32, F32;
+    /// A handle to a kernel that rounds f32 to halves, to nearest, ties to even.
+    F32ToF16 NarrowOp: f32, F32 => u16, F16;
+    /// A handle to a kernel that widens bfloat16 (their bits) to f32. Exact.
+    Bf16ToF32 WidenBf16Op: u16, Bf16 => f32, F32;
+    /// A handle to a kernel that rounds f32 to bfloat16, to nearest, ties to even.
+    F32ToBf16 NarrowBf16Op: f32, F32 => u16, Bf16;
 }

@@ -6,6 +6,7 @@
 use core::fmt;
 
 mod block;
+pub mod bf16;
 pub mod f16;
 pub mod q4_0;
 pub mod q4_1;

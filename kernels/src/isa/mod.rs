@@ -35,6 +35,7 @@ pub use sve::{Sve, Sve2, SveBf16, SveI8mm};
 pub(crate) use sve::{sve_asm, vector_asm};
 
 mod hidden;
+pub mod math;
 pub use hidden::{Needed, hide};
 pub mod peak;
 mod square;

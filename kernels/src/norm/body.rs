@@ -1,114 +1,139 @@
-//! The generic norm bodies over an ISA token: `U` vectors at a time, then single vectors, then a
-//! partial one.
+//! The generic bodies of norms over an ISA token. A row is read twice (by layer norm three times), the first time
+//! folded in `U` vectors at a time; the last time `R` rows go side by side, so that weights are loaded once for all of
+//! them. Calls of `S` MiB of results or more store past the caches (0: none does).
 
-use super::{LayerNorm, RmsNorm};
-use crate::isa::{Isa, Simd};
-use crate::registry::{Kernel, Registered};
+use super::{LayerNormOp, Norm, RmsNormOp};
+use crate::isa::math::Math;
+use crate::isa::{LINE, ask};
+use crate::mat::{Mat, MatMut};
+use crate::row::{Body, row_kernel, streams};
+use core::ops::Range;
 
-/// The RMS norm kernel that takes `U` vectors at a time.
-#[derive(Clone, Copy, Debug)]
-pub struct Rms<I, const U: usize>(pub(super) I);
-
-/// The layer norm kernel that takes `U` vectors at a time.
-#[derive(Clone, Copy, Debug)]
-pub struct Layer<I, const U: usize>(pub(super) I);
-
-pub trait RmsBody: Send + Sync {
-    fn row(&self, x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]);
+row_kernel! {
+    /// RMS norm.
+    Rms<U, R, S>: RmsNormOp
+}
+row_kernel! {
+    /// Layer norm.
+    Layer<U, R, S>: LayerNormOp
 }
 
-pub trait LayerBody: Send + Sync {
-    fn row(&self, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]);
-}
+/// What a row is shifted and multiplied by.
+type Affine = (f32, f32);
 
-impl<I: Isa, const U: usize> Rms<I, U>
-where
-    Self: Registered + RmsBody,
-{
-    /// The handle, when this CPU has the instructions.
-    pub fn handle() -> Option<RmsNorm> {
-        // A zero-sized token: leaking it allocates nothing.
-        Some(RmsNorm { meta: Self::META, body: Box::leak(Box::new(Rms(I::detect()?))) })
-    }
-
-    #[cfg_attr(not(feature = "sweep"), allow(dead_code))]
-    pub(super) fn make() -> Option<Kernel> {
-        Self::handle().map(Kernel::RmsNorm)
-    }
-}
-
-impl<I: Isa, const U: usize> Layer<I, U>
-where
-    Self: Registered + LayerBody,
-{
-    /// The handle, when this CPU has the instructions.
-    pub fn handle() -> Option<LayerNorm> {
-        // A zero-sized token: leaking it allocates nothing.
-        Some(LayerNorm { meta: Self::META, body: Box::leak(Box::new(Layer(I::detect()?))) })
-    }
-
-    #[cfg_attr(not(feature = "sweep"), allow(dead_code))]
-    pub(super) fn make() -> Option<Kernel> {
-        Self::handle().map(Kernel::LayerNorm)
-    }
-}
-
-impl<I: Simd, const U: usize> RmsBody for Rms<I, U> {
-    fn row(&self, x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
+impl<I: Math, const U: usize, const R: usize, const S: usize> Body<RmsNormOp> for Rms<I, U, R, S> {
+    fn run(&self, Norm { x, weight, eps, y }: Norm<'_>) {
         let isa = self.0;
-        isa.vectorize(
+        norm::<I, R, S>(
+            isa,
+            (x, y),
+            (weight, None),
             #[inline(always)]
-            || {
-                let mean = sum_of_squares::<I, U>(isa, x, 0.0) / x.len() as f32;
-                scale_shift::<I, U>(isa, x, 0.0, 1.0 / (mean + eps).sqrt(), weight, None, y);
-            },
+            |row| (0.0, rms_scale(sum_of_squares::<I, U>(isa, row, 0.0), row.len(), eps)),
         );
     }
 }
 
-impl<I: Simd, const U: usize> LayerBody for Layer<I, U> {
+impl<I: Math, const U: usize, const R: usize, const S: usize> Body<LayerNormOp> for Layer<I, U, R, S> {
     /// The variance is taken about the mean in a second pass: one pass over x² would cancel.
-    fn row(&self, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) {
+    fn run(&self, (Norm { x, weight, eps, y }, bias): (Norm<'_>, &[f32])) {
         let isa = self.0;
-        isa.vectorize(
+        norm::<I, R, S>(
+            isa,
+            (x, y),
+            (weight, Some(bias)),
             #[inline(always)]
-            || {
-                let n = x.len() as f32;
-                let mean = reduce::<I, U>(
-                    isa,
-                    x,
-                    #[inline(always)]
-                    |acc, v| isa.add(acc, v),
-                    #[inline(always)]
-                    |v| v,
-                ) / n;
-                let variance = sum_of_squares::<I, U>(isa, x, mean) / n;
-                scale_shift::<I, U>(isa, x, mean, 1.0 / (variance + eps).sqrt(), weight, Some(bias), y);
+            |row| {
+                let mean = sum::<I, U>(isa, row) / row.len() as f32;
+                (mean, rms_scale(sum_of_squares::<I, U>(isa, row, mean), row.len(), eps))
             },
         );
     }
+}
+
+/// 1 / √(mean + ε), of a sum of `n` squares.
+#[inline(always)]
+pub(super) fn rms_scale(sum: f32, n: usize, eps: f32) -> f32 {
+    1.0 / (sum / n as f32 + eps).sqrt()
+}
+
+#[inline(always)]
+fn norm<I: Math, const R: usize, const S: usize>(
+    isa: I,
+    (x, mut y): (Mat<'_, f32>, MatMut<'_, f32>),
+    (weight, bias): (&[f32], Option<&[f32]>),
+    affine: impl Fn(&[f32]) -> Affine,
+) {
+    let (rows, cols) = (x.rows(), x.cols());
+    if cols == 0 {
+        return;
+    }
+    isa.vectorize(
+        #[inline(always)]
+        || {
+            let past = streams::<S>(4 * rows * cols);
+            let mut first = 0;
+            while first < rows {
+                let count = R.min(rows - first);
+                if count == R {
+                    let x: [&[f32]; R] = core::array::from_fn(|r| row(x, first + r));
+                    let by = x.map(&affine);
+                    let y = y.rows_mut::<R>(first);
+                    if past { write::<I, R, true>(isa, (x, y), (weight, bias), by) } else { write::<I, R, false>(isa, (x, y), (weight, bias), by) }
+                } else {
+                    for r in first..first + count {
+                        let x = [row(x, r)];
+                        let by = x.map(&affine);
+                        write::<I, 1, false>(isa, (x, [y.row_mut(r)]), (weight, bias), by);
+                    }
+                }
+                first += count;
+            }
+            if past {
+                isa.fence();
+            }
+        },
+    );
+}
+
+/// Row `r`, whose elements are adjacent.
+#[inline(always)]
+pub(super) fn row(x: Mat<'_, f32>, r: usize) -> &[f32] {
+    x.row(r).expect("rows of adjacent elements")
 }
 
 /// Σ (x − centre)².
 #[inline(always)]
-fn sum_of_squares<I: Simd, const U: usize>(isa: I, x: &[f32], centre: f32) -> f32 {
+pub(super) fn sum_of_squares<I: Math, const U: usize>(isa: I, x: &[f32], centre: f32) -> f32 {
     let c = isa.splat(centre);
-    reduce::<I, U>(
+    fold::<I, U>(
         isa,
         x,
+        centre,
         #[inline(always)]
         |acc, v| {
             let d = isa.sub(v, c);
             isa.fma(d, d, acc)
         },
-        #[inline(always)]
-        |x| (x - centre) * (x - centre),
     )
 }
 
-/// Folds `x` into one sum: `step` over vectors in `U` accumulators, `term` for the last elements.
+/// Σ x.
 #[inline(always)]
-fn reduce<I: Simd, const U: usize>(isa: I, x: &[f32], step: impl Fn(I::F32, I::F32) -> I::F32, term: impl Fn(f32) -> f32) -> f32 {
+fn sum<I: Math, const U: usize>(isa: I, x: &[f32]) -> f32 {
+    fold::<I, U>(
+        isa,
+        x,
+        0.0,
+        #[inline(always)]
+        |acc, v| isa.add(acc, v),
+    )
+}
+
+/// Folds `x` into one sum: `step` over vectors in `U` accumulators. What does not fill a vector is filled up with
+/// `neutral`, of which `step` makes nothing.
+#[inline(always)]
+fn fold<I: Math, const U: usize>(isa: I, x: &[f32], neutral: f32, step: impl Fn(I::F32, I::F32) -> I::F32) -> f32 {
     let mut acc = [isa.splat(0.0); U];
     let blocks = x.chunks_exact(U * I::LANES);
     let vectors = blocks.remainder().chunks_exact(I::LANES);
@@ -121,51 +146,83 @@ fn reduce<I: Simd, const U: usize>(isa: I, x: &[f32], step: impl Fn(I::F32, I::F
     for v in vectors {
         acc[0] = step(acc[0], isa.load(v));
     }
+    if !tail.is_empty() {
+        acc[U - 1] = step(acc[U - 1], isa.load_or(tail, neutral));
+    }
     let mut total = acc[0];
     for a in &acc[1..] {
         total = isa.add(total, *a);
     }
-    tail.iter().fold(isa.sum(total), |sum, x| sum + term(*x))
+    isa.sum(total)
 }
 
-/// y = (x − centre) · scale · weight (+ bias).
+/// y = (x − shift) · scale · weight (+ bias), of `R` rows side by side. While rows are written the lines of as many
+/// behind them are asked for.
 #[inline(always)]
-fn scale_shift<I: Simd, const U: usize>(isa: I, x: &[f32], centre: f32, scale: f32, weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
-    let (c, s) = (isa.splat(centre), isa.splat(scale));
-    let (n, lanes) = (x.len(), I::LANES);
-    let (weight, y) = (&weight[..n], &mut y[..n]);
-    let bias = bias.map(|b| &b[..n]);
-    let mut i = 0;
-    while i + U * lanes <= n {
-        for _ in 0..U {
+fn write<I: Math, const R: usize, const PAST: bool>(
+    isa: I,
+    (x, y): ([&[f32]; R], [&mut [f32]; R]),
+    (weight, bias): (&[f32], Option<&[f32]>),
+    by: [Affine; R],
+) {
+    let n = weight.len();
+    let (x, mut y) = (x.map(|x| &x[..n]), y.map(|y| &mut y[..n]));
+    let bias = bias.map(|bias| &bias[..n]);
+    // Stores past the caches are of whole lines; rows that do not begin with one have a head of their own.
+    let head = if PAST { y[0].as_ptr().align_offset(4 * LINE).min(n) } else { 0 };
+    let mut at = 0;
+    while at < head {
+        let end = head.min(at + I::LANES);
+        write_part(isa, (&x, &mut y), (weight, bias), &by, at..end);
+        at = end;
+    }
+    while at + LINE <= n {
+        for r in 0..R {
+            ask(x[r].as_ptr().wrapping_add(R * n + at).cast());
+        }
+        for at in (at..at + LINE).step_by(I::LANES) {
+            let w = isa.load(&weight[at..]);
             let b = bias.map(
                 #[inline(always)]
-                |b| isa.load(&b[i..]),
+                |b| isa.load(&b[at..]),
             );
-            isa.store(affine(isa, (c, s), isa.load(&x[i..]), isa.load(&weight[i..]), b), &mut y[i..]);
-            i += lanes;
+            for r in 0..R {
+                let v = affine(isa, by[r], isa.load(&x[r][at..]), w, b);
+                if PAST { isa.stream(v, &mut y[r][at..]) } else { isa.store(v, &mut y[r][at..]) }
+            }
         }
+        at += LINE;
     }
-    while i + lanes <= n {
-        let b = bias.map(
-            #[inline(always)]
-            |b| isa.load(&b[i..]),
-        );
-        isa.store(affine(isa, (c, s), isa.load(&x[i..]), isa.load(&weight[i..]), b), &mut y[i..]);
-        i += lanes;
+    while at < n {
+        let end = n.min(at + I::LANES);
+        write_part(isa, (&x, &mut y), (weight, bias), &by, at..end);
+        at = end;
     }
-    if i < n {
-        let b = bias.map(
-            #[inline(always)]
-            |b| isa.load_partial(&b[i..]),
-        );
-        isa.store_partial(affine(isa, (c, s), isa.load_partial(&x[i..]), isa.load_partial(&weight[i..]), b), &mut y[i..]);
+}
+
+/// At most a vector of each row.
+#[inline(always)]
+fn write_part<I: Math, const R: usize>(
+    isa: I,
+    (x, y): (&[&[f32]; R], &mut [&mut [f32]; R]),
+    (weight, bias): (&[f32], Option<&[f32]>),
+    by: &[Affine; R],
+    at: Range<usize>,
+) {
+    let w = isa.load_partial(&weight[at.clone()]);
+    let b = bias.map(
+        #[inline(always)]
+        |b| isa.load_partial(&b[at.clone()]),
+    );
+    for r in 0..R {
+        let v = affine(isa, by[r], isa.load_partial(&x[r][at.clone()]), w, b);
+        isa.store_partial(v, &mut y[r][at.clone()]);
     }
 }
 
 #[inline(always)]
-fn affine<I: Simd>(isa: I, (centre, scale): (I::F32, I::F32), x: I::F32, w: I::F32, bias: Option<I::F32>) -> I::F32 {
-    let scaled = isa.mul(isa.sub(x, centre), scale);
+fn affine<I: Math>(isa: I, (shift, scale): Affine, x: I::F32, w: I::F32, bias: Option<I::F32>) -> I::F32 {
+    let scaled = isa.mul(isa.sub(x, isa.splat(shift)), isa.splat(scale));
     match bias {
         Some(b) => isa.fma(scaled, w, b),
         None => isa.mul(scaled, w),

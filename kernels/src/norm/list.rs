@@ -1,36 +1,60 @@
-//! The registered unrolls of the norm families: to add one, add a number to the line of its ISA.
+//! The registered parameters of the norm families: to add a kernel, add its parameters to the line of its ISA.
 
-use super::{Layer, Rms};
-use crate::fingerprint::of_source;
+use super::{AddRms, Layer, Rms, RmsQuantise};
+use crate::fingerprint::{fnv1a, of_source};
 use crate::isa;
 #[cfg(feature = "sweep")]
 use crate::registry::Entry;
 use crate::registry::{Meta, Registered, row_kernels};
+use crate::row;
 
 /// Hash of what the kernels of an ISA are built from, beside the ISA's own file.
 const fn source(isa: isa::IsaId) -> u64 {
     match isa {
         isa::IsaId::Sve => const { of_source(include_bytes!("sve.rs")) },
-        _ => const { of_source(include_bytes!("body.rs")) },
+        _ => row::source(isa, const { of_source(include_bytes!("body.rs")) }),
+    }
+}
+
+/// The same of the fused ones.
+const fn fused_source(isa: isa::IsaId) -> u64 {
+    match isa {
+        isa::IsaId::Sve => source(isa),
+        _ => row::source(isa, const { fnv1a(fnv1a(of_source(include_bytes!("body.rs")), include_bytes!("fused.rs")), include_bytes!("../quantise/body.rs")) }),
     }
 }
 
 macro_rules! norms {
-    ($($isa:ident $name:literal $arch:tt: $($u:literal)+;)+) => {
-        row_kernels! { RmsNorm F32 source "rms_norm_f32_" Rms "norm::Rms::<isa::" RMS: $($isa $name $arch: $($u)+;)+ }
-        row_kernels! { LayerNorm F32 source "layer_norm_f32_" Layer "norm::Layer::<isa::" LAYER: $($isa $name $arch: $($u)+;)+ }
+    ($($lines:tt)+) => {
+        row_kernels! { RMS = RmsNorm F32 ["rms_norm_f32_"] Rms ["norm::Rms::<isa::"] source; $($lines)+ }
+        row_kernels! { LAYER = LayerNorm F32 ["layer_norm_f32_"] Layer ["norm::Layer::<isa::"] source; $($lines)+ }
     };
 }
 
-// ISA, its name and architecture: vectors at a time…
+// ISA, its name and architecture: (vectors at a time, rows at a time, MiB from which results pass the caches)…
 norms! {
-    Scalar "scalar" "any": 1 4;
-    Avx2 "avx2" "x86_64": 1 2 4 8;
-    Avx512 "avx512" "x86_64": 1 2 4 8;
-    Neon "neon" "aarch64": 1 2 4 8;
-    Sve "sve" "aarch64": 1 2 4;
+    Scalar "scalar" "any": (u 1 r 1 s 0) (u 4 r 1 s 0);
+    Avx2 "avx2" "x86_64": (u 1 r 1 s 0) (u 4 r 1 s 0) (u 8 r 1 s 0) (u 4 r 2 s 0) (u 4 r 4 s 0) (u 4 r 1 s 16);
+    Avx512 "avx512" "x86_64": (u 1 r 1 s 0) (u 4 r 1 s 0) (u 8 r 1 s 0) (u 4 r 2 s 0) (u 4 r 4 s 0) (u 4 r 1 s 16) (u 8 r 1 s 64) (u 4 r 2 s 16);
+    Neon "neon" "aarch64": (u 1 r 1 s 0) (u 4 r 1 s 0) (u 8 r 1 s 0) (u 4 r 2 s 0) (u 4 r 4 s 0);
+    Sve "sve" "aarch64": (u 1 r 1 s 0) (u 2 r 1 s 0) (u 4 r 1 s 0);
+}
+
+macro_rules! fused {
+    ($($lines:tt)+) => {
+        row_kernels! { ADD_RMS = AddRmsNorm F32 ["add_rms_norm_f32_"] AddRms ["norm::AddRms::<isa::"] fused_source; $($lines)+ }
+        row_kernels! { RMS_QUANTISE = RmsNormQuantise F32 ["rms_norm_quantise_f32_"] RmsQuantise ["norm::RmsQuantise::<isa::"] fused_source; $($lines)+ }
+    };
+}
+
+// ISA, its name and architecture: (vectors at a time, or spans of 32 elements)…
+fused! {
+    Scalar "scalar" "any": (u 1);
+    Avx2 "avx2" "x86_64": (u 1) (u 2) (u 4);
+    Avx512 "avx512" "x86_64": (u 1) (u 2) (u 4) (u 8);
+    Neon "neon" "aarch64": (u 1) (u 2) (u 4);
 }
 
 /// Every norm kernel.
 #[cfg(feature = "sweep")]
-pub(crate) const ENTRIES: &[&[Entry]] = &[RMS, LAYER];
+pub(crate) const ENTRIES: &[&[Entry]] = &[RMS, LAYER, ADD_RMS, RMS_QUANTISE];
