@@ -1,27 +1,32 @@
-//! Norms and conversions on a row of 4864, every kernel that runs here; bytes are those moved.
+//! Operations on rows, 16 rows of 4864, every kernel that runs here; bytes are those moved.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kiln_benches::{kernels, values};
-use kiln_kernels::registry::{Kernel, Op};
+use kiln_kernels::registry::Op;
+use kiln_kernels::row::{Access, Data};
 
-const N: usize = 4864;
+const ROWS: usize = 16;
+const COLS: usize = 4864;
 
 fn rows(c: &mut Criterion) {
-    let (x, w, b) = (values(N), values(N), values(N));
-    let halves: Vec<u16> = (0..N as u16).collect();
-    let (mut y, mut h) = (vec![0.0; N], vec![0u16; N]);
-    for op in Op::ALL.iter().filter(|o| **o != Op::Gemm) {
+    for op in Op::ALL.iter().filter(|op| op.is_rows()) {
+        let operands = op.operands(op.format()).unwrap_or_default();
         let mut group = c.benchmark_group(op.name());
-        let bytes = if matches!(op, Op::F16ToF32 | Op::F32ToF16) { 6 } else { 8 };
-        group.throughput(Throughput::Bytes((bytes * N) as u64));
-        for (meta, kernel) in kernels(*op) {
-            group.bench_function(meta.name, |bench| match kernel {
-                Kernel::RmsNorm(k) => bench.iter(|| k.run(&x, &w, 1e-6, &mut y)),
-                Kernel::LayerNorm(k) => bench.iter(|| k.run(&x, &w, &b, 1e-6, &mut y)),
-                Kernel::F16ToF32(k) => bench.iter(|| k.run(&halves, &mut y)),
-                Kernel::F32ToF16(k) => bench.iter(|| k.run(&x, &mut h)),
-                Kernel::Gemm(_) => {}
-            });
+        group.throughput(Throughput::Bytes(operands.iter().map(|o| o.traffic(ROWS, COLS) as u64).sum()));
+        // Words, so that any element is aligned.
+        let mut buffers: Vec<Vec<u64>> = operands.iter().map(|o| vec![0; o.bytes(ROWS, COLS).div_ceil(8)]).collect();
+        for (operand, buffer) in operands.iter().zip(&mut buffers) {
+            let (row, bytes) = (values(operand.width(COLS)), bytemuck::cast_slice_mut::<_, u8>(buffer));
+            bytes[..operand.bytes(ROWS, COLS)].chunks_exact_mut(operand.row_bytes(COLS)).for_each(|bytes| operand.encode(&row, bytes));
+        }
+        for (meta, kernel) in kernels(*op).filter(|(meta, _)| meta.format == op.format()) {
+            let Some(kernel) = kernel.rows() else { continue };
+            let mut data = Data { rows: ROWS, cols: COLS, first: 0, read: Vec::new(), write: Vec::new() };
+            for (operand, buffer) in operands.iter().zip(&mut buffers) {
+                let bytes = &mut bytemuck::cast_slice_mut::<_, u8>(buffer)[..operand.bytes(ROWS, COLS)];
+                if operand.access == Access::Read { data.read.push(bytes) } else { data.write.push(bytes) }
+            }
+            group.bench_function(meta.name, |bench| bench.iter(|| kernel.call(&mut data)));
         }
         group.finish();
     }

@@ -2,64 +2,108 @@
 //! iterate. Registration itself is one line per tile in each family's `list.rs`.
 
 use crate::format::Format;
-use crate::gemm::AnyGemm;
 use crate::isa::IsaId;
 #[cfg(feature = "sweep")]
-use crate::row::{Operand, Rows};
 use crate::{convert, gate, norm, quantise, rope, select, softmax};
+#[cfg(feature = "sweep")]
+use crate::{
+    reference::Expected,
+    row::{Operand, Rows},
+};
 use core::fmt;
 use core::str::FromStr;
 
+/// The list of operations, by kind: products; operations on rows with kernels for each of several formats (`formats`),
+/// and with kernels of one (`rows`). Name, variant of [`Op`], handle, format unless another is asked for, description.
+///
+/// `with_ops!([path::of::a::macro] arguments…)` gives the list to a macro, behind the arguments.
+#[macro_export]
+macro_rules! with_ops {
+    ([$($m:tt)*] $($arguments:tt)*) => {
+        $($m)*! { $($arguments)*
+            product {
+                gemm Gemm $crate::gemm::AnyGemm, F32 "Matrix product C ← A·B or C += A·B.";
+            }
+            formats {
+                dequantise Dequantise $crate::quantise::Dequantise, Q8_0 "Blocks of weights to f32.";
+            }
+            rows {
+                rms_norm RmsNorm $crate::norm::RmsNorm, F32 "Root-mean-square normalisation of rows.";
+                layer_norm LayerNorm $crate::norm::LayerNorm, F32 "Layer normalisation of rows.";
+                add_rms_norm AddRmsNorm $crate::norm::AddRmsNorm, F32 "Adding to the residual stream, and its RMS norm.";
+                rms_norm_quantise RmsNormQuantise $crate::norm::RmsNormQuantise, F32 "RMS norm to Q8_0 blocks.";
+                f16_to_f32 F16ToF32 $crate::convert::F16ToF32, F16 "Widening rows of halves.";
+                f32_to_f16 F32ToF16 $crate::convert::F32ToF16, F32 "Rounding rows to halves.";
+                bf16_to_f32 Bf16ToF32 $crate::convert::Bf16ToF32, Bf16 "Widening rows of bfloat16.";
+                f32_to_bf16 F32ToBf16 $crate::convert::F32ToBf16, F32 "Rounding rows to bfloat16.";
+                quantise Quantise $crate::quantise::Quantise, F32 "Rows to the nearest Q8_0 blocks.";
+                rope Rope $crate::rope::Rope, F32 "Adding a bias and turning heads to their positions.";
+                silu_mul SiluMul $crate::gate::SiluMul, F32 "The gate of a feed-forward network.";
+                silu_mul_quantise SiluMulQuantise $crate::gate::SiluMulQuantise, F32 "The gate of a feed-forward network to Q8_0 blocks.";
+                softmax Softmax $crate::softmax::Softmax, F32 "Softmax of rows, in place.";
+                argmax ArgMax $crate::select::ArgMax, F32 "Where the largest element of each row is.";
+                top_k TopK $crate::select::TopK, F32 "The largest elements of each row and where they are.";
+            }
+        }
+    };
+}
+
 macro_rules! define_ops {
-    ($($op:ident $handle:ty, $kind:ident $format:ident $name:literal $doc:literal;)+) => {
+    ($($kind:ident { $($name:ident $op:ident $handle:ty, $format:ident $doc:literal;)+ })+) => {
         /// An operation that kernels implement.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Op {
-            $(#[doc = $doc] $op,)+
+            $($(#[doc = $doc] $op,)+)+
         }
 
         impl Op {
             /// Every operation.
-            pub const ALL: &'static [Op] = &[$(Op::$op),+];
+            pub const ALL: &'static [Op] = &[$($(Op::$op),+),+];
 
             /// Its name as it stands in kernel names and on the command line.
             pub const fn name(self) -> &'static str {
-                match self { $(Op::$op => $name),+ }
+                match self { $($(Op::$op => stringify!($name)),+),+ }
             }
 
             /// What it does, in one sentence.
             pub const fn about(self) -> &'static str {
-                match self { $(Op::$op => $doc),+ }
+                match self { $($(Op::$op => $doc),+),+ }
             }
 
             /// The format of its operands, unless another one is asked for.
             pub const fn format(self) -> Format {
-                match self { $(Op::$op => Format::$format),+ }
+                match self { $($(Op::$op => Format::$format),+),+ }
             }
 
             /// Its operands, if it works on rows.
             #[cfg(feature = "sweep")]
             pub fn operands(self, format: Format) -> Option<Vec<Operand>> {
-                match self { $(Op::$op => of_rows!($kind => <$handle>::operands_of(format))),+ }
+                match self { $($(Op::$op => of_rows!($kind => <$handle>::operands_of(format))),+),+ }
+            }
+
+            /// What a row of each operand that is written ought to become; see [`crate::row::RowOp::expected`].
+            #[cfg(feature = "sweep")]
+            pub fn expected(self, format: Format, read: &[Vec<f32>], before: &[Vec<f32>], row: usize) -> Option<Vec<Vec<Expected>>> {
+                match self { $($(Op::$op => of_rows!($kind => <$handle>::expected_of(format, read, before, row))),+),+ }
             }
 
             /// Whether it works on rows.
             pub const fn is_rows(self) -> bool {
-                match self { $(Op::$op => is_rows!($kind)),+ }
+                match self { $($(Op::$op => is_rows!($kind)),+),+ }
             }
         }
 
         /// A kernel that this CPU can run.
         #[derive(Clone, Copy, Debug)]
         pub enum Kernel {
-            $(#[doc = $doc] $op($handle),)+
+            $($(#[doc = $doc] $op($handle),)+)+
         }
 
         impl Kernel {
             /// It as one of an operation on rows, if it is.
             #[cfg(feature = "sweep")]
             pub fn rows(&self) -> Option<&dyn Rows> {
-                match self { $(Kernel::$op(_k) => of_rows!($kind => _k as &dyn Rows)),+ }
+                match self { $($(Kernel::$op(_k) => of_rows!($kind => _k as &dyn Rows)),+),+ }
             }
         }
     };
@@ -71,6 +115,9 @@ macro_rules! of_rows {
     (rows => $what:expr) => {
         Some($what)
     };
+    (formats => $what:expr) => {
+        Some($what)
+    };
     ($kind:ident => $what:expr) => {
         None
     };
@@ -80,29 +127,22 @@ macro_rules! is_rows {
     (rows) => {
         true
     };
+    (formats) => {
+        true
+    };
     ($kind:ident) => {
         false
     };
 }
 
-define_ops! {
-    Gemm AnyGemm, product F32 "gemm" "Matrix product C ← A·B or C += A·B.";
-    RmsNorm norm::RmsNorm, rows F32 "rms_norm" "Root-mean-square normalisation of rows.";
-    LayerNorm norm::LayerNorm, rows F32 "layer_norm" "Layer normalisation of rows.";
-    F16ToF32 convert::F16ToF32, rows F16 "f16_to_f32" "Widening rows of halves.";
-    F32ToF16 convert::F32ToF16, rows F32 "f32_to_f16" "Rounding rows to halves.";
-    Bf16ToF32 convert::Bf16ToF32, rows Bf16 "bf16_to_f32" "Widening rows of bfloat16.";
-    F32ToBf16 convert::F32ToBf16, rows F32 "f32_to_bf16" "Rounding rows to bfloat16.";
-    Quantise quantise::Quantise, rows F32 "quantise" "Rows to the nearest Q8_0 blocks.";
-    Dequantise quantise::Dequantise, rows Q8_0 "dequantise" "Blocks of weights to f32.";
-    AddRmsNorm norm::AddRmsNorm, rows F32 "add_rms_norm" "Adding to the residual stream, and its RMS norm.";
-    RmsNormQuantise norm::RmsNormQuantise, rows F32 "rms_norm_quantise" "RMS norm to Q8_0 blocks.";
-    Rope rope::Rope, rows F32 "rope" "Adding a bias and turning heads to their positions.";
-    SiluMul gate::SiluMul, rows F32 "silu_mul" "The gate of a feed-forward network.";
-    SiluMulQuantise gate::SiluMulQuantise, rows F32 "silu_mul_quantise" "The gate of a feed-forward network to Q8_0 blocks.";
-    Softmax softmax::Softmax, rows F32 "softmax" "Softmax of rows, in place.";
-    ArgMax select::ArgMax, rows F32 "argmax" "Where the largest element of each row is.";
-    TopK select::TopK, rows F32 "top_k" "The largest elements of each row and where they are.";
+with_ops!([define_ops]);
+
+impl Op {
+    /// The formats that it has kernels for.
+    #[cfg(feature = "sweep")]
+    pub fn formats(self) -> impl Iterator<Item = Format> {
+        Format::ALL.iter().copied().filter(move |f| all().any(|e| e.meta.op == self && e.meta.format == *f))
+    }
 }
 
 impl fmt::Display for Op {

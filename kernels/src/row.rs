@@ -61,6 +61,12 @@ impl<O: RowOp> Row<O> {
         O::operands(format)
     }
 
+    /// See [`RowOp::expected`].
+    #[cfg(feature = "sweep")]
+    pub fn expected_of(format: Format, read: &[Vec<f32>], before: &[Vec<f32>], row: usize) -> Vec<Vec<Expected>> {
+        O::expected(format, read, before, row)
+    }
+
     pub(crate) fn body(&self) -> &'static dyn Body<O> {
         self.body
     }
@@ -294,7 +300,7 @@ mod describe {
     }
 
     /// Kernels of any operation on rows.
-    pub trait Rows {
+    pub trait Rows: Sync {
         /// What the registry says.
         fn meta(&self) -> &'static Meta;
         /// The operands.

@@ -2,33 +2,33 @@
 
 use crate::cpu;
 use crate::machine::Match;
-pub use kiln_kernels::convert::{F16ToF32, F32ToF16};
+pub use kiln_kernels::format::{Format, SPAN, q8_0};
 pub use kiln_kernels::gemm::{Blocking, Gemm, MOST_THREADS, Operands, PackedB, Split};
 pub use kiln_kernels::mat::{Mat, MatMut};
-pub use kiln_kernels::norm::{LayerNorm, RmsNorm};
 pub use kiln_kernels::pages::Pages;
 pub use kiln_kernels::team::{DEFAULT_SPIN, Team, Workers};
 
-/// Kernels for every operation of the engine, all of which this CPU can run.
-#[derive(Clone, Debug)]
-pub struct Ops {
-    /// The profile they come from.
-    pub profile: &'static str,
-    /// Its weakest tier.
-    pub tier: &'static str,
-    /// Matrix products, by rising M; the last serves every M. All share one packed layout.
-    pub gemm: Vec<GemmChoice>,
-    /// Root-mean-square norm.
-    pub rms_norm: RmsNorm,
-    /// Layer norm.
-    pub layer_norm: LayerNorm,
-    /// Halves to f32.
-    pub f16_to_f32: F16ToF32,
-    /// f32 to halves.
-    pub f32_to_f16: F32ToF16,
-    /// Why each was chosen.
-    pub reasons: &'static [Reason],
+macro_rules! define_baked {
+    (product { $($product:tt)+ }
+     formats { $($many:ident $many_op:ident $many_handle:ty, $many_format:ident $many_doc:literal;)+ }
+     rows { $($one:ident $one_op:ident $one_handle:ty, $one_format:ident $one_doc:literal;)+ }) => {
+        /// Kernels for every operation of the engine, all of which this CPU can run.
+        #[derive(Clone, Debug)]
+        pub struct Ops {
+            /// The profile they come from.
+            pub profile: &'static str,
+            /// Its weakest tier.
+            pub tier: &'static str,
+            /// Matrix products, by rising M; the last serves every M. All share one packed layout.
+            pub gemm: Vec<GemmChoice>,
+            $(#[doc = $many_doc] pub $many: Vec<$many_handle>,)+
+            $(#[doc = $one_doc] pub $one: $one_handle,)+
+            /// Why each was chosen.
+            pub reasons: &'static [Reason],
+        }
+    };
 }
+kiln_kernels::with_ops!([define_baked]);
 
 /// A matrix product kernel for M up to `m_max`.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +101,11 @@ impl Ops {
     pub fn select(candidates: &[Candidate]) -> Option<Ops> {
         let own = candidates.iter().filter(|c| c.is_for_this_cpu()).find_map(|c| (c.make)());
         own.or_else(|| candidates.iter().find_map(|c| (c.make)()))
+    }
+
+    /// The kernel that turns blocks of `format` into f32, if it is a format of blocks.
+    pub fn dequantise_of(&self, format: Format) -> Option<&kiln_kernels::quantise::Dequantise> {
+        self.dequantise.iter().find(|kernel| kernel.format() == format)
     }
 
     /// Turns that threads spin for before they sleep. A team has one for all of its jobs: that of products of few

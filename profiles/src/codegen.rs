@@ -17,27 +17,60 @@ pub struct Source {
     pub machine: Option<Machine>,
 }
 
-/// The operations that the engine needs, with their classes.
-const NEEDED: &[(&str, Class)] = &[
-    ("gemm", Class::Decode),
-    ("gemm", Class::Prefill),
-    ("rms_norm", Class::Row),
-    ("layer_norm", Class::Row),
-    ("f16_to_f32", Class::Row),
-    ("f32_to_f16", Class::Row),
-];
+/// How many choices an operation has in a profile.
+#[derive(Clone, Copy, PartialEq)]
+enum Count {
+    /// Exactly one of the class.
+    One,
+    /// One of the class, or none.
+    Perhaps,
+    /// One for each of several formats.
+    Many,
+}
 
-/// What it makes use of where there is a choice.
-const OPTIONAL: &[(&str, Class)] = &[("gemm", Class::Few)];
+macro_rules! define_needed {
+    (product { $($product:tt)+ }
+     formats { $($many:ident $many_op:ident $many_handle:ty, $many_format:ident $many_doc:literal;)+ }
+     rows { $($one:ident $one_op:ident $one_handle:ty, $one_format:ident $one_doc:literal;)+ }) => {
+        /// The operations of the engine, with their classes.
+        const NEEDED: &[(&str, Class, Count)] = &[
+            ("gemm", Class::Decode, Count::One),
+            ("gemm", Class::Few, Count::Perhaps),
+            ("gemm", Class::Prefill, Count::One),
+            $((stringify!($many), Class::Row, Count::Many),)+
+            $((stringify!($one), Class::Row, Count::One),)+
+        ];
+    };
+}
+kiln_kernels::with_ops!([define_needed]);
 
-/// The fallback's kernels: plain Rust, on every CPU.
-const FALLBACK: &[(&str, &str)] = &[
-    ("gemm_f32_scalar_1x4v_u1", "gemm::F32::<isa::Scalar, 1, 4, 1>"),
-    ("gemm_f32_scalar_4x4v_u1", "gemm::F32::<isa::Scalar, 4, 4, 1>"),
-    ("rms_norm_f32_scalar_u1", "norm::Rms::<isa::Scalar, 1>"),
-    ("layer_norm_f32_scalar_u1", "norm::Layer::<isa::Scalar, 1>"),
-    ("f16_to_f32_scalar_u1", "convert::Widen::<isa::Scalar, 1>"),
-    ("f32_to_f16_scalar_u1", "convert::Narrow::<isa::Scalar, 1>"),
+/// The fallback's kernels: plain Rust, on every CPU. Operation, format, class, kernel and its type.
+const FALLBACK: &[(&str, &str, Class, &str, &str)] = &[
+    ("gemm", "f32", Class::Decode, "gemm_f32_scalar_1x4v_u1", "gemm::F32::<isa::Scalar, 1, 4, 1>"),
+    ("gemm", "f32", Class::Prefill, "gemm_f32_scalar_4x4v_u1", "gemm::F32::<isa::Scalar, 4, 4, 1>"),
+    ("dequantise", "q8_0", Class::Row, "dequantise_q8_0_scalar_u1", "quantise::Q8_0::<isa::Scalar, 1>"),
+    ("dequantise", "q4_0", Class::Row, "dequantise_q4_0_scalar_u1", "quantise::Q4_0::<isa::Scalar, 1>"),
+    ("dequantise", "q4_1", Class::Row, "dequantise_q4_1_scalar_u1", "quantise::Q4_1::<isa::Scalar, 1>"),
+    ("dequantise", "q5_0", Class::Row, "dequantise_q5_0_scalar_u1", "quantise::Q5_0::<isa::Scalar, 1>"),
+    ("dequantise", "q5_1", Class::Row, "dequantise_q5_1_scalar_u1", "quantise::Q5_1::<isa::Scalar, 1>"),
+    ("dequantise", "q4_k", Class::Row, "dequantise_q4_k_scalar_u1", "quantise::Q4K::<isa::Scalar, 1>"),
+    ("dequantise", "q5_k", Class::Row, "dequantise_q5_k_scalar_u1", "quantise::Q5K::<isa::Scalar, 1>"),
+    ("dequantise", "q6_k", Class::Row, "dequantise_q6_k_scalar_u1", "quantise::Q6K::<isa::Scalar, 1>"),
+    ("rms_norm", "f32", Class::Row, "rms_norm_f32_scalar_u1_r1_s0", "norm::Rms::<isa::Scalar, 1, 1, 0>"),
+    ("layer_norm", "f32", Class::Row, "layer_norm_f32_scalar_u1_r1_s0", "norm::Layer::<isa::Scalar, 1, 1, 0>"),
+    ("add_rms_norm", "f32", Class::Row, "add_rms_norm_f32_scalar_u1", "norm::AddRms::<isa::Scalar, 1>"),
+    ("rms_norm_quantise", "f32", Class::Row, "rms_norm_quantise_f32_scalar_u1", "norm::RmsQuantise::<isa::Scalar, 1>"),
+    ("f16_to_f32", "f16", Class::Row, "f16_to_f32_scalar_u1_s0_a0", "convert::Widen::<isa::Scalar, 1, 0, 0>"),
+    ("f32_to_f16", "f32", Class::Row, "f32_to_f16_scalar_u1_s0_a0", "convert::Narrow::<isa::Scalar, 1, 0, 0>"),
+    ("bf16_to_f32", "bf16", Class::Row, "bf16_to_f32_scalar_u1_s0_a0", "convert::WidenBf16::<isa::Scalar, 1, 0, 0>"),
+    ("f32_to_bf16", "f32", Class::Row, "f32_to_bf16_scalar_u1_s0_a0", "convert::NarrowBf16::<isa::Scalar, 1, 0, 0>"),
+    ("quantise", "f32", Class::Row, "quantise_f32_scalar_u1", "quantise::ToQ8_0::<isa::Scalar, 1>"),
+    ("rope", "f32", Class::Row, "rope_f32_scalar_u1", "rope::Turn::<isa::Scalar, 1>"),
+    ("silu_mul", "f32", Class::Row, "silu_mul_f32_scalar_u1", "gate::Silu::<isa::Scalar, 1>"),
+    ("silu_mul_quantise", "f32", Class::Row, "silu_mul_quantise_f32_scalar_u1", "gate::SiluQuantise::<isa::Scalar, 1>"),
+    ("softmax", "f32", Class::Row, "softmax_f32_scalar_u1_a0", "softmax::Three::<isa::Scalar, 1, 0>"),
+    ("argmax", "f32", Class::Row, "argmax_f32_scalar_u1", "select::First::<isa::Scalar, 1>"),
+    ("top_k", "f32", Class::Row, "top_k_f32_scalar_u1", "select::Few::<isa::Scalar, 1>"),
 ];
 
 /// Rust source that defines `pub static CANDIDATES: &[kiln_profiles::baked::Candidate]`: the
@@ -135,8 +168,11 @@ fn function(out: &mut String, number: usize, profile: &str, tier: &str, choices:
         );
     }
     let _ = writeln!(out, "        ],");
-    for c in choices.iter().filter(|c| c.op != "gemm") {
-        let _ = writeln!(out, "        {}: {}::handle()?,", c.op, path(c));
+    for (op, _, count) in NEEDED.iter().filter(|(op, ..)| *op != "gemm") {
+        let handles: Vec<String> = choices.iter().filter(|c| c.op == *op).map(|c| format!("{}::handle()?", path(c))).collect();
+        let handles = handles.join(", ");
+        let _ =
+            if *count == Count::Many { writeln!(out, "        {op}: vec![{handles}],") } else { writeln!(out, "        {op}: {handles},") };
     }
     let _ = writeln!(out, "        reasons: REASONS,\n    }})\n}}\n");
 }
@@ -157,19 +193,23 @@ fn is_for_engine(c: &Choice) -> bool {
 }
 
 fn check(choices: &[Choice]) -> Result<(), String> {
-    for (op, class) in NEEDED {
+    for (op, class, wanted) in NEEDED {
         let count = choices.iter().filter(|c| c.op == *op && c.class == *class).count();
-        if count != 1 {
-            return Err(format!("it has {count} choices for {op} ({}), one is needed; sweep and bake that operation", class.name()));
+        let (class, fits) = (
+            class.name(),
+            match wanted {
+                Count::One => count == 1,
+                Count::Perhaps => count <= 1,
+                Count::Many => count >= 1,
+            },
+        );
+        if !fits && count == 0 {
+            return Err(format!("it has 0 choices for {op} ({class}), one is needed; sweep and bake that operation"));
+        } else if !fits {
+            return Err(format!("it has {count} choices for {op} ({class}), one is enough"));
         }
     }
-    for (op, class) in OPTIONAL {
-        let count = choices.iter().filter(|c| c.op == *op && c.class == *class).count();
-        if count > 1 {
-            return Err(format!("it has {count} choices for {op} ({}), one is enough", class.name()));
-        }
-    }
-    if let Some(c) = choices.iter().find(|c| ![NEEDED, OPTIONAL].concat().contains(&(c.op.as_str(), c.class))) {
+    if let Some(c) = choices.iter().find(|c| !NEEDED.iter().any(|(op, class, _)| (*op, *class) == (c.op.as_str(), c.class))) {
         return Err(format!("it has a choice for {} ({}), which the engine does not know", c.op, c.class.name()));
     }
     let layouts: Vec<&str> = choices.iter().filter(|c| c.op == "gemm").map(|c| c.layout.as_str()).collect();
@@ -188,12 +228,11 @@ fn is_type(text: &str) -> bool {
 }
 
 fn fallback() -> Vec<Choice> {
-    NEEDED
+    FALLBACK
         .iter()
-        .zip(FALLBACK)
-        .map(|((op, class), (kernel, rust_type))| Choice {
+        .map(|(op, format, class, kernel, rust_type)| Choice {
             op: (*op).into(),
-            format: if *op == "f16_to_f32" { "f16".into() } else { "f32".into() },
+            format: (*format).into(),
             class: *class,
             threads: 1,
             kernel: (*kernel).into(),

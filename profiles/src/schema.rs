@@ -84,7 +84,8 @@ impl Class {
         match self {
             Class::Decode => mr == 1,
             Class::Few => mr > 1 && mr <= 4,
-            Class::Prefill | Class::Row => mr > 1,
+            Class::Prefill => mr > 1,
+            Class::Row => true,
         }
     }
 

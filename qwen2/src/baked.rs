@@ -2,7 +2,8 @@
 //! portable fallback last. Nothing else of the kernel crate's table is part of a release binary.
 
 pub use kiln_profiles::baked::{
-    Blocking, Candidate, Gemm, GemmChoice, MOST_THREADS, Mat, MatMut, Operands, Ops, PackedB, Pages, Reason, Split, Team, Workers,
+    Blocking, Candidate, Format, Gemm, GemmChoice, MOST_THREADS, Mat, MatMut, Operands, Ops, PackedB, Pages, Reason, SPAN, Split, Team,
+    Workers, q8_0,
 };
 
 use crate::error::Error;

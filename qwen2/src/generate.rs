@@ -59,6 +59,7 @@ pub fn generate(
     sampler: &mut Sampler,
     mut each: impl FnMut(u32) -> Result<(), Error>,
 ) -> Result<Generated, Error> {
+    let ops = session.ops();
     let start = Instant::now();
     let mut logits = session.feed(prompt)?;
     let prompt_time = start.elapsed();
@@ -67,7 +68,7 @@ pub fn generate(
     let mut steps = 0;
     let mut stop = Stop::Length;
     while tokens.len() < count {
-        let token = sampler.choose(logits)?;
+        let token = sampler.choose(ops, logits)?;
         if stops.contains(&token) {
             stop = Stop::EndMark;
             break;

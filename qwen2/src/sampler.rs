@@ -1,6 +1,9 @@
 //! Choosing the next token from logits: greedy, or at random after temperature, top-k and top-p, in that order.
 //! Draws come from a seed alone, so a text can be made again. Tokens that stand for nothing are never chosen.
 
+use std::cmp::Ordering;
+
+use crate::baked::Ops;
 use crate::error::Error;
 use crate::model::mix;
 
@@ -30,6 +33,14 @@ pub struct Sampler {
     banned: Vec<u32>,
     draws: u64,
     candidates: Vec<(u32, f32)>,
+    /// The largest logits and where they are.
+    values: Vec<f32>,
+    places: Vec<u32>,
+}
+
+/// Likelier tokens first, of equals the first first.
+fn likelier(a: &(u32, f32), b: &(u32, f32)) -> Ordering {
+    b.1.partial_cmp(&a.1).unwrap_or(Ordering::Equal).then(a.0.cmp(&b.0))
 }
 
 impl Sampler {
@@ -46,23 +57,23 @@ impl Sampler {
         }
         let mut banned = banned.to_vec();
         banned.sort_unstable();
-        Ok(Self { options, banned, draws: 0, candidates: Vec::new() })
+        Ok(Self { options, banned, draws: 0, candidates: Vec::new(), values: Vec::new(), places: Vec::new() })
     }
 
     /// The next token.
     ///
     /// # Errors
     /// [`Error::NoLogits`] when no allowed token has a finite logit.
-    pub fn choose(&mut self, logits: &[f32]) -> Result<u32, Error> {
-        let banned = &self.banned;
-        let allowed = (0u32..).zip(logits.iter().copied()).filter(|(id, logit)| logit.is_finite() && banned.binary_search(id).is_err());
+    pub fn choose(&mut self, ops: &Ops, logits: &[f32]) -> Result<u32, Error> {
+        let wanted = match self.options {
+            SamplerOptions { temperature: 0.0, .. } => 1,
+            SamplerOptions { top_k: 0, .. } => logits.len(),
+            SamplerOptions { top_k, .. } => top_k,
+        };
+        self.likeliest(ops, logits, wanted);
         if self.options.temperature == 0.0 {
-            // Of equals the first: a strict comparison keeps it.
-            let best = allowed.reduce(|best, next| if next.1 > best.1 { next } else { best });
-            return best.map(|(id, _)| id).ok_or(Error::NoLogits);
+            return self.candidates.first().map(|(id, _)| *id).ok_or(Error::NoLogits);
         }
-        self.candidates.clear();
-        self.candidates.extend(allowed);
         let kept = self.keep();
         let Some(&(last, _)) = kept.last() else { return Err(Error::NoLogits) };
         let total: f32 = kept.iter().map(|(_, weight)| weight).sum();
@@ -77,15 +88,37 @@ impl Sampler {
         Ok(last)
     }
 
+    /// Makes the `count` likeliest allowed tokens the candidates, likeliest first and of equals the first first; all of
+    /// them, in their own order, where that many are asked for.
+    fn likeliest(&mut self, ops: &Ops, logits: &[f32], count: usize) {
+        let banned = &self.banned;
+        let allowed = |(id, logit): &(u32, f32)| logit.is_finite() && banned.binary_search(id).is_err();
+        self.candidates.clear();
+        // Banned ones may be among the largest, so as many more are looked at.
+        let few = count.saturating_add(banned.len());
+        if few < logits.len() / 8 {
+            self.values.resize(few, 0.0);
+            self.places.resize(few, 0);
+            ops.top_k.run(logits, &mut self.values, &mut self.places);
+            let found = self.places.iter().copied().zip(self.values.iter().copied());
+            self.candidates.extend(found.filter(allowed).take(count));
+        }
+        // What is not finite comes first and may have taken the places of others.
+        if self.candidates.len() < count {
+            self.candidates.clear();
+            self.candidates.extend((0u32..).zip(logits.iter().copied()).filter(allowed));
+            if count < self.candidates.len() {
+                self.candidates.select_nth_unstable_by(count - 1, likelier);
+                self.candidates.truncate(count);
+                self.candidates.sort_unstable_by(likelier);
+            }
+        }
+    }
+
     /// Orders the candidates, likeliest first, turns logits into weights and returns those that are kept.
     fn keep(&mut self) -> &[(u32, f32)] {
-        let SamplerOptions { temperature, top_k, top_p, .. } = self.options;
+        let SamplerOptions { temperature, top_p, .. } = self.options;
         let candidates = &mut self.candidates;
-        let likelier = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
-        if top_k > 0 && top_k < candidates.len() {
-            candidates.select_nth_unstable_by(top_k - 1, likelier);
-            candidates.truncate(top_k);
-        }
         candidates.sort_unstable_by(likelier);
         let Some(&(_, largest)) = candidates.first() else { return &[] };
         for (_, weight) in candidates.iter_mut() {
@@ -117,6 +150,11 @@ impl Sampler {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::baked;
+
+    fn ops() -> Ops {
+        baked::select(None).expect("kernels")
+    }
 
     fn sampler(temperature: f32, top_k: usize, top_p: f32, seed: u64) -> Sampler {
         Sampler::new(SamplerOptions { temperature, top_k, top_p, seed }, &[3]).unwrap()
@@ -124,15 +162,15 @@ mod tests {
 
     #[test]
     fn greedy_takes_the_first_of_the_best_that_is_allowed() {
-        assert_eq!(sampler(0.0, 0, 1.0, 0).choose(&[0.0, 2.0, 2.0, 9.0]).unwrap(), 1);
-        assert_eq!(sampler(0.0, 0, 1.0, 0).choose(&[f32::NAN, -1.0]).unwrap(), 1);
+        assert_eq!(sampler(0.0, 0, 1.0, 0).choose(&ops(), &[0.0, 2.0, 2.0, 9.0]).unwrap(), 1);
+        assert_eq!(sampler(0.0, 0, 1.0, 0).choose(&ops(), &[f32::NAN, -1.0]).unwrap(), 1);
     }
 
     #[test]
     fn nothing_to_choose_from_is_an_error() {
         for temperature in [0.0, 1.0] {
-            assert!(matches!(sampler(temperature, 0, 1.0, 0).choose(&[f32::NAN; 3]), Err(Error::NoLogits)));
-            assert!(matches!(sampler(temperature, 0, 1.0, 0).choose(&[]), Err(Error::NoLogits)));
+            assert!(matches!(sampler(temperature, 0, 1.0, 0).choose(&ops(), &[f32::NAN; 3]), Err(Error::NoLogits)));
+            assert!(matches!(sampler(temperature, 0, 1.0, 0).choose(&ops(), &[]), Err(Error::NoLogits)));
         }
     }
 
@@ -142,7 +180,7 @@ mod tests {
         let logits = [1.0f32.ln(), 2.0f32.ln(), 5.0f32.ln(), 100.0];
         let mut counts = [0; 4];
         for _ in 0..8000 {
-            counts[sampler.choose(&logits).unwrap() as usize] += 1;
+            counts[sampler.choose(&ops(), &logits).unwrap() as usize] += 1;
         }
         assert_eq!(counts[3], 0, "a banned token was chosen");
         for (count, share) in counts.iter().zip([1.0, 2.0, 5.0]) {
@@ -155,7 +193,7 @@ mod tests {
         let logits: Vec<f32> = (0..50).map(|i| (i as f32).sin()).collect();
         let text = |seed| {
             let mut sampler = sampler(0.8, 20, 0.9, seed);
-            (0..40).map(|_| sampler.choose(&logits).unwrap()).collect::<Vec<_>>()
+            (0..40).map(|_| sampler.choose(&ops(), &logits).unwrap()).collect::<Vec<_>>()
         };
         assert_eq!(text(1), text(1));
         assert_ne!(text(1), text(2));
@@ -164,7 +202,8 @@ mod tests {
     #[test]
     fn top_k_and_top_p_cut_the_tail() {
         let logits = [0.0, 1.0, 2.0, 9.0, 3.0];
-        let chosen = |mut sampler: Sampler| (0..500).map(|_| sampler.choose(&logits).unwrap()).collect::<std::collections::BTreeSet<_>>();
+        let chosen =
+            |mut sampler: Sampler| (0..500).map(|_| sampler.choose(&ops(), &logits).unwrap()).collect::<std::collections::BTreeSet<_>>();
         assert_eq!(chosen(sampler(5.0, 2, 1.0, 1)), [2, 4].into());
         assert_eq!(chosen(sampler(1.0, 0, 0.6, 1)), [4].into());
     }

@@ -105,22 +105,12 @@ pub(crate) fn share_rows(
     });
 }
 
-/// Calls `work` with the number and the elements of each row of `out`, on as many threads as they are worth when each
-/// element takes `cost` multiply-adds.
-pub(crate) fn each_row(team: &Team, cost: usize, (out, width): (&mut [f32], usize), work: impl Fn(usize, &mut [f32]) + Sync) {
+/// Calls `work` with the numbers and the elements of runs of the rows of `out`, on as many threads as they are worth when
+/// each element takes `cost` multiply-adds.
+pub(crate) fn each_block(team: &Team, cost: usize, (out, width): (&mut [f32], usize), work: impl Fn(Range<usize>, MatMut<'_, f32>) + Sync) {
     let rows = out.len() / width;
     let threads = worth(team, out.len() * cost, rows);
-    share_rows(
-        team,
-        threads,
-        (out, width),
-        |thread| part(rows, threads, thread),
-        |rows, mut out| {
-            for (at, row) in rows.enumerate() {
-                work(row, out.row_mut(at));
-            }
-        },
-    );
+    share_rows(team, threads, (out, width), |thread| part(rows, threads, thread), work);
 }
 
 #[cfg(test)]
@@ -143,7 +133,11 @@ mod tests {
             for rows in [0, 1, 2, 3, 50] {
                 for cost in [1, WORTH_A_THREAD] {
                     let mut out = vec![0.0; rows * 3];
-                    each_row(&team, cost, (&mut out, 3), |row, out| out.iter_mut().for_each(|x| *x += 1.0 + row as f32));
+                    each_block(&team, cost, (&mut out, 3), |rows, mut out| {
+                        for (at, row) in rows.enumerate() {
+                            out.row_mut(at).iter_mut().for_each(|x| *x += 1.0 + row as f32);
+                        }
+                    });
                     assert!(out.chunks_exact(3).enumerate().all(|(row, out)| out == [1.0 + row as f32; 3]));
                 }
             }

@@ -48,9 +48,6 @@ pub struct Baked {
     pub notes: Vec<String>,
 }
 
-/// The operations on rows, in the order of a profile's file; matrix products come before them.
-const ROW_OPERATIONS: [Op; 4] = [Op::RmsNorm, Op::LayerNorm, Op::F16ToF32, Op::F32ToF16];
-
 /// Chooses winners and writes the profile, its evidence, and its machine's description if that is new.
 ///
 /// # Errors
@@ -138,8 +135,11 @@ fn write_profile(options: &Options, profile: &CpuProfile) -> anyhow::Result<()> 
 fn choices(records: &[&Record], notes: &mut Vec<String>) -> anyhow::Result<Vec<Choice>> {
     let mut all = Vec::new();
     all.extend(products(records, Op::Gemm.format(), true, notes)?);
-    for op in ROW_OPERATIONS {
-        all.push(one(records, (op, op.format(), Class::Row), None, notes)?);
+    // Operations on rows come behind, in the order of the list.
+    for op in Op::ALL.iter().filter(|op| op.is_rows()) {
+        for format in op.formats() {
+            all.push(one(records, (*op, format, Class::Row), None, notes)?);
+        }
     }
     // Other formats that were measured; what was not keeps the default without a word.
     for format in Format::ALL.iter().copied().filter(|f| *f != Op::Gemm.format()) {

@@ -24,7 +24,7 @@ use serde_json::json;
 #[command(after_help = "Examples:\n  kiln profile gemm --shapes 512\n  \
 kiln profile gemm --kernel gemm_f32_avx2_6x2v_u4,gemm_f32_avx2_4x3v_u1 --shapes 256,1024 --json")]
 pub struct Args {
-    /// The operation: gemm, rms_norm, layer_norm, f16_to_f32, f32_to_f16
+    /// The operation, as kiln list shows them: gemm, rms_norm, softmax …
     op: Op,
     /// Format of the operands [default: that of the kernels, or the operation's own]
     #[arg(long, value_parser = filter::format)]

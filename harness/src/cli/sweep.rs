@@ -26,7 +26,7 @@ use std::time::Duration;
 Examples:\n  kiln sweep gemm --shapes 256..1024\n  kiln sweep gemm --shapes model:embedded --threads 1,2 --budget 5m\n  \
 kiln sweep rms_norm --shapes 128x896 --store norms.jsonl --quick")]
 pub struct Args {
-    /// The operation: gemm, rms_norm, layer_norm, f16_to_f32, f32_to_f16
+    /// The operation, as kiln list shows them: gemm, rms_norm, softmax …
     op: Op,
     /// Format of the operands [default: the operation's own]
     #[arg(long, value_parser = filter::format)]

@@ -58,7 +58,7 @@ impl Options {
         Options {
             shapes: "model:embedded,256..1024",
             gemm_budget: Duration::from_secs(150),
-            row_budget: Duration::from_secs(10),
+            row_budget: Duration::from_secs(4),
             effort: Effort::QUICK,
             plan: Plan { prompt: 128, generate: 64, pairs: 12 },
             out,
@@ -70,7 +70,7 @@ impl Options {
         Options {
             shapes: "model:embedded,model:qwen2.5-0.5b,256..4096",
             gemm_budget: Duration::from_secs(2400),
-            row_budget: Duration::from_secs(120),
+            row_budget: Duration::from_secs(60),
             effort: Effort::FULL,
             plan: Plan { prompt: 512, generate: 128, pairs: 24 },
             out,

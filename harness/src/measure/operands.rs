@@ -8,7 +8,7 @@ use kiln_kernels::format::Format;
 use kiln_kernels::gemm::product::Product;
 use kiln_kernels::mat::Mat;
 use kiln_kernels::pages::Pages;
-use kiln_kernels::registry::Op;
+use kiln_kernels::row::Access;
 use kiln_kernels::with_product;
 use std::marker::PhantomData;
 
@@ -47,30 +47,22 @@ impl<T: Pod> Buffer<T> {
     }
 }
 
-impl Buffer<f32> {
-    fn random(len: usize, random: &mut Random) -> anyhow::Result<Buffer<f32>> {
-        let mut buffer = Buffer::new(len, random)?;
-        buffer.get_mut().iter_mut().for_each(|x| *x = random.unit());
-        Ok(buffer)
-    }
-}
-
 /// What one call reads, beside what all share.
 pub struct Input {
-    /// The left operand, or the rows to be worked on.
+    /// The left operand of a product.
     a: Buffer<u8>,
     /// The right operand, where it is not shared.
     b: Option<Buffer<u8>>,
-    /// Rows of halves.
-    pub halves: Buffer<u16>,
+    /// What an operation on rows reads, operand by operand.
+    pub rows: Vec<Buffer<u8>>,
 }
 
 /// What one call writes.
 pub struct Output {
-    /// f32 elements, or s32 ones of the same size.
+    /// Of a product: f32 elements, or s32 ones of the same size.
     pub floats: Buffer<f32>,
-    /// Halves.
-    pub halves: Buffer<u16>,
+    /// What an operation on rows writes, operand by operand.
+    pub rows: Vec<Buffer<u8>>,
 }
 
 /// What the calls of a problem read.
@@ -81,10 +73,6 @@ pub struct Inputs {
     pub sets: Vec<Input>,
     /// The N × K right operand before packing, which every call shares.
     unpacked: Buffer<u8>,
-    /// A norm's weight.
-    pub weight: Buffer<f32>,
-    /// A norm's bias.
-    pub bias: Buffer<f32>,
 }
 
 /// All operands of one problem.
@@ -109,12 +97,10 @@ pub struct Room {
 struct Sizes {
     a_bytes: usize,
     b_bytes: usize,
-    halves_in: usize,
     out: usize,
-    halves_out: usize,
     unpacked_bytes: usize,
-    weight: usize,
-    bias: usize,
+    /// Bytes of all operands of an operation on rows.
+    rows_bytes: usize,
     /// About the bytes of a set's packed right operand.
     panel_bytes: usize,
 }
@@ -130,9 +116,10 @@ fn sizes(problem: &Problem) -> Sizes {
                 Sizes { a_bytes, b_bytes, out: m * n, ..none }
             }
         }
-        (Op::F16ToF32, Shape::Rows { rows, cols }) => Sizes { halves_in: rows * cols, out: rows * cols, ..none },
-        (Op::F32ToF16, Shape::Rows { rows, cols }) => Sizes { a_bytes: 4 * rows * cols, halves_out: rows * cols, ..none },
-        (_, Shape::Rows { rows, cols }) => Sizes { a_bytes: 4 * rows * cols, out: rows * cols, weight: cols, bias: cols, ..none },
+        (op, Shape::Rows { rows, cols }) => {
+            let operands = op.operands(problem.format).unwrap_or_default();
+            Sizes { rows_bytes: operands.iter().map(|o| o.bytes(rows, cols)).sum(), ..none }
+        }
     }
 }
 
@@ -140,7 +127,7 @@ fn sizes(problem: &Problem) -> Sizes {
 /// kernels are compared at a time).
 fn plan(problem: &Problem, room: Room) -> (usize, usize) {
     let s = sizes(problem);
-    let per_set = s.a_bytes + s.b_bytes + s.panel_bytes + 4 * s.out + 2 * (s.halves_in + s.halves_out);
+    let per_set = s.a_bytes + s.b_bytes + s.panel_bytes + 4 * s.out + s.rows_bytes;
     let sets = match problem.operands {
         Temperature::Hot => 1,
         Temperature::Cold => {
@@ -151,7 +138,7 @@ fn plan(problem: &Problem, room: Room) -> (usize, usize) {
         }
     };
     let sets = sets.min(4096);
-    (sets, sets * (per_set + s.panel_bytes) + s.unpacked_bytes + 4 * (s.weight + s.bias))
+    (sets, sets * (per_set + s.panel_bytes) + s.unpacked_bytes)
 }
 
 /// Refuses a problem whose operands would not fit.
@@ -181,19 +168,16 @@ impl Operands {
         let random = &mut Random::new(seed);
         let (mut sets, mut outputs) = (Vec::new(), Vec::new());
         for _ in 0..plan(problem, room).0 {
-            let mut halves = Buffer::<u16>::new(s.halves_in, random)?;
-            halves.get_mut().iter_mut().for_each(|h| *h = kiln_kernels::format::f16::from_f32(random.unit()));
             let b = if s.b_bytes > 0 { Some(right(problem, s.b_bytes, random)?) } else { None };
-            sets.push(Input { a: left(problem, s.a_bytes, random)?, b, halves });
-            let mut output = Output { floats: Buffer::new(s.out, random)?, halves: Buffer::new(s.halves_out, random)? };
+            let (read, written) = row_operands(problem, random)?;
+            sets.push(Input { a: left(problem, s.a_bytes, random)?, b, rows: read });
+            let mut output = Output { floats: Buffer::new(s.out, random)?, rows: written };
             // Touched here, so that no timed call meets a page for the first time.
             output.floats.get_mut().fill(0.0);
-            output.halves.get_mut().fill(0);
             outputs.push(output);
         }
-        let (weight, bias) = (Buffer::random(s.weight, random)?, Buffer::random(s.bias, random)?);
         let unpacked = right(problem, s.unpacked_bytes, random)?;
-        Ok(Operands { inputs: Inputs { problem: *problem, sets, unpacked, weight, bias }, outputs })
+        Ok(Operands { inputs: Inputs { problem: *problem, sets, unpacked }, outputs })
     }
 
     /// Replaces every value of operands of f32, such as by the nearest one that a narrower format has.
@@ -223,6 +207,22 @@ impl Operands {
         });
         Ok(operands)
     }
+}
+
+/// The operands of an operation on rows, those that are read and those that are written; random values in all.
+fn row_operands(problem: &Problem, random: &mut Random) -> anyhow::Result<(Vec<Buffer<u8>>, Vec<Buffer<u8>>)> {
+    let (mut read, mut written) = (Vec::new(), Vec::new());
+    let Shape::Rows { rows, cols } = problem.shape else { return Ok((read, written)) };
+    for operand in problem.op.operands(problem.format).unwrap_or_default() {
+        let mut buffer = Buffer::<u8>::new(operand.bytes(rows, cols), random)?;
+        let mut values = vec![0.0; operand.width(cols)];
+        for row in buffer.get_mut().chunks_exact_mut(operand.row_bytes(cols).max(1)) {
+            values.iter_mut().for_each(|x| *x = random.unit());
+            operand.encode(&values, row);
+        }
+        if operand.access == Access::Read { read.push(buffer) } else { written.push(buffer) }
+    }
+    Ok((read, written))
 }
 
 /// Random elements of A.
@@ -271,8 +271,8 @@ impl Inputs {
         bytemuck::cast_slice(self.unpacked.get())
     }
 
-    /// All rows of a set, one after another.
-    pub fn rows(&self, set: usize) -> &[f32] {
+    /// The left operand of a set of f32, M × K row-major.
+    pub fn left_values(&self, set: usize) -> &[f32] {
         bytemuck::cast_slice(self.sets[set].a.get())
     }
 }
@@ -280,6 +280,7 @@ impl Inputs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kiln_kernels::registry::Op;
 
     const ROOM: Room = Room { last_cache: 1 << 20, memory: 1 << 30 };
 

@@ -14,13 +14,12 @@ use kiln_kernels::gemm::product::Product;
 use kiln_kernels::gemm::{self, Blocking, Gemm, Right, Split};
 use kiln_kernels::mat::{Mat, MatMut};
 use kiln_kernels::registry::Kernel;
+use kiln_kernels::row::{Access, Data, Extent, Operand, Rows};
 use kiln_kernels::team::{DEFAULT_SPIN, Team, Workers};
 use kiln_kernels::with_gemm;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// The ε of norms, as Qwen2 has it.
-pub const EPS: f32 = 1e-6;
 
 /// A thread pinned to the first CPU; measuring happens inside of it, so that the caller's thread stays free.
 ///
@@ -159,15 +158,25 @@ impl Runner {
                 let c = MatMut::new(bytemuck::cast_slice_mut(output.floats.get_mut()), m, n, n);
                 gemm.run_parallel(gemm::Operands::new(left(&gemm, inputs, index), right, c), &self.blocking, self.split, &*self.team, self.workspace.get_mut());
             }),
-            (Kernel::Gemm(_), Shape::Rows { .. }) | (_, Shape::Product { .. }) => {}
-            (kernel, Shape::Rows { rows, cols }) => over_rows(kernel, inputs, index, output, (rows, cols), &self.team),
+            (kernel, Shape::Rows { rows, cols }) => {
+                if let Some(kernel) = kernel.rows() {
+                    over_rows(kernel, inputs, index, output, (rows, cols), &self.team);
+                }
+            }
+            (_, Shape::Product { .. }) => {}
         }
     }
 
     /// One call on the first set of operands, whose outputs are spoilt before.
     pub fn call_first(&mut self, operands: &mut Operands) {
+        let problem = operands.inputs.problem;
         operands.outputs[0].floats.get_mut().fill(f32::NAN);
-        operands.outputs[0].halves.get_mut().fill(u16::MAX);
+        let written = problem.op.operands(problem.format).unwrap_or_default().into_iter().filter(|o| o.access != Access::Read);
+        for (operand, buffer) in written.zip(&mut operands.outputs[0].rows) {
+            if operand.access == Access::Write {
+                buffer.get_mut().fill(u8::MAX);
+            }
+        }
         self.call_on(0, operands);
     }
 
@@ -177,8 +186,9 @@ impl Runner {
     /// # Errors
     /// What is wrong, if an element is off.
     pub fn verify(&mut self, operands: &mut Operands) -> Result<f64, String> {
+        let before = spot::Before::of(operands);
         self.call_first(operands);
-        spot::check(&operands.inputs, &operands.outputs[0])
+        spot::check(&operands.inputs, &before, &operands.outputs[0])
     }
 }
 
@@ -192,29 +202,38 @@ fn right<'a, P: Product>(_: &Gemm<P>, inputs: &'a Inputs, set: usize) -> Mat<'a,
     inputs.right::<P>(set)
 }
 
-/// A row operation over all rows, which the team shares out.
-fn over_rows(kernel: Kernel, inputs: &Inputs, set: usize, output: &mut Output, shape: (usize, usize), team: &Team) {
-    let (weight, bias) = (inputs.weight.get(), inputs.bias.get());
-    let (x, halves) = (inputs.rows(set), inputs.sets[set].halves.get());
-    match kernel {
-        Kernel::RmsNorm(k) => split(x, output.floats.get_mut(), shape, team, |x, y| k.run(x, weight, EPS, y)),
-        Kernel::LayerNorm(k) => split(x, output.floats.get_mut(), shape, team, |x, y| k.run(x, weight, bias, EPS, y)),
-        Kernel::F16ToF32(k) => split(halves, output.floats.get_mut(), shape, team, |x, y| k.run(x, y)),
-        Kernel::F32ToF16(k) => split(x, output.halves.get_mut(), shape, team, |x, y| k.run(x, y)),
-        Kernel::Gemm(_) => {}
+/// An operation on rows, which the team shares out.
+fn over_rows(kernel: &dyn Rows, inputs: &Inputs, set: usize, output: &mut Output, (rows, cols): (usize, usize), team: &Team) {
+    let operands = kernel.operands();
+    let threads = team.count().min(rows);
+    let part = |thread: usize| rows * thread / threads..rows * (thread + 1) / threads;
+    // Of each operand the bytes of one thread's rows, or all where rows share it.
+    let bytes = |operand: &Operand, rows: Range<usize>| {
+        let row = operand.row_bytes(cols);
+        if operand.extent == Extent::Shared { 0..row } else { rows.start * row..rows.end * row }
+    };
+    let (read, written): (Vec<&Operand>, Vec<&Operand>) = operands.iter().partition(|o| o.access == Access::Read);
+    let mut rest: Vec<&mut [u8]> = output.rows.iter_mut().map(Buffer::get_mut).collect();
+    let mut shares = Vec::new();
+    for thread in 0..threads {
+        let mine = part(thread);
+        let mut write = Vec::new();
+        rest = rest
+            .into_iter()
+            .zip(&written)
+            .map(|(bytes_left, operand)| {
+                let (mine, others) = bytes_left.split_at_mut(bytes(operand, mine.clone()).len());
+                write.push(mine);
+                others
+            })
+            .collect();
+        let read = read.iter().zip(&inputs.sets[set].rows).map(|(o, buffer)| &buffer.get()[bytes(o, mine.clone())]).collect();
+        shares.push(Mutex::new(Data { rows: mine.len(), cols, first: mine.start, read, write }));
     }
-}
-
-fn split<X: Sync, Y: Copy + Send>(x: &[X], y: &mut [Y], (rows, cols): (usize, usize), team: &Team, row: impl Fn(&[X], &mut [Y]) + Sync) {
-    let threads = team.count();
-    let part = |i: usize| rows * i / threads..rows * (i + 1) / threads;
-    let y = MatMut::new(y, rows, cols, cols).grid([&part, &|_| 0..cols], (threads, 1));
-    team.share(threads, &|worker| {
-        let Some(mut mine) = y.take(worker, 0) else { return };
-        for (i, x) in x.chunks_exact(cols).skip(part(worker).start).take(mine.rows()).enumerate() {
-            row(x, mine.row_mut(i));
-        }
-    });
+    if let [alone] = shares.as_mut_slice() {
+        return kernel.call(alone.get_mut().unwrap_or_else(PoisonError::into_inner));
+    }
+    team.share(threads, &|thread| kernel.call(&mut shares[thread].lock().unwrap_or_else(PoisonError::into_inner)));
 }
 
 #[cfg(test)]
@@ -247,8 +266,8 @@ mod tests {
         let caches = Caches { l1: 32 << 10, l2: 512 << 10, l3: 0 };
         let entries: Vec<_> = registry::all().collect();
         let products = Format::ALL.iter().map(|f| (Op::Gemm, *f, "33x70x41"));
-        let rows = [(Op::RmsNorm, "5x100"), (Op::LayerNorm, "3x65"), (Op::F16ToF32, "2x33"), (Op::F32ToF16, "7x31")];
-        for (op, format, shape) in products.chain(rows.map(|(op, shape)| (op, op.format(), shape))) {
+        let rows = Op::ALL.iter().filter(|op| op.is_rows()).flat_map(|op| [(*op, op.format(), "5x128"), (*op, op.format(), "3x65")]);
+        for (op, format, shape) in products.chain(rows) {
             for (threads, packed, operands) in
                 [(1, false, Temperature::Hot), (2, true, Temperature::Cold), (3, false, Temperature::Cold), (2, false, Temperature::Hot)]
             {

@@ -1,14 +1,12 @@
 //! The last check before a clock is read: the very call that is to be timed, with its shape, blocking
 //! and threads, compared with the oracle at scattered elements.
 
-use super::operands::{Inputs, Output};
-use super::runner::EPS;
+use super::operands::{Buffer, Inputs, Operands, Output};
 use super::statistics::Random;
 use crate::space::Shape;
-use kiln_kernels::format::f16;
 use kiln_kernels::gemm::product::{Output as _, Product};
 use kiln_kernels::reference::{self, Dot};
-use kiln_kernels::registry::Op;
+use kiln_kernels::row::{Access, Extent, Operand};
 use kiln_kernels::with_product;
 
 /// Elements of a product that are compared.
@@ -18,22 +16,14 @@ const ROWS: usize = 4;
 /// The places are the same each time.
 const SEED: u64 = 99;
 
-/// Compares elements of the first set's output: the worst error as a fraction of its tolerance.
+/// Compares elements of the first set's output, which held those rows `before`: the worst error as a fraction of its tolerance.
 ///
 /// # Errors
 /// What is wrong, if an element is off.
-pub fn check(inputs: &Inputs, output: &Output) -> Result<f64, String> {
+pub fn check(inputs: &Inputs, before: &Before, output: &Output) -> Result<f64, String> {
     match inputs.problem.shape {
         Shape::Product { .. } => with_product!(inputs.problem.format, P => check_product::<P>(inputs, output)),
-        Shape::Rows { rows, cols } => {
-            let random = &mut Random::new(SEED);
-            let mut worst = 0.0f64;
-            for turn in 0..ROWS {
-                let row = if turn == 0 { rows - 1 } else { random.below(rows) };
-                worst = worst.max(check_row(inputs, output, row, row * cols..(row + 1) * cols)?);
-            }
-            Ok(worst)
-        }
+        Shape::Rows { rows, cols } => check_rows(inputs, before, output, (rows, cols)),
     }
 }
 
@@ -79,39 +69,53 @@ pub fn rounding(k: usize, want: Dot) -> f64 {
     f32::tolerance(k, want.magnitude)
 }
 
-fn check_row(inputs: &Inputs, output: &Output, row: usize, at: std::ops::Range<usize>) -> Result<f64, String> {
-    let (weight, bias) = (inputs.weight.get(), inputs.bias.get());
-    let n = at.len() as f64;
-    let eps = f64::from(f32::EPSILON);
-    match inputs.problem.op {
-        Op::RmsNorm => {
-            let want = reference::rms_norm(&inputs.rows(0)[at.clone()], weight, EPS);
-            worst(&output.floats.get()[at], &want, row, |i| (n / 2.0 + 6.0) * eps * want[i].abs())
-        }
-        Op::LayerNorm => {
-            let x = &inputs.rows(0)[at.clone()];
-            let want = reference::layer_norm(x, weight, bias, EPS);
-            let (_, scale) = reference::moments(x, EPS);
-            let magnitude = x.iter().map(|v| f64::from(v.abs())).sum::<f64>() / n;
-            let size = |i: usize| (f64::from(x[i].abs()) + magnitude) * scale * f64::from(weight[i].abs()) + f64::from(bias[i].abs());
-            worst(&output.floats.get()[at], &want, row, |i| (n + 8.0) * eps * size(i))
-        }
-        Op::F16ToF32 => {
-            let want: Vec<f64> = inputs.sets[0].halves.get()[at.clone()].iter().map(|h| f64::from(f16::to_f32(*h))).collect();
-            worst(&output.floats.get()[at], &want, row, |_| 0.0)
-        }
-        Op::F32ToF16 => {
-            let want: Vec<f64> = inputs.rows(0)[at.clone()].iter().map(|x| f64::from(f16::to_f32(f16::from_f32(*x)))).collect();
-            let got: Vec<f32> = output.halves.get()[at].iter().map(|h| f16::to_f32(*h)).collect();
-            worst(&got, &want, row, |_| 0.0)
-        }
-        Op::Gemm => Ok(0.0),
+/// The rows of an operation on rows that are compared.
+fn rows_of(rows: usize) -> impl Iterator<Item = usize> {
+    let mut random = Random::new(SEED);
+    (0..ROWS).map(move |turn| if turn == 0 { rows - 1 } else { random.below(rows) })
+}
+
+/// What those rows held before a call, where it is written over.
+pub struct Before(Vec<Vec<Vec<f32>>>);
+
+impl Before {
+    /// Of operands as they are.
+    pub fn of(operands: &Operands) -> Before {
+        let problem = operands.inputs.problem;
+        let Shape::Rows { rows, cols } = problem.shape else { return Before(Vec::new()) };
+        let all = problem.op.operands(problem.format).unwrap_or_default();
+        let written: Vec<&Operand> = all.iter().filter(|o| o.access != Access::Read).collect();
+        Before(rows_of(rows).map(|row| values(&written, &operands.outputs[0].rows, row, cols)).collect())
     }
 }
 
-fn worst(got: &[f32], want: &[f64], row: usize, tolerance: impl Fn(usize) -> f64) -> Result<f64, String> {
-    let mut each = got.iter().zip(want).enumerate().map(|(i, (got, want))| off(f64::from(*got), *want, tolerance(i), (row, i)));
-    each.try_fold(0.0f64, |worst, error| Ok(worst.max(error?)))
+/// A row of each operand.
+fn values(operands: &[&Operand], buffers: &[Buffer<u8>], row: usize, cols: usize) -> Vec<Vec<f32>> {
+    let one = |(operand, buffer): (&&Operand, &Buffer<u8>)| {
+        let bytes = operand.row_bytes(cols);
+        let row = if operand.extent == Extent::Shared { 0 } else { row };
+        operand.decode(&buffer.get()[row * bytes..][..bytes], cols)
+    };
+    operands.iter().zip(buffers).map(one).collect()
+}
+
+fn check_rows(inputs: &Inputs, Before(before): &Before, output: &Output, (rows, cols): (usize, usize)) -> Result<f64, String> {
+    let problem = inputs.problem;
+    let all = problem.op.operands(problem.format).unwrap_or_default();
+    let (read, written): (Vec<&Operand>, Vec<&Operand>) = all.iter().partition(|o| o.access == Access::Read);
+    let mut worst = 0.0f64;
+    for (row, before) in rows_of(rows).zip(before) {
+        let want = problem.op.expected(problem.format, &values(&read, &inputs.sets[0].rows, row, cols), before, row).unwrap_or_default();
+        for (got, want) in values(&written, &output.rows, row, cols).iter().zip(want) {
+            if got.len() != want.len() {
+                return Err(format!("{} elements instead of {}", got.len(), want.len()));
+            }
+            for (i, (got, want)) in got.iter().zip(want).enumerate() {
+                worst = worst.max(off(f64::from(*got), want.value, want.tolerance, (row, i))?);
+            }
+        }
+    }
+    Ok(worst)
 }
 
 fn off(got: f64, want: f64, tolerance: f64, (i, j): (usize, usize)) -> Result<f64, String> {

@@ -172,7 +172,7 @@ impl System for Cblas {
 
     fn sample(&mut self, operands: &mut Operands, calls: usize) -> anyhow::Result<f64> {
         let Shape::Product { m, n, k } = operands.inputs.problem.shape else { anyhow::bail!("it multiplies matrices alone") };
-        let (a, w, c) = (operands.inputs.rows(0), operands.inputs.weights(), operands.outputs[0].floats.get_mut());
+        let (a, w, c) = (operands.inputs.left_values(0), operands.inputs.weights(), operands.outputs[0].floats.get_mut());
         assert!(a.len() >= m * k && w.len() >= n * k && c.len() >= m * n, "operands of another shape");
         let (m, n, k) = (c_int::try_from(m)?, c_int::try_from(n)?, c_int::try_from(k)?);
         let (a, w, c) = (a.as_ptr(), w.as_ptr(), c.as_mut_ptr());

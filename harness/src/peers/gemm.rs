@@ -30,7 +30,7 @@ impl System for Crate {
         let (Shape::Product { m, n, k }, Some(pool)) = (problem.shape, &self.pool) else { anyhow::bail!("it was not made ready") };
         let parallelism = if problem.threads > 1 { Parallelism::Rayon(problem.threads) } else { Parallelism::None };
         let Operands { inputs, outputs } = operands;
-        let (a, w, c) = (inputs.rows(0), inputs.weights(), outputs[0].floats.get_mut());
+        let (a, w, c) = (inputs.left_values(0), inputs.weights(), outputs[0].floats.get_mut());
         assert!(a.len() >= m * k && w.len() >= n * k && c.len() >= m * n, "operands of another shape");
         Ok(pool.install(|| {
             clock::sample(calls, || {

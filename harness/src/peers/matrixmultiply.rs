@@ -37,7 +37,7 @@ impl System for Crate {
         let problem = operands.inputs.problem;
         let (Shape::Product { m, n, k }, Some(pool)) = (problem.shape, &self.pool) else { anyhow::bail!("it was not made ready") };
         let Operands { inputs, outputs } = operands;
-        let (a, w, c) = (inputs.rows(0), inputs.weights(), outputs[0].floats.get_mut());
+        let (a, w, c) = (inputs.left_values(0), inputs.weights(), outputs[0].floats.get_mut());
         let share = m.div_ceil(problem.threads);
         Ok(pool.install(|| {
             clock::sample(calls, || match problem.threads {

@@ -65,7 +65,7 @@ impl System for Torch {
         let Shape::Product { m, n, k } = problem.shape else { anyhow::bail!("it multiplies matrices alone") };
         self.flops = problem.shape.flops().unwrap_or_default();
         let bytes: Vec<u8> =
-            [operands.inputs.rows(0), operands.inputs.weights()].iter().flat_map(|f| bytemuck::cast_slice(f)).copied().collect();
+            [operands.inputs.left_values(0), operands.inputs.weights()].iter().flat_map(|f| bytemuck::cast_slice(f)).copied().collect();
         let question = format!("prepare {} {m} {n} {k} {}", self.format, problem.threads);
         self.child.ask(&question, &bytes, PATIENCE).map(drop)
     }

@@ -32,6 +32,9 @@ pub const MODELS: &[Model] = &[
 /// Rows of the products that are swept: a decoded token, a few, a short and a long prompt.
 const TOKENS: [usize; 4] = [1, 4, 16, 128];
 
+/// Tokens whose scores a softmax is swept over.
+const CONTEXT: usize = 1024;
+
 impl Model {
     /// (N, K) of each linear layer, the head last, without repetitions.
     pub fn linears(&self) -> Vec<(usize, usize)> {
@@ -65,8 +68,12 @@ pub(super) fn specs(model: &Model, op: Op) -> Vec<Spec> {
             let head = linears.last().copied();
             TOKENS.iter().flat_map(|m| linears.iter().filter(move |l| *m == 1 || Some(**l) != head).map(move |l| product(*m, *l))).collect()
         }
-        Op::RmsNorm | Op::LayerNorm => rows(model.hidden).to_vec(),
-        Op::F16ToF32 | Op::F32ToF16 => [rows(model.kv), rows(model.hidden)].concat(),
+        Op::SiluMul | Op::SiluMulQuantise => rows(model.ffn).to_vec(),
+        Op::Rope => rows(model.q + model.kv).to_vec(),
+        Op::Softmax => rows(CONTEXT).to_vec(),
+        Op::ArgMax | Op::TopK => vec![Spec { shape: Shape::Rows { rows: 1, cols: model.vocab }, packed: false }],
+        Op::F16ToF32 | Op::F32ToF16 | Op::Bf16ToF32 | Op::F32ToBf16 => [rows(model.kv), rows(model.hidden)].concat(),
+        Op::RmsNorm | Op::LayerNorm | Op::AddRmsNorm | Op::RmsNormQuantise | Op::Quantise | Op::Dequantise => rows(model.hidden).to_vec(),
     }
 }
 

@@ -65,13 +65,9 @@ impl Shape {
                 let (a, b) = with_product!(format, P => (size_of::<<P as Product>::A>(), P::b_bytes(k)));
                 return (m * k * a + n * b + 4 * m * n) as f64;
             }
-            Shape::Rows { rows, cols } => (rows as f64, cols as f64),
+            Shape::Rows { rows, cols } => (rows, cols),
         };
-        match op {
-            Op::RmsNorm => 8.0 * rows * cols + 4.0 * cols,
-            Op::LayerNorm => 8.0 * rows * cols + 8.0 * cols,
-            _ => 6.0 * rows * cols,
-        }
+        op.operands(format).unwrap_or_default().iter().map(|o| o.traffic(rows, cols) as f64).sum()
     }
 
     /// The class of choices that it counts for.

@@ -63,7 +63,11 @@ fn case<A: Arena>(kernel: &dyn Rows, arena: &A, (rows, cols): (usize, usize), fi
             if operand.access != Access::Write {
                 // Weights and angles stay tame: what is extreme is the row.
                 let seed = (cols * 31 + o * 7 + r) as u64;
-                if operand.extent == Extent::Columns { fill(seed, &mut row) } else { Values::Uniform.fill(seed, &mut row) }
+                if operand.extent == Extent::Columns {
+                    fill(seed, &mut row)
+                } else {
+                    Values::Uniform.fill(seed, &mut row)
+                }
                 let stored = &mut buffer[r * bytes..][..bytes];
                 operand.encode(&row, stored);
                 row = operand.decode(stored, cols);
@@ -110,7 +114,8 @@ fn specials(op: Op) -> Vec<(&'static str, Vec<f32>)> {
         let value = widen(format);
         let mut values = Vec::new();
         for pair in 0..infinity {
-            let next = if pair + 1 == infinity { 2.0 * f64::from(value(pair)) - f64::from(value(pair - 1)) } else { f64::from(value(pair + 1)) };
+            let next =
+                if pair + 1 == infinity { 2.0 * f64::from(value(pair)) - f64::from(value(pair - 1)) } else { f64::from(value(pair + 1)) };
             let tie = ((f64::from(value(pair)) + next) / 2.0) as f32;
             values.extend([tie, tie.next_up(), tie.next_down(), -tie, -tie.next_up(), -tie.next_down()]);
         }

@@ -5,8 +5,8 @@
 
 use core::fmt;
 
-mod block;
 pub mod bf16;
+mod block;
 pub mod f16;
 pub mod q4_0;
 pub mod q4_1;

@@ -79,7 +79,11 @@ fn norm<I: Math, const R: usize, const S: usize>(
                     let x: [&[f32]; R] = core::array::from_fn(|r| row(x, first + r));
                     let by = x.map(&affine);
                     let y = y.rows_mut::<R>(first);
-                    if past { write::<I, R, true>(isa, (x, y), (weight, bias), by) } else { write::<I, R, false>(isa, (x, y), (weight, bias), by) }
+                    if past {
+                        write::<I, R, true>(isa, (x, y), (weight, bias), by)
+                    } else {
+                        write::<I, R, false>(isa, (x, y), (weight, bias), by)
+                    }
                 } else {
                     for r in first..first + count {
                         let x = [row(x, r)];

@@ -20,7 +20,10 @@ const fn source(isa: isa::IsaId) -> u64 {
 const fn fused_source(isa: isa::IsaId) -> u64 {
     match isa {
         isa::IsaId::Sve => source(isa),
-        _ => row::source(isa, const { fnv1a(fnv1a(of_source(include_bytes!("body.rs")), include_bytes!("fused.rs")), include_bytes!("../quantise/body.rs")) }),
+        _ => row::source(
+            isa,
+            const { fnv1a(fnv1a(of_source(include_bytes!("body.rs")), include_bytes!("fused.rs")), include_bytes!("../quantise/body.rs")) },
+        ),
     }
 }
 

@@ -82,13 +82,7 @@ fn put<I: Math, B: Block, const U: usize>(isa: I, block: &B, span: usize, out: &
 
 /// A vector of weights, the first of which is the `at`th of the span.
 #[inline(always)]
-fn one<I: Math, B: Block>(
-    isa: I,
-    (block, span, at): (&B, usize, usize),
-    (scale, minimum): (f32, I::F32),
-    quants: &[i8],
-    out: &mut [f32],
-) {
+fn one<I: Math, B: Block>(isa: I, (block, span, at): (&B, usize, usize), (scale, minimum): (f32, I::F32), quants: &[i8], out: &mut [f32]) {
     let scale = scale * f32::from(block.factor(span * B::PARTS + at * B::PARTS / SPAN));
     let x = isa.mul(isa.splat(scale), isa.load_i8(quants));
     isa.store(if B::MINIMUM { isa.add(x, minimum) } else { x }, out);

@@ -63,14 +63,5 @@ crate::with_formats!([block_formats]);
 
 /// Every quantiser.
 #[cfg(feature = "sweep")]
-pub(crate) const ENTRIES: &[&[Entry]] = &[
-    TO_Q8_0,
-    q8_0::ENTRIES,
-    q4_0::ENTRIES,
-    q4_1::ENTRIES,
-    q5_0::ENTRIES,
-    q5_1::ENTRIES,
-    q4_k::ENTRIES,
-    q5_k::ENTRIES,
-    q6_k::ENTRIES,
-];
+pub(crate) const ENTRIES: &[&[Entry]] =
+    &[TO_Q8_0, q8_0::ENTRIES, q4_0::ENTRIES, q4_1::ENTRIES, q5_0::ENTRIES, q5_1::ENTRIES, q4_k::ENTRIES, q5_k::ENTRIES, q6_k::ENTRIES];

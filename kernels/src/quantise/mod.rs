@@ -17,8 +17,10 @@ pub(crate) use list::ENTRIES;
 pub use list::*;
 
 use crate::format::{Block, Format, SPAN, q8_0};
+use crate::gemm::product::Product;
 use crate::mat::{Mat, MatMut};
 use crate::row::{Row, RowOp};
+use crate::with_product;
 #[cfg(feature = "sweep")]
 use crate::{
     reference::Expected,
@@ -105,8 +107,13 @@ impl RowOp for DequantiseOp {
 pub(crate) fn expected(values: &[f64]) -> Vec<Expected> {
     let span = |x: &[f64]| {
         let step = x.iter().fold(0.0f64, |most, x| most.max(x.abs())) / 127.0;
-        // Half a step is what rounding takes from an exact value, and the scale itself is rounded to 11 bits.
-        x.iter().map(|x| Expected::within(*x, 0.51 * step + x.abs() * 6e-4)).collect::<Vec<_>>()
+        // A scale saturates at the largest half.
+        let shrunk = (65504.0 / step).min(1.0);
+        let (x, step) = (x.iter().map(|x| x * shrunk), step * shrunk);
+        // Half a step is what rounding takes from an exact value; the scale itself is rounded to 11 bits, and to
+        // multiples of 2^-24 where it is small.
+        let coarse = 127.0 * 2f64.powi(-25);
+        x.map(|x| Expected::within(x, 0.51 * step + x.abs() * 6e-4 + coarse)).collect::<Vec<_>>()
     };
     values.chunks(SPAN).flat_map(span).collect()
 }
@@ -134,7 +141,16 @@ impl Dequantise {
     /// If the blocks are of another format or hold fewer weights, or do not end with the last of them.
     pub fn run<B: Block>(&self, blocks: &[B], out: &mut [f32]) {
         assert_eq!(self.meta().format, B::FORMAT, "blocks of another format");
-        assert_eq!(blocks.len(), out.len().div_ceil(B::DEPTH), "blocks and weights differ in number");
-        self.body().run((bytemuck::cast_slice(blocks), out));
+        self.run_bytes(bytemuck::cast_slice(blocks), out);
+    }
+
+    /// As [`Dequantise::run`], of blocks of the kernel's own format as they lie in a file, aligned to nothing.
+    ///
+    /// # Panics
+    /// If the bytes are not those of as many blocks as `out` needs.
+    pub fn run_bytes(&self, blocks: &[u8], out: &mut [f32]) {
+        let bytes = with_product!(self.meta().format, P => P::b_bytes(out.len()));
+        assert_eq!(blocks.len(), bytes, "blocks and weights differ in number");
+        self.body().run((blocks, out));
     }
 }

@@ -7,7 +7,7 @@ mod list;
 #[cfg(target_arch = "aarch64")]
 mod sve;
 
-pub use body::{First, Few};
+pub use body::{Few, First};
 #[cfg(feature = "sweep")]
 pub(crate) use list::ENTRIES;
 

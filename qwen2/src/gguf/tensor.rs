@@ -3,8 +3,7 @@
 
 use std::fmt;
 
-use crate::baked::Ops;
-use half::f16;
+use crate::baked::{Format, Ops};
 
 use super::error::{GgufError, shown};
 
@@ -155,7 +154,7 @@ pub struct Tensor<'a> {
 }
 
 impl Tensor<'_> {
-    /// Unpacks rows `from .. from + out.len() / cols` into `out`, row after row. Halves go through the baked kernel.
+    /// Unpacks rows `from .. from + out.len() / cols` into `out`, row after row. Halves and blocks go through baked kernels.
     ///
     /// Returns `false` when a value or a scale is not finite; `out` then holds it.
     ///
@@ -180,16 +179,10 @@ impl Tensor<'_> {
                 let halves: Vec<u16> = halves.iter().map(|half| u16::from_le_bytes(*half)).collect();
                 ops.f16_to_f32.run(&halves, out);
             }
-            TensorType::Q8_0 => {
-                let (blocks, _) = bytes.as_chunks::<34>();
-                let (values, _) = out.as_chunks_mut::<32>();
-                for (value, block) in values.iter_mut().zip(blocks) {
-                    let scale = f16::from_le_bytes([block[0], block[1]]).to_f32();
-                    for (value, &quant) in value.iter_mut().zip(&block[2..]) {
-                        *value = scale * f32::from(quant as i8);
-                    }
-                }
-            }
+            TensorType::Q8_0 => match ops.dequantise_of(Format::Q8_0) {
+                Some(kernel) => kernel.run_bytes(bytes, out),
+                None => out.fill(f32::NAN),
+            },
         }
         // A sum of zeros and NaNs: x * 0 is 0 for finite x and NaN for the rest.
         out.iter().fold(0.0, |sum, &value| sum + value * 0.0) == 0.0

@@ -8,6 +8,7 @@ mod math;
 mod product;
 mod rope;
 
+use crate::baked::{Mat, Ops};
 use crate::error::{Error, zeroed};
 use crate::model::{Config, Model};
 use crate::threads;
@@ -94,6 +95,11 @@ impl<'m> Session<'m> {
         })
     }
 
+    /// The kernels that its model runs.
+    pub(crate) fn ops(&self) -> &'m Ops {
+        self.model.ops()
+    }
+
     /// Number of tokens read so far.
     pub fn position(&self) -> usize {
         self.position
@@ -134,7 +140,7 @@ impl<'m> Session<'m> {
 
     /// Sends one chunk of tokens through all layers.
     fn layers(&mut self, tokens: &[u32]) {
-        let (config, weights, team) = (self.model.config(), self.model.weights(), self.model.team());
+        let (config, weights, team, ops) = (self.model.config(), self.model.weights(), self.model.team(), self.model.ops());
         let (rows, hidden, ffn) = (tokens.len(), config.hidden, config.ffn);
         let (q_dim, kv_dim) = (config.q_dim(), config.kv_dim());
         let qkv_dim = q_dim + 2 * kv_dim;
@@ -153,9 +159,14 @@ impl<'m> Session<'m> {
             norm(self.model, x, &layer.attn_norm, normed);
             self.product.linear(self.model, &layer.qkv, normed, qkv, false);
             let (rope, position) = (&self.rope, self.position);
-            threads::each_row(team, COST_OF_ROPE, (qkv, qkv_dim), |row, qkv| {
-                qkv.iter_mut().zip(&layer.qkv_bias).for_each(|(value, bias)| *value += bias);
-                rope.turn(position + row, &mut qkv[..q_dim + kv_dim]);
+            let (bias, value_bias) = layer.qkv_bias.split_at(q_dim + kv_dim);
+            threads::each_block(team, COST_OF_ROPE, (qkv, qkv_dim), |range, mut qkv| {
+                let count = range.len();
+                let angles = rope.angles(position + range.start, count);
+                ops.rope.run(qkv.block(0, 0, count, q_dim + kv_dim), bias, angles);
+                for row in 0..count {
+                    qkv.row_mut(row)[q_dim + kv_dim..].iter_mut().zip(value_bias).for_each(|(value, bias)| *value += bias);
+                }
             });
             for (row, qkv) in qkv.chunks_exact(qkv_dim).enumerate() {
                 let (keys, values) = qkv[q_dim..].split_at(kv_dim);
@@ -166,9 +177,10 @@ impl<'m> Session<'m> {
 
             norm(self.model, x, &layer.ffn_norm, normed);
             self.product.linear(self.model, &layer.gate_up, normed, gate_up, false);
-            threads::each_row(team, COST_OF_GATE, (gated, ffn), |row, gated| {
-                let (gate, up) = gate_up[row * 2 * ffn..(row + 1) * 2 * ffn].split_at(ffn);
-                math::silu_gate(gate, up, gated);
+            let both = Mat::new(gate_up, rows, 2 * ffn, 2 * ffn);
+            threads::each_block(team, COST_OF_GATE, (gated, ffn), |range, gated| {
+                let half = |col| both.block(range.start, col, range.len(), ffn);
+                ops.silu_mul.run(half(0), half(ffn), gated);
             });
             self.product.linear(self.model, &layer.down, gated, x, true);
         }
@@ -191,7 +203,8 @@ fn norm(model: &Model, x: &[f32], weight: &[f32], out: &mut [f32]) {
     let eps = model.config().rms_eps;
     let kernel = model.ops().rms_norm;
     let width = weight.len();
-    threads::each_row(model.team(), COST_OF_NORM, (out, width), |row, out| {
-        kernel.run(&x[row * width..(row + 1) * width], weight, eps, out);
+    let x = Mat::new(x, x.len() / width, width, width);
+    threads::each_block(model.team(), COST_OF_NORM, (out, width), |rows, out| {
+        kernel.run(x.block(rows.start, 0, rows.len(), width), weight, eps, out);
     });
 }

@@ -1,6 +1,7 @@
 //! Rotary positions in the NEOX order: element `i` of a head turns with element `i + head_dim / 2`.
 //! Angles are computed in f64, so that they do not depend on how far into a text they are.
 
+use crate::baked::Mat;
 use crate::error::{Error, zeroed};
 
 /// Cosines and sines of all positions that a session can reach.
@@ -30,31 +31,31 @@ impl Rope {
         Ok(Self { half, table })
     }
 
-    /// Turns each head in `heads` (whole heads, side by side) to `position`.
-    pub(super) fn turn(&self, position: usize, heads: &mut [f32]) {
-        let row = &self.table[position * 2 * self.half..(position + 1) * 2 * self.half];
-        let (cosines, sines) = row.split_at(self.half);
-        for head in heads.chunks_exact_mut(2 * self.half) {
-            let (low, high) = head.split_at_mut(self.half);
-            for (((low, high), cos), sin) in low.iter_mut().zip(high).zip(cosines).zip(sines) {
-                (*low, *high) = (*low * cos - *high * sin, *high * cos + *low * sin);
-            }
-        }
+    /// Cosines and sines of `count` positions from `position` on, a row each.
+    pub(super) fn angles(&self, position: usize, count: usize) -> Mat<'_, f32> {
+        let dim = 2 * self.half;
+        Mat::new(&self.table[position * dim..(position + count) * dim], count, dim, dim)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::baked::{self, MatMut};
+
+    fn turned(rope: &Rope, position: usize, mut heads: Vec<f32>) -> Vec<f32> {
+        let kernel = baked::select(None).expect("kernels").rope;
+        let width = heads.len();
+        kernel.run(MatMut::new(&mut heads, 1, width, width), &[], rope.angles(position, 1));
+        heads
+    }
 
     #[test]
     fn position_zero_changes_nothing_and_others_keep_lengths() {
         let rope = Rope::new(8, 1e6, 4).unwrap();
         let start: Vec<f32> = (1..=16).map(|i| i as f32).collect();
-        let mut heads = start.clone();
-        rope.turn(0, &mut heads);
-        assert_eq!(heads, start);
-        rope.turn(3, &mut heads);
+        assert_eq!(turned(&rope, 0, start.clone()), start);
+        let heads = turned(&rope, 3, start.clone());
         assert_ne!(heads, start);
         let norm = |v: &[f32]| v.iter().map(|x| x * x).sum::<f32>();
         assert!((norm(&heads) - norm(&start)).abs() < 1e-3);
@@ -63,14 +64,10 @@ mod tests {
     #[test]
     fn products_depend_on_distance_alone() {
         let rope = Rope::new(4, 100.0, 32).unwrap();
-        let at = |position, mut head: Vec<f32>| {
-            rope.turn(position, &mut head);
-            head
-        };
         let product = |p, q| {
-            let a = at(p, vec![0.3, -1.0, 2.0, 0.5]);
-            let b = at(q, vec![1.5, 0.25, -0.75, 1.0]);
-            super::super::math::dot(&a, &b)
+            let a = turned(&rope, p, vec![0.3, -1.0, 2.0, 0.5]);
+            let b = turned(&rope, q, vec![1.5, 0.25, -0.75, 1.0]);
+            a.iter().zip(&b).map(|(a, b)| a * b).sum::<f32>()
         };
         assert!((product(3, 1) - product(31, 29)).abs() < 1e-5);
     }

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 
-use crate::baked::Ops;
+use crate::baked::{Format, Mat, MatMut, Ops, SPAN, q8_0};
 use half::f16;
 
 use crate::error::Error;
@@ -163,13 +163,11 @@ impl Rows for RandomRows {
                 ops.f16_to_f32.run(&halves, out);
             }
             TensorType::Q8_0 => {
-                for block in out.chunks_mut(TensorType::Q8_0.block_elements()) {
-                    let largest = block.iter().fold(0.0f32, |max, value| max.max(value.abs()));
-                    let step = largest / 127.0;
-                    let stored = f16::from_f32(step).to_f32();
-                    for value in block {
-                        *value = if step > 0.0 { (*value / step).round() * stored } else { 0.0 };
-                    }
+                let mut blocks = vec![q8_0::Block { d: f16::ZERO, quants: [0; SPAN] }; out.len().div_ceil(SPAN)];
+                let count = blocks.len();
+                ops.quantise.run(Mat::new(out, 1, out.len(), out.len()), MatMut::new(&mut blocks, 1, count, count));
+                if let Some(kernel) = ops.dequantise_of(Format::Q8_0) {
+                    kernel.run(&blocks, out);
                 }
             }
         }

@@ -71,9 +71,7 @@ impl Math for Avx512 {
     #[inline(always)]
     fn largest(self, v: __m512) -> f32 {
         // SAFETY: `self` proves AVX-512F. A NaN is not ordered, so that it is found before the others are compared.
-        unsafe {
-            if _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v) != 0 { f32::NAN } else { _mm512_reduce_max_ps(v) }
-        }
+        unsafe { if _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v) != 0 { f32::NAN } else { _mm512_reduce_max_ps(v) } }
     }
     #[inline(always)]
     fn load_or(self, src: &[f32], fill: f32) -> __m512 {

@@ -151,12 +151,25 @@ mod tests {
         for n in 1..=16 {
             let mut v: Vec<f32> = (0..n).map(|i| i as f32 - 7.5).collect();
             v.rotate_left(n / 3);
-            let of = |v: &[f32]| isa.vectorize(#[inline(always)] || v.chunks(I::LANES).map(|v| isa.largest(isa.load_or(v, -1e9))).fold(-1e9, f32::max));
+            let of = |v: &[f32]| {
+                isa.vectorize(
+                    #[inline(always)]
+                    || v.chunks(I::LANES).map(|v| isa.largest(isa.load_or(v, -1e9))).fold(-1e9, f32::max),
+                )
+            };
             assert_eq!(of(&v), n as f32 - 8.5, "{}", I::ID);
             v[n / 2] = f32::NAN;
             let one = &v[n / 2 / I::LANES * I::LANES..];
             let one = &one[..one.len().min(I::LANES)];
-            assert!(isa.vectorize(#[inline(always)] || isa.largest(isa.load_or(one, 0.0))).is_nan(), "{}: {one:?}", I::ID);
+            assert!(
+                isa.vectorize(
+                    #[inline(always)]
+                    || isa.largest(isa.load_or(one, 0.0))
+                )
+                .is_nan(),
+                "{}: {one:?}",
+                I::ID
+            );
         }
 
         let bits = (0..=u16::MAX).flat_map(|h| [0x7fff, 0x8000, 0x8001, 0u32].map(|low| (u32::from(h) << 16) | low));
