@@ -1,7 +1,7 @@
 //! The generic bodies of gates over an ISA token.
 
 use super::{SiluMulOp, SiluMulQuantiseOp};
-use crate::format::{SPAN, q8_0};
+use crate::format::q8_0;
 use crate::isa::math::Math;
 use crate::mat::{Mat, MatMut};
 use crate::quantise::Spans;
@@ -56,19 +56,7 @@ impl<I: Math, const U: usize> Body<SiluMulQuantiseOp> for SiluQuantise<I, U> {
                     let (gate, up) = (gate.row(r).expect(ADJACENT), up.row(r).expect(ADJACENT));
                     Spans::<I, U>::of(isa, gate.len(), y.row_mut(r)).put(
                         #[inline(always)]
-                        |span| {
-                            let (gate, up) = (&gate[span * SPAN..][..SPAN], &up[span * SPAN..][..SPAN]);
-                            core::array::from_fn(
-                                #[inline(always)]
-                                |v| {
-                                    if v * I::LANES < SPAN {
-                                        isa.mul(isa.silu(isa.load(&gate[v * I::LANES..])), isa.load(&up[v * I::LANES..]))
-                                    } else {
-                                        isa.splat(0.0)
-                                    }
-                                },
-                            )
-                        },
+                        |at| isa.mul(isa.silu(isa.load(&gate[at..])), isa.load(&up[at..])),
                         #[inline(always)]
                         |at| {
                             let mut one = [0.0];

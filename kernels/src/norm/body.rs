@@ -77,7 +77,10 @@ fn norm<I: Math, const R: usize, const S: usize>(
                 let count = R.min(rows - first);
                 if count == R {
                     let x: [&[f32]; R] = core::array::from_fn(|r| row(x, first + r));
-                    let by = x.map(&affine);
+                    let mut by = [(0.0, 1.0); R];
+                    for r in 0..R {
+                        by[r] = affine(x[r]);
+                    }
                     let y = y.rows_mut::<R>(first);
                     if past {
                         write::<I, R, true>(isa, (x, y), (weight, bias), by)
@@ -86,9 +89,9 @@ fn norm<I: Math, const R: usize, const S: usize>(
                     }
                 } else {
                     for r in first..first + count {
-                        let x = [row(x, r)];
-                        let by = x.map(&affine);
-                        write::<I, 1, false>(isa, (x, [y.row_mut(r)]), (weight, bias), by);
+                        let x = row(x, r);
+                        let by = affine(x);
+                        write::<I, 1, false>(isa, ([x], [y.row_mut(r)]), (weight, bias), [by]);
                     }
                 }
                 first += count;

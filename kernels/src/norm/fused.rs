@@ -3,7 +3,6 @@
 
 use super::body::{rms_scale, row, sum_of_squares};
 use super::{AddNorm, AddRmsNormOp, NormQuantise, RmsNormQuantiseOp};
-use crate::format::SPAN;
 use crate::isa::math::Math;
 use crate::quantise::Spans;
 use crate::row::{Body, row_kernel};
@@ -86,19 +85,7 @@ impl<I: Math, const U: usize> Body<RmsNormQuantiseOp> for RmsQuantise<I, U> {
                     let by = isa.splat(scale);
                     Spans::<I, U>::of(isa, x.len(), y.row_mut(r)).put(
                         #[inline(always)]
-                        |span| {
-                            let (x, w) = (&x[span * SPAN..][..SPAN], &weight[span * SPAN..][..SPAN]);
-                            core::array::from_fn(
-                                #[inline(always)]
-                                |v| {
-                                    if v * I::LANES < SPAN {
-                                        isa.mul(isa.mul(isa.load(&x[v * I::LANES..]), by), isa.load(&w[v * I::LANES..]))
-                                    } else {
-                                        by
-                                    }
-                                },
-                            )
-                        },
+                        |at| isa.mul(isa.mul(isa.load(&x[at..]), by), isa.load(&weight[at..])),
                         #[inline(always)]
                         |at| x[at] * scale * weight[at],
                     );

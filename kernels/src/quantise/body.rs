@@ -3,6 +3,7 @@
 
 use super::QuantiseOp;
 use crate::format::{Block, SPAN, q8_0};
+use crate::isa::MAX_LANES;
 use crate::isa::math::Math;
 use crate::mat::{Mat, MatMut};
 use crate::row::{Body, row_kernel};
@@ -23,13 +24,7 @@ impl<I: Math, const U: usize> Body<QuantiseOp> for ToQ8_0<I, U> {
                     let x = x.row(r).expect("rows of adjacent elements");
                     Spans::<I, U>::of(isa, x.len(), y.row_mut(r)).put(
                         #[inline(always)]
-                        |span| {
-                            let x = &x[span * SPAN..][..SPAN];
-                            core::array::from_fn(
-                                #[inline(always)]
-                                |v| if v * I::LANES < SPAN { isa.load(&x[v * I::LANES..]) } else { isa.splat(0.0) },
-                            )
-                        },
+                        |at| isa.load(&x[at..]),
                         #[inline(always)]
                         |at| x[at],
                     );
@@ -52,23 +47,19 @@ impl<'a, I: Math, const U: usize> Spans<'a, I, U> {
         Spans { isa, cols, out }
     }
 
-    /// Quantises the row: `span` gives whole spans as vectors, the first SPAN / LANES of an array, and `element` single
-    /// elements of the last one, which may be short.
+    /// Quantises the row: `vector` gives the vector that begins with an element, `element` single elements of the last
+    /// span, which may be short.
     #[inline(always)]
-    pub(crate) fn put(self, span: impl Fn(usize) -> [I::F32; SPAN], element: impl Fn(usize) -> f32) {
+    pub(crate) fn put(self, vector: impl Fn(usize) -> I::F32, element: impl Fn(usize) -> f32) {
         let Spans { isa, cols, out } = self;
         let whole = cols / SPAN;
         let mut at = 0;
         while at + U <= whole {
-            let x: [[I::F32; SPAN]; U] = core::array::from_fn(
-                #[inline(always)]
-                |u| span(at + u),
-            );
-            put(isa, &x, &mut out[at..at + U]);
+            put::<I, U>(isa, &vector, at * SPAN, &mut out[at..at + U]);
             at += U;
         }
         while at < whole {
-            put(isa, &[span(at)], &mut out[at..at + 1]);
+            put::<I, 1>(isa, &vector, at * SPAN, &mut out[at..at + 1]);
             at += 1;
         }
         if cols > whole * SPAN {
@@ -81,40 +72,53 @@ impl<'a, I: Math, const U: usize> Spans<'a, I, U> {
     }
 }
 
-/// Quantises `N` spans.
+/// Quantises `N` spans from element `first` on.
 #[inline(always)]
-fn put<I: Math, const N: usize>(isa: I, x: &[[I::F32; SPAN]; N], out: &mut [q8_0::Block]) {
+fn put<I: Math, const N: usize>(isa: I, vector: impl Fn(usize) -> I::F32, first: usize, out: &mut [q8_0::Block]) {
     let vectors = SPAN / I::LANES;
     let magnitude = isa.splat_i32(i32::MAX);
-    let mut most = [isa.splat_i32(0); N];
+    // The first vectors of each span count.
+    let (mut x, mut most) = ([[isa.splat(0.0); SPAN]; N], [isa.splat_i32(0); N]);
     for n in 0..N {
-        for v in &x[n][..vectors] {
-            most[n] = isa.max_i32(most[n], isa.and_i32(isa.to_bits(*v), magnitude));
+        for v in 0..vectors {
+            x[n][v] = vector(first + n * SPAN + v * I::LANES);
+            most[n] = isa.max_i32(most[n], isa.and_i32(isa.to_bits(x[n][v]), magnitude));
         }
     }
     let most = isa.largest_each(most);
-    let mut d = [0.0; N];
+    let (mut d, mut by) = ([0.0; N], [0.0; N]);
     for n in 0..N {
         d[n] = f32::from_bits(most[n].cast_unsigned()) / 127.0;
     }
+    for n in 0..N {
+        // Of scales so small the inverse is not finite.
+        by[n] = if d[n] >= LEAST { 1.0 / d[n] } else { 0.0 };
+    }
+    let halves = halves(isa, &d);
     // The number below a half, added, rounds halves away from zero and nothing else up.
     let (half, sign) = (isa.to_bits(isa.splat(0.5f32.next_down())), isa.splat_i32(i32::MIN));
     for (n, block) in out.iter_mut().enumerate().take(N) {
-        let inverse = 1.0 / d[n];
-        let by = isa.splat(if inverse.is_finite() { inverse } else { 0.0 });
-        block.d = f16::from_bits(half_of(isa, d[n].min(65504.0)));
-        for (v, quants) in x[n][..vectors].iter().zip(block.quants.chunks_exact_mut(I::LANES)) {
-            let x = isa.mul(*v, by);
+        let by = isa.splat(by[n]);
+        block.d = f16::from_bits(halves[n]);
+        for v in 0..vectors {
+            let x = isa.mul(x[n][v], by);
             let half = isa.of_bits(isa.or_i32(isa.and_i32(isa.to_bits(x), sign), half));
-            isa.store_i8(isa.truncate(isa.add(x, half)), quants);
+            isa.store_i8(isa.truncate(isa.add(x, half)), &mut block.quants[v * I::LANES..][..I::LANES]);
         }
     }
 }
 
-/// The half nearest to `x`.
+/// The smallest number whose inverse is finite.
+const LEAST: f32 = 2.938_736e-39;
+
+/// The halves nearest to `x`, the largest finite one where there is none.
 #[inline(always)]
-fn half_of<I: Math>(isa: I, x: f32) -> u16 {
-    let mut out = [0; crate::isa::MAX_LANES];
-    isa.store_f16(isa.splat(x), &mut out);
-    out[0]
+fn halves<I: Math, const N: usize>(isa: I, x: &[f32; N]) -> [u16; N] {
+    let mut out = [0; N];
+    for (x, out) in x.chunks(I::LANES).zip(out.chunks_mut(I::LANES)) {
+        let mut all = [0; MAX_LANES];
+        isa.store_f16(isa.min(isa.splat(65504.0), isa.load_partial(x)), &mut all);
+        out.copy_from_slice(&all[..out.len()]);
+    }
+    out
 }

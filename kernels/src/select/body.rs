@@ -1,5 +1,5 @@
-//! The generic bodies of selection over an ISA token. Blocks of the row are folded into their largest element, `U`
-//! vectors at a time; only a block that holds what is looked for is looked at one by one.
+//! The generic bodies of selection over an ISA token. `U` vectors at a time are compared with the best so far, or the
+//! last of the best; only where one has more are elements looked at one by one, which becomes rare soon.
 
 use super::{ArgMaxOp, TopKOp};
 use crate::isa::math::Math;
@@ -15,11 +15,6 @@ row_kernel! {
     /// The largest few.
     Few<U>: TopKOp
 }
-
-/// Elements of a block of a row in which the largest is looked for.
-const BLOCK: usize = 1024;
-/// The same, of a row in which several are.
-const SMALL: usize = 256;
 
 impl<I: Math, const U: usize> Body<ArgMaxOp> for First<I, U> {
     fn run(&self, (x, at): (Mat<'_, f32>, &mut [u32])) {
@@ -37,51 +32,36 @@ impl<I: Math, const U: usize> Body<ArgMaxOp> for First<I, U> {
 
 #[inline(always)]
 fn first<I: Math, const U: usize>(isa: I, x: &[f32]) -> usize {
-    let (mut best, mut holds) = (f32::NEG_INFINITY, 0);
-    for (b, block) in x.chunks(BLOCK).enumerate() {
-        let most = largest::<I, U>(isa, block);
-        if most.is_nan() {
-            return b * BLOCK + position(block, f32::is_nan);
-        }
-        if most > best {
-            (best, holds) = (most, b);
+    let (mut best, mut at) = (x[0], 0);
+    if best.is_nan() {
+        return 0;
+    }
+    for (g, group) in x.chunks(U * I::LANES).enumerate() {
+        if holds_more::<I, U>(isa, group, best) {
+            for (i, x) in group.iter().enumerate() {
+                if x.is_nan() {
+                    return g * U * I::LANES + i;
+                }
+                if *x > best {
+                    (best, at) = (*x, g * U * I::LANES + i);
+                }
+            }
         }
     }
-    holds * BLOCK + position(&x[holds * BLOCK..], |x| x == best)
+    at
 }
 
-fn position(x: &[f32], is: impl Fn(f32) -> bool) -> usize {
-    x.iter().position(|x| is(*x)).unwrap_or(0)
-}
-
-/// The largest element of a block; NaN, if one is.
+/// Whether an element is above `least`, or NaN.
 #[inline(always)]
-fn largest<I: Math, const U: usize>(isa: I, x: &[f32]) -> f32 {
-    let (mut most, mut odd) = ([isa.splat(f32::NEG_INFINITY); U], [isa.splat(0.0); U]);
-    let zero = isa.splat(0.0);
-    let groups = x.chunks_exact(U * I::LANES);
-    let rest = groups.remainder();
-    for group in groups {
-        for u in 0..U {
-            let v = isa.load(&group[u * I::LANES..]);
-            most[u] = isa.max(most[u], v);
-            // A comparison forgets a NaN; this does not.
-            odd[u] = isa.fma(v, zero, odd[u]);
-        }
+fn holds_more<I: Math, const U: usize>(isa: I, group: &[f32], least: f32) -> bool {
+    if group.len() < U * I::LANES {
+        return true;
     }
-    let (mut all, mut any) = (most[0], odd[0]);
-    for u in 1..U {
-        all = isa.max(all, most[u]);
-        any = isa.add(any, odd[u]);
+    let (least, mut any) = (isa.splat(least), false);
+    for u in 0..U {
+        any |= isa.any_above(isa.load(&group[u * I::LANES..]), least);
     }
-    let most = rest.iter().fold(isa.largest(all), |most, x| larger(most, *x));
-    // So it is of infinities as well, which are numbers.
-    if isa.sum(any).is_nan() { x.iter().fold(f32::NEG_INFINITY, |most, x| larger(most, *x)) } else { most }
-}
-
-/// The larger one; NaN, if one is.
-fn larger(a: f32, b: f32) -> f32 {
-    if a.is_nan() || a >= b { a } else { b }
+    any
 }
 
 impl<I: Math, const U: usize> Body<TopKOp> for Few<I, U> {
@@ -102,13 +82,14 @@ fn few<I: Math, const U: usize>(isa: I, x: &[f32], values: &mut [f32], at: &mut 
     }
     // What was found so far is in order from the front; the last of it is what others must exceed.
     let mut found = 0;
-    for (b, block) in x.chunks(SMALL).enumerate() {
-        if found == k && is_behind(largest::<I, U>(isa, block), values[k - 1]) {
+    for (g, group) in x.chunks(U * I::LANES).enumerate() {
+        let least = values[k - 1];
+        if found == k && (least.is_nan() || !holds_more::<I, U>(isa, group, least)) {
             continue;
         }
-        for (i, x) in block.iter().enumerate() {
+        for (i, x) in group.iter().enumerate() {
             if found < k || !is_behind(*x, values[k - 1]) {
-                insert(&mut values[..k], at, &mut found, *x, (b * SMALL + i) as u32);
+                insert(&mut values[..k], at, &mut found, *x, (g * U * I::LANES + i) as u32);
             }
         }
     }

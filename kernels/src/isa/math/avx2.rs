@@ -74,6 +74,11 @@ impl Math for Avx2 {
         unsafe { _mm_storeu_si128(dst.as_mut_ptr().cast(), to_bf16(v)) }
     }
     #[inline(always)]
+    fn any_above(self, v: __m256, t: __m256) -> bool {
+        // SAFETY: `self` proves AVX. Not less or equal: above, or not ordered.
+        unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NLE_UQ>(v, t)) != 0 }
+    }
+    #[inline(always)]
     fn largest(self, v: __m256) -> f32 {
         // SAFETY: `self` proves AVX. A NaN is not ordered, so that it is found before the others are compared.
         unsafe {

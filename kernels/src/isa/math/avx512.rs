@@ -69,6 +69,42 @@ impl Math for Avx512 {
         unsafe { _mm256_storeu_si256(dst.as_mut_ptr().cast(), to_bf16(v)) }
     }
     #[inline(always)]
+    fn any_above(self, v: __m512, t: __m512) -> bool {
+        // SAFETY: `self` proves AVX-512F. Not less or equal: above, or not ordered.
+        unsafe { _mm512_cmp_ps_mask::<_CMP_NLE_UQ>(v, t) != 0 }
+    }
+    /// The reduction is that of [`Math::exp2`], by log2 e in two parts.
+    #[inline(always)]
+    fn exp(self, x: __m512) -> __m512 {
+        const LOG2_E_LOW: f32 = 1.925_963e-8;
+        let x = self.max(self.splat(-110.0), self.min(self.splat(super::EXP_MOST), x));
+        let high = self.splat(core::f32::consts::LOG2_E);
+        // SAFETY: `self` proves AVX-512F.
+        unsafe {
+            let n = _mm512_roundscale_ps::<NEAREST>(_mm512_mul_ps(x, high));
+            let f = _mm512_fmadd_ps(x, self.splat(LOG2_E_LOW), _mm512_fmsub_ps(x, high, n));
+            _mm512_scalef_ps(self.exp2_fraction(f), n)
+        }
+    }
+    #[inline(always)]
+    fn exp2(self, t: __m512) -> __m512 {
+        let t = self.max(self.splat(-160.0), t);
+        // SAFETY: `self` proves AVX-512F.
+        unsafe {
+            let n = _mm512_roundscale_ps::<NEAREST>(t);
+            _mm512_scalef_ps(self.exp2_fraction(_mm512_sub_ps(t, n)), n)
+        }
+    }
+    /// 14 bits, and a step of Newton's method.
+    #[inline(always)]
+    fn inverse(self, x: __m512) -> __m512 {
+        // SAFETY: `self` proves AVX-512F.
+        unsafe {
+            let r = _mm512_rcp14_ps(x);
+            _mm512_fmadd_ps(_mm512_fnmadd_ps(x, r, self.splat(1.0)), r, r)
+        }
+    }
+    #[inline(always)]
     fn largest(self, v: __m512) -> f32 {
         // SAFETY: `self` proves AVX-512F. A NaN is not ordered, so that it is found before the others are compared.
         unsafe { if _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v) != 0 { f32::NAN } else { _mm512_reduce_max_ps(v) } }
@@ -80,6 +116,9 @@ impl Math for Avx512 {
         unsafe { _mm512_mask_loadu_ps(_mm512_set1_ps(fill), mask, src.as_ptr()) }
     }
 }
+
+/// To the nearest whole number, without an exception.
+const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
 /// The upper halves of what [`Math::store_bf16`] says.
 ///

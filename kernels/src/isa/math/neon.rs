@@ -35,6 +35,11 @@ impl Math for Neon {
         }
     }
     #[inline(always)]
+    fn any_above(self, v: float32x4_t, t: float32x4_t) -> bool {
+        // SAFETY: `self` proves NEON. A comparison with NaN does not hold, so that not less or equal is either.
+        unsafe { vminvq_u32(vcleq_f32(v, t)) == 0 }
+    }
+    #[inline(always)]
     fn largest(self, v: float32x4_t) -> f32 {
         // SAFETY: `self` proves NEON; NaN, if a lane is.
         unsafe { vmaxvq_f32(v) }

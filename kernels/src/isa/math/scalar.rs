@@ -22,6 +22,10 @@ impl Math for Scalar {
         dst[0] = bf16::from_f32(v);
     }
     #[inline(always)]
+    fn any_above(self, v: f32, t: f32) -> bool {
+        v > t || v.is_nan()
+    }
+    #[inline(always)]
     fn largest(self, v: f32) -> f32 {
         v
     }
