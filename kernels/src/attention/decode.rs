@@ -2,12 +2,16 @@
 //! their values are summed, so that each of them is loaded from memory once for `H` heads of a group. `V` vectors are in
 //! registers for each head; `T` keys are scored before their values are summed.
 //!
+//! With `A` above 0, a tile's values are asked for while its keys are scored, and the next tile's keys while values are
+//! summed: where they come out of memory.
+//!
 //! A task is some of the context of one head of keys. Its results are partial: the largest score, the sum of powers and
 //! the weighed values of each query head. The caller's thread merges them, always in the same order.
 
 use super::cache::{Cached, PANEL};
 use super::online::{AtMost, LEAST, LINE, aligned, exp2, scale, take};
 use super::{Body, Decode, Mask, Operands, Shape, attention_kernel, threads};
+use crate::isa::ask;
 use crate::isa::math::Math;
 use crate::mat::{MatMut, Queue};
 use crate::team::Workers;
@@ -15,7 +19,7 @@ use core::ops::Range;
 
 attention_kernel! {
     /// Attention of one token, `H` heads by `V` vectors in registers, `T` keys at a time.
-    Token<H, V, T>: Decode
+    Token<H, V, T, A>: Decode
 }
 
 /// Heads at a time, at most.
@@ -33,7 +37,7 @@ struct Plan {
     len: usize,
 }
 
-impl<I: Math, E: Cached, const H: usize, const V: usize, const T: usize> Token<I, E, H, V, T> {
+impl<I: Math, E: Cached, const H: usize, const V: usize, const T: usize, const A: usize> Token<I, E, H, V, T, A> {
     const FITS: () = {
         let keys = V * I::LANES;
         assert!(H >= 1 && H <= MOST_HEADS && T.is_multiple_of(PANEL) && T.is_multiple_of(keys));
@@ -58,7 +62,7 @@ fn common(a: usize, b: usize) -> usize {
     if b == 0 { a } else { common(b, a % b) }
 }
 
-impl<I: Math, E: Cached, const H: usize, const V: usize, const T: usize> Body for Token<I, E, H, V, T> {
+impl<I: Math, E: Cached, const H: usize, const V: usize, const T: usize, const A: usize> Body for Token<I, E, H, V, T, A> {
     fn workspace_len(&self, shape: Shape, threads: usize) -> usize {
         let plan = Self::plan(shape, threads);
         // There are never more parts than threads.
@@ -82,10 +86,9 @@ impl<I: Math, E: Cached, const H: usize, const V: usize, const T: usize> Body fo
             while let Some(((task, _), mut partial)) = tasks.next() {
                 let (head, first) = (task / plan.parts, task % plan.parts * plan.keys);
                 let task = Task { operands, head, keys: first..shape.context.min(first + plan.keys) };
-                task.run::<I, E, H, V, T>(self.0, partial.row_mut(0), scratch.row_mut(0));
+                task.run::<I, E, H, V, T, A>(self.0, partial.row_mut(0), scratch.row_mut(0));
             }
         });
-        drop(tasks);
         for (head, out) in out.row_mut(0).chunks_exact_mut(group * dim).enumerate() {
             let parts = &partial[head * plan.parts * plan.partial..][..plan.parts * plan.partial];
             for (h, out) in out.chunks_exact_mut(dim).enumerate() {
@@ -146,7 +149,7 @@ struct Tile<'a, E: Cached> {
 }
 
 impl Task<'_> {
-    fn run<I: Math, E: Cached, const H: usize, const V: usize, const T: usize>(
+    fn run<I: Math, E: Cached, const H: usize, const V: usize, const T: usize, const A: usize>(
         &self,
         isa: I,
         partial: &mut [f32],
@@ -197,14 +200,14 @@ impl Task<'_> {
                     o: &mut o[few * dim..][..heads * dim],
                 };
                 match heads {
-                    1 if AtMost::<1, H>::YES => few.tile::<I, E, 1, V, T>(isa, &tile),
-                    2 if AtMost::<2, H>::YES => few.tile::<I, E, 2, V, T>(isa, &tile),
-                    3 if AtMost::<3, H>::YES => few.tile::<I, E, 3, V, T>(isa, &tile),
-                    4 if AtMost::<4, H>::YES => few.tile::<I, E, 4, V, T>(isa, &tile),
-                    5 if AtMost::<5, H>::YES => few.tile::<I, E, 5, V, T>(isa, &tile),
-                    6 if AtMost::<6, H>::YES => few.tile::<I, E, 6, V, T>(isa, &tile),
-                    7 if AtMost::<7, H>::YES => few.tile::<I, E, 7, V, T>(isa, &tile),
-                    _ => few.tile::<I, E, H, V, T>(isa, &tile),
+                    1 if AtMost::<1, H>::YES => few.tile::<I, E, 1, V, T, A>(isa, &tile),
+                    2 if AtMost::<2, H>::YES => few.tile::<I, E, 2, V, T, A>(isa, &tile),
+                    3 if AtMost::<3, H>::YES => few.tile::<I, E, 3, V, T, A>(isa, &tile),
+                    4 if AtMost::<4, H>::YES => few.tile::<I, E, 4, V, T, A>(isa, &tile),
+                    5 if AtMost::<5, H>::YES => few.tile::<I, E, 5, V, T, A>(isa, &tile),
+                    6 if AtMost::<6, H>::YES => few.tile::<I, E, 6, V, T, A>(isa, &tile),
+                    7 if AtMost::<7, H>::YES => few.tile::<I, E, 7, V, T, A>(isa, &tile),
+                    _ => few.tile::<I, E, H, V, T, A>(isa, &tile),
                 }
             }
         }
@@ -217,25 +220,25 @@ impl Task<'_> {
 impl Few<'_> {
     /// Adds what a tile of keys and values gives. A function of its own for each number of heads, which kernels share.
     #[inline(never)]
-    fn tile<I: Math, E: Cached, const N: usize, const V: usize, const T: usize>(self, isa: I, tile: &Tile<'_, E>) {
+    fn tile<I: Math, E: Cached, const N: usize, const V: usize, const T: usize, const A: usize>(self, isa: I, tile: &Tile<'_, E>) {
         isa.vectorize(
             #[inline(always)]
             || {
                 let (q, _) = self.q.as_chunks::<N>();
-                score::<I, E, N, V, T>(isa, tile, q, self.scores);
+                score::<I, E, N, V, T, A>(isa, tile, q, self.scores);
                 let mut by = [0.0; N];
-                for h in 0..N {
-                    let sums = &mut self.sums[h * I::LANES..][..I::LANES];
-                    by[h] = powers(isa, tile.added, &mut self.scores[h * T..][..tile.count], &mut self.most[h], sums);
+                let heads = self.scores.chunks_exact_mut(T).zip(self.sums.chunks_exact_mut(I::LANES)).zip(self.most);
+                for (((scores, sums), most), by) in heads.zip(&mut by) {
+                    *by = powers(isa, tile.added, &mut scores[..tile.count], most, sums);
                 }
                 let p = self.scores.as_chunks::<T>().0.first_chunk().expect("scores of each head");
                 let mut at = 0;
                 while at + V * I::LANES <= tile.dim {
-                    weigh::<I, E, N, V, T>(isa, tile, at, p, by, self.o);
+                    weigh::<I, E, N, V, T, A>(isa, tile, at, p, by, self.o);
                     at += V * I::LANES;
                 }
                 while at + I::LANES <= tile.dim {
-                    weigh::<I, E, N, 1, T>(isa, tile, at, p, by, self.o);
+                    weigh::<I, E, N, 1, T, A>(isa, tile, at, p, by, self.o);
                     at += I::LANES;
                 }
                 if at < tile.dim {
@@ -248,7 +251,7 @@ impl Few<'_> {
 
 /// Scores of the keys of a tile, `T` apart for each head.
 #[inline(always)]
-fn score<I: Math, E: Cached, const N: usize, const V: usize, const T: usize>(
+fn score<I: Math, E: Cached, const N: usize, const V: usize, const T: usize, const A: usize>(
     isa: I,
     tile: &Tile<'_, E>,
     q: &[[f32; N]],
@@ -257,17 +260,17 @@ fn score<I: Math, E: Cached, const N: usize, const V: usize, const T: usize>(
     let mut key = 0;
     // Vectors of the last keys may lie beyond the last panel.
     while (key + V * I::LANES).next_multiple_of(PANEL) <= tile.count.next_multiple_of(PANEL) {
-        score_some::<I, E, N, V, T>(isa, tile, key, q, scores);
+        score_some::<I, E, N, V, T, A>(isa, tile, key, q, scores);
         key += V * I::LANES;
     }
     while key < tile.count {
-        score_some::<I, E, N, 1, T>(isa, tile, key, q, scores);
+        score_some::<I, E, N, 1, T, A>(isa, tile, key, q, scores);
         key += I::LANES;
     }
 }
 
 #[inline(always)]
-fn score_some<I: Math, E: Cached, const N: usize, const V: usize, const T: usize>(
+fn score_some<I: Math, E: Cached, const N: usize, const V: usize, const T: usize, const A: usize>(
     isa: I,
     tile: &Tile<'_, E>,
     key: usize,
@@ -277,13 +280,20 @@ fn score_some<I: Math, E: Cached, const N: usize, const V: usize, const T: usize
     let spans = tile.dim / E::SPAN;
     // The panel of each vector.
     let mut panels: [&[E::Keys]; V] = [&[]; V];
-    for v in 0..V {
-        panels[v] = &tile.keys[(key + v * I::LANES) / PANEL * spans..][..spans];
+    for (v, panel) in panels.iter_mut().enumerate() {
+        *panel = &tile.keys[(key + v * I::LANES) / PANEL * spans..][..spans];
     }
     let first = key % PANEL;
     let mut acc = [[isa.splat(0.0); V]; N];
     for (s, q) in q.chunks_exact(E::SPAN).enumerate().take(spans) {
         let mut scales = [isa.splat(1.0); V];
+        if A > 0 {
+            // Of the first vectors' panels; there are as many bytes of values as of keys.
+            for v in (0..V).step_by((PANEL / I::LANES).max(1)) {
+                let at = ((key + v * I::LANES) / PANEL * spans + s) * size_of::<E::Keys>();
+                ask_for(tile.values.as_ptr().cast::<u8>().wrapping_add(at), size_of::<E::Keys>());
+            }
+        }
         for v in 0..V {
             scales[v] = E::scales(isa, &panels[v][s], (first + v * I::LANES) % PANEL);
         }
@@ -341,9 +351,17 @@ fn powers<I: Math>(isa: I, added: Option<&[f32]>, scores: &mut [f32], most: &mut
     first[0]
 }
 
+/// Asks for the lines of the cache that hold so many bytes, wherever they are.
+#[inline(always)]
+fn ask_for(at: *const u8, bytes: usize) {
+    for line in (0..bytes).step_by(64) {
+        ask(at.wrapping_add(line));
+    }
+}
+
 /// `V` vectors of results from dimension `at` on, scaled by `by`, more the values weighed with `p`.
 #[inline(always)]
-fn weigh<I: Math, E: Cached, const N: usize, const V: usize, const T: usize>(
+fn weigh<I: Math, E: Cached, const N: usize, const V: usize, const T: usize, const A: usize>(
     isa: I,
     tile: &Tile<'_, E>,
     at: usize,
@@ -357,10 +375,15 @@ fn weigh<I: Math, E: Cached, const N: usize, const V: usize, const T: usize>(
             acc[h][v] = isa.mul(isa.splat(by[h]), isa.load(&o[h * tile.dim + at + v * I::LANES..]));
         }
     }
+    let next = tile.keys.as_ptr().wrapping_add(T / PANEL * (tile.dim / E::SPAN)).cast::<u8>();
     for (k, value) in (0..T).zip(tile.values.chunks_exact(tile.dim / E::SPAN)) {
+        if A > 0 {
+            let at = (k * tile.dim + at) / E::SPAN * size_of::<E::Value>();
+            ask_for(next.wrapping_add(at), V * I::LANES * size_of::<E::Value>() / E::SPAN);
+        }
         let mut b = [isa.splat(0.0); V];
-        for v in 0..V {
-            b[v] = E::value(isa, value, at + v * I::LANES);
+        for (v, b) in b.iter_mut().enumerate() {
+            *b = E::value(isa, value, at + v * I::LANES);
         }
         let mut a = [0.0; N];
         for h in 0..N {

@@ -29,7 +29,7 @@ macro_rules! formats {
             #[doc = concat!("Attention of many tokens to a cache of ", $name, ".")]
             pub type $many<I, const R: usize, const V: usize, const T: usize> = Tiles<I, cache::$format, R, V, T>;
             #[doc = concat!("Attention of one token to a cache of ", $name, ".")]
-            pub type $one<I, const H: usize, const V: usize, const T: usize> = Token<I, cache::$format, H, V, T>;
+            pub type $one<I, const H: usize, const V: usize, const T: usize, const A: usize> = Token<I, cache::$format, H, V, T, A>;
 
             mod $module {
                 use super::*;
@@ -43,13 +43,14 @@ macro_rules! formats {
                     Neon "neon" "aarch64": (r 8 v 3 t 64) (r 4 v 4 t 64);
                 }
 
-                // ISA, its name and architecture: (heads and vectors in registers, keys at a time)…
+                // ISA, its name and architecture: (heads and vectors in registers, keys at a time, whether the next tile is
+                // asked for)…
                 row_kernels! {
                     ONE = AttentionDecode $format ["attention_decode_", $name, "_"] $one ["attention::", stringify!($one), "::<isa::"] one;
-                    Scalar "scalar" "any": (h 4 v 4 t 64);
-                    Avx2 "avx2" "x86_64": (h 4 v 2 t 64) (h 7 v 1 t 64);
-                    Avx512 "avx512" "x86_64": (h 7 v 2 t 64) (h 8 v 2 t 128) (h 4 v 4 t 64);
-                    Neon "neon" "aarch64": (h 4 v 4 t 64) (h 7 v 2 t 64);
+                    Scalar "scalar" "any": (h 4 v 4 t 64 a 0);
+                    Avx2 "avx2" "x86_64": (h 4 v 2 t 64 a 0) (h 4 v 2 t 64 a 1);
+                    Avx512 "avx512" "x86_64": (h 7 v 2 t 64 a 0) (h 7 v 2 t 64 a 1) (h 8 v 2 t 128 a 1) (h 4 v 4 t 64 a 1);
+                    Neon "neon" "aarch64": (h 4 v 4 t 64 a 0) (h 4 v 4 t 64 a 1) (h 7 v 2 t 64 a 0);
                 }
 
                 #[cfg(feature = "sweep")]

@@ -314,8 +314,8 @@ impl Block<'_> {
     ) {
         let count = values.len() / dim;
         let (mut most, mut by, mut sum) = ([isa.splat(0.0); V], [isa.splat(0.0); V], [isa.splat(0.0); V]);
-        for v in 0..V {
-            most[v] = isa.load(&self.most[v * I::LANES..]);
+        for (v, most) in most.iter_mut().enumerate() {
+            *most = isa.load(&self.most[v * I::LANES..]);
         }
         let before = most;
         let scores = &mut scores[..count * V * I::LANES];
@@ -333,8 +333,8 @@ impl Block<'_> {
                 isa.store(p, x);
             }
         }
-        for v in 0..V {
-            isa.store(sum[v], &mut self.sum[v * I::LANES..]);
+        for (v, sum) in sum.iter().enumerate() {
+            isa.store(*sum, &mut self.sum[v * I::LANES..]);
         }
         let mut at = 0;
         while at + R <= dim {
@@ -376,20 +376,20 @@ fn score<I: Math, const R: usize, const V: usize>(
         match hide {
             Hide::Nothing => {}
             Hide::Later(first) => {
-                for r in 0..R {
+                for (r, acc) in acc.iter_mut().enumerate() {
                     let at = isa.splat(2.0 * (first + key + r) as f32);
-                    for v in 0..V {
+                    for (v, acc) in acc.iter_mut().enumerate() {
                         // Twice the distance behind is 0 or at least 2, which overflows to −∞.
                         let behind = isa.min(isa.splat(0.0), isa.sub(isa.load(&position[v * I::LANES..]), at));
-                        acc[r][v] = isa.add(acc[r][v], isa.mul(behind, isa.splat(f32::MAX)));
+                        *acc = isa.add(*acc, isa.mul(behind, isa.splat(f32::MAX)));
                     }
                 }
             }
             Hide::Added(added) => {
-                for r in 0..R {
-                    for v in 0..V {
+                for (r, acc) in acc.iter_mut().enumerate() {
+                    for (v, acc) in acc.iter_mut().enumerate() {
                         let added = isa.load(&added[(key + r) * width + v * I::LANES..]);
-                        acc[r][v] = isa.fma(added, isa.splat(core::f32::consts::LOG2_E), acc[r][v]);
+                        *acc = isa.fma(added, isa.splat(core::f32::consts::LOG2_E), *acc);
                     }
                 }
             }

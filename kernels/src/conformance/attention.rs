@@ -17,7 +17,7 @@ const HEADS: [(usize, usize); 5] = [(1, 1), (4, 2), (14, 2), (6, 1), (9, 1)];
 const TOKENS: [usize; 7] = [1, 2, 3, 7, 16, 33, 50];
 
 /// Elements of queries times keys that a case may cost: the oracle is slow.
-const MOST_WORK: usize = 1 << 20;
+const MOST_WORK: usize = 1 << 18;
 
 /// What a case is made of beside its extents.
 #[derive(Clone, Copy, Debug)]
@@ -129,7 +129,7 @@ fn run<O: Operation, A: Arena>(kernel: &Handle<O>, arena: &A, case: Case, team: 
     let mut out = arena.buffer(tokens * ld, f32::NAN, flush);
     let workers: &dyn Workers = if case.threads == 1 { &Alone } else { team };
     let mut workspace = arena.buffer(kernel.workspace_len(shape, workers.count()), f32::NAN, flush);
-    kernel.run(Mat::new(&q, tokens, cols, ld), &kv, context, mask, MatMut::new(&mut out, tokens, cols, ld), workers, &mut workspace);
+    kernel.run(Mat::new(&q, tokens, cols, ld), &kv, (context, mask), MatMut::new(&mut out, tokens, cols, ld), workers, &mut workspace);
 
     let mut most = 0.0f64;
     for (token, row) in out.chunks_exact(ld).enumerate() {
