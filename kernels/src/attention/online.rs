@@ -41,52 +41,29 @@ pub(super) fn exp2<I: Math>(isa: I, x: I::F32) -> I::F32 {
     isa.mul(p, isa.of_bits(power))
 }
 
-/// Rows as columns: element `i` of `row(lane)` goes to `out[i · width + lane]`, for `len` elements of `width` lanes.
+/// Rows as columns: element `c` of row `r`, of `rows` rows that lie one after another, goes to `out[c · rows + r]`.
 #[inline(always)]
-pub(super) fn to_lanes<'a>(row: impl Fn(usize) -> &'a [f32], len: usize, width: usize, out: &mut [f32]) {
-    let squares = if width.is_multiple_of(4) { len / 4 * 4 } else { 0 };
-    for lane in (0..width).step_by(4) {
-        if squares == 0 {
-            break;
-        }
-        let rows = [row(lane), row(lane + 1), row(lane + 2), row(lane + 3)];
-        for i in (0..squares).step_by(4) {
+pub(super) fn transpose(x: &[f32], rows: usize, out: &mut [f32]) {
+    if rows == 0 {
+        return;
+    }
+    let cols = x.len() / rows;
+    let (low, left) = (rows / 4 * 4, cols / 4 * 4);
+    for r in (0..low).step_by(4) {
+        let four = &x[r * cols..][..4 * cols];
+        for c in (0..left).step_by(4) {
             let mut square = [[0; 4]; 4];
-            for (words, row) in square.iter_mut().zip(rows) {
-                words.copy_from_slice(bytemuck::cast_slice(&row[i..i + 4]));
+            for (words, row) in square.iter_mut().zip(four.chunks_exact(cols)) {
+                words.copy_from_slice(bytemuck::cast_slice(&row[c..c + 4]));
             }
             for (j, words) in turn(square).iter().enumerate() {
-                out[(i + j) * width + lane..][..4].copy_from_slice(bytemuck::cast_slice(words));
+                out[(c + j) * rows + r..][..4].copy_from_slice(bytemuck::cast_slice(words));
             }
         }
     }
-    for lane in 0..width {
-        let row = row(lane);
-        for i in squares..len {
-            out[i * width + lane] = row[i];
-        }
-    }
-}
-
-/// Columns as rows, four elements at a time or fewer: `put(lane, i, elements)` for the first `lanes` of `width` lanes.
-#[inline(always)]
-pub(super) fn from_lanes(x: &[f32], width: usize, lanes: usize, mut put: impl FnMut(usize, usize, &[f32])) {
-    let len = x.len() / width;
-    let squares = if width.is_multiple_of(4) { len / 4 * 4 } else { 0 };
-    for lane in (0..lanes).step_by(4) {
-        for i in (0..squares).step_by(4) {
-            let mut square = [[0; 4]; 4];
-            for (j, words) in square.iter_mut().enumerate() {
-                words.copy_from_slice(bytemuck::cast_slice(&x[(i + j) * width + lane..][..4]));
-            }
-            for (j, words) in turn(square).iter().enumerate().take(lanes - lane) {
-                put(lane + j, i, bytemuck::cast_slice(words));
-            }
-        }
-    }
-    for lane in 0..lanes {
-        for i in squares..len {
-            put(lane, i, &x[i * width + lane..][..1]);
+    for r in 0..rows {
+        for c in if r < low { left } else { 0 }..cols {
+            out[c * rows + r] = x[r * cols + c];
         }
     }
 }
@@ -123,14 +100,14 @@ mod tests {
     }
 
     #[test]
-    fn lanes_are_rows_turned() {
-        for (len, width, lanes) in [(8, 8, 5), (6, 16, 16), (3, 4, 1), (5, 2, 2), (1, 1, 1)] {
-            let rows: Vec<Vec<f32>> = (0..width).map(|lane| (0..len).map(|i| (lane * 100 + i) as f32).collect()).collect();
-            let mut x = vec![f32::NAN; len * width];
-            to_lanes(|lane| &rows[lane], len, width, &mut x);
-            let mut back = vec![vec![f32::NAN; len]; lanes];
-            from_lanes(&x, width, lanes, |lane, i, x| back[lane][i..i + x.len()].copy_from_slice(x));
-            assert_eq!(back, rows[..lanes]);
+    fn rows_become_columns() {
+        for (rows, cols) in [(8, 8), (6, 16), (3, 4), (5, 2), (1, 1), (4, 9), (0, 3), (7, 0)] {
+            let x: Vec<f32> = (0..rows * cols).map(|i| i as f32).collect();
+            let (mut turned, mut back) = (vec![f32::NAN; x.len()], vec![f32::NAN; x.len()]);
+            transpose(&x, rows, &mut turned);
+            transpose(&turned, cols, &mut back);
+            assert_eq!(back, x);
+            assert!((0..rows * cols).all(|i| turned[i % cols * rows + i / cols] == x[i]));
         }
     }
 }

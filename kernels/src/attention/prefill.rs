@@ -6,7 +6,7 @@
 //! once for all. Only tiles that cross the diagonal are masked.
 
 use super::cache::{Cached, PANEL};
-use super::online::{AtMost, LEAST, LINE, aligned, exp2, from_lanes, scale, take, to_lanes};
+use super::online::{AtMost, LEAST, LINE, aligned, exp2, scale, take, transpose};
 use super::{Body, Mask, Operands, Prefill, Shape, attention_kernel, threads};
 use crate::isa::math::Math;
 use crate::mat::{MatMut, Queue};
@@ -116,7 +116,7 @@ enum Hide<'a> {
     Nothing,
     /// Keys behind a lane's position; the first key of the tile.
     Later(usize),
-    /// What is added, key by key.
+    /// What is added, key by key, as exponents of two.
     Added(&'a [f32]),
 }
 
@@ -147,33 +147,26 @@ impl Task<'_> {
         let (scores, added) = (take(&mut rest, T * width), take(&mut rest, T * width));
         let (wide_keys, wide_values) = (take(&mut rest, T * dim), take(&mut rest, T * dim));
 
-        most.fill(LEAST);
-        sum.fill(0.0);
-        o.fill(0.0);
         for (lane, position) in position.iter_mut().enumerate().take(lanes) {
             *position = match mask {
                 Mask::Causal { first } => 2.0 * (first + self.lane(lane).0) as f32,
                 _ => 0.0,
             };
         }
-        let by = isa.splat(scale(dim));
         for lane in (0..lanes).step_by(width) {
             let width = width.min(lanes - lane);
-            let q = &mut q[lane * dim..][..width * dim];
-            to_lanes(
-                #[inline(always)]
-                |l| {
-                    let (token, head) = self.lane(lane + l);
-                    self.operands.query(token, self.head * group + head)
-                },
-                dim,
-                width,
-                q,
-            );
-            for q in q.chunks_exact_mut(I::LANES) {
-                isa.store(isa.mul(isa.load(q), by), q);
+            // Results have no use for their room yet.
+            let of = lane * dim..(lane + width) * dim;
+            let (q, rows) = (&mut q[of.clone()], &mut o[of]);
+            for (l, row) in rows.chunks_exact_mut(dim).enumerate() {
+                let (token, head) = self.lane(lane + l);
+                scaled(isa, self.operands.query(token, self.head * group + head), scale(dim), row);
             }
+            transpose(rows, width, q);
         }
+        most.fill(LEAST);
+        sum.fill(0.0);
+        o.fill(0.0);
 
         let (keys, values) = kv.head::<E>(self.head);
         let spans = dim / E::SPAN;
@@ -200,13 +193,12 @@ impl Task<'_> {
                 let hide = match mask {
                     Mask::Causal { .. } if mask.seen(first, shape.context) < key + count => Hide::Later(key),
                     Mask::Added(mask) => {
-                        to_lanes(
-                            #[inline(always)]
-                            |l| &mask.row(self.lane(lane + l).0).expect("rows are adjacent, as `run` asserts")[key..key + count],
-                            count,
-                            width,
-                            added,
-                        );
+                        let rows = &mut scores[..width * count];
+                        for (l, row) in rows.chunks_exact_mut(count).enumerate() {
+                            let added = mask.row(self.lane(lane + l).0).expect("rows are adjacent, as `run` asserts");
+                            scaled(isa, &added[key..key + count], core::f32::consts::LOG2_E, row);
+                        }
+                        transpose(rows, width, added);
                         Hide::Added(added)
                     }
                     _ => Hide::Nothing,
@@ -241,16 +233,26 @@ impl Task<'_> {
                     isa.store(isa.mul(isa.load(row), by), row);
                 }
             }
-            from_lanes(
-                o,
-                width,
-                width.min(used - lane),
-                #[inline(always)]
-                |l, at, x| {
-                    let (token, head) = self.lane(lane + l);
-                    out.row_mut(token - self.tokens.start)[head * dim + at..][..x.len()].copy_from_slice(x);
-                },
-            );
+            // Queries are of no use any more.
+            let rows = &mut q[lane * dim..][..width * dim];
+            transpose(o, dim, rows);
+            for (l, row) in rows.chunks_exact(dim).enumerate().take(used - lane) {
+                let (token, head) = self.lane(lane + l);
+                out.row_mut(token - self.tokens.start)[head * dim..][..dim].copy_from_slice(row);
+            }
+        }
+    }
+}
+
+/// `x` times `by`.
+#[inline(always)]
+fn scaled<I: Math>(isa: I, x: &[f32], by: f32, out: &mut [f32]) {
+    let by = isa.splat(by);
+    for (x, out) in x.chunks(I::LANES).zip(out.chunks_mut(I::LANES)) {
+        if out.len() == I::LANES {
+            isa.store(isa.mul(isa.load(x), by), out);
+        } else {
+            isa.store_partial(isa.mul(isa.load_partial(x), by), out);
         }
     }
 }
@@ -388,8 +390,7 @@ fn score<I: Math, const R: usize, const V: usize>(
             Hide::Added(added) => {
                 for (r, acc) in acc.iter_mut().enumerate() {
                     for (v, acc) in acc.iter_mut().enumerate() {
-                        let added = isa.load(&added[(key + r) * width + v * I::LANES..]);
-                        *acc = isa.fma(added, isa.splat(core::f32::consts::LOG2_E), *acc);
+                        *acc = isa.add(isa.load(&added[(key + r) * width + v * I::LANES..]), *acc);
                     }
                 }
             }
