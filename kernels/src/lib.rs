@@ -6,6 +6,7 @@
 //! is safe. Kernels never allocate on their own behalf and do no I/O: callers bring buffers (such as `pages`),
 //! workspaces and the threads of a [`team`], which starts none but its own.
 
+pub mod attention;
 pub mod convert;
 pub mod format;
 pub mod gate;

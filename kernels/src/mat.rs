@@ -4,8 +4,10 @@
 //! without further arithmetic on raw lengths. Views never own memory.
 
 mod batch;
+mod queue;
 
 pub use batch::{Batch, BatchMut, Part, Shares};
+pub use queue::Queue;
 
 use core::marker::PhantomData;
 use core::ops::Range;

@@ -130,6 +130,46 @@ pub fn softmax(x: &[f32], scale: f32, seen: usize) -> Vec<Expected> {
     powers.into_iter().zip(&scaled).map(one).chain(hidden).collect()
 }
 
+/// Attention of one query to keys, whose values it weighs; `added` is what each score is changed by, −∞ where it is
+/// hidden.
+pub fn attention(q: &[f32], keys: &[Vec<f32>], values: &[Vec<f32>], added: impl Fn(usize) -> f64) -> Vec<Expected> {
+    let (eps, by) = (f64::from(f32::EPSILON), 1.0 / (q.len() as f64).sqrt());
+    let (mut scores, mut error, mut most) = (Vec::with_capacity(keys.len()), 0.0f64, f64::NEG_INFINITY);
+    for (at, key) in keys.iter().enumerate() {
+        let (mut sum, mut magnitude) = (0.0, 0.0);
+        for (q, k) in q.iter().zip(key) {
+            let product = f64::from(*q) * f64::from(*k);
+            sum += product;
+            magnitude += product.abs();
+        }
+        let score = sum * by + added(at);
+        if score > f64::NEG_INFINITY {
+            // Scaling the query, a rounding for each product that is added, adding the mask and taking the largest away.
+            error = error.max(((q.len() as f64 + 3.0) * magnitude * by + 2.0 * added(at).abs()) * eps);
+            most = most.max(score);
+        }
+        scores.push(score);
+    }
+    let mut out = vec![Expected::exactly(0.0); q.len()];
+    if most == f64::NEG_INFINITY {
+        return out;
+    }
+    let powers: Vec<f64> = scores.iter().map(|score| (score - most).exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    // Weights and their sum both err by what scores do, by the exponential and by rescaling, and by a rounding for each
+    // that is added.
+    let relative = 2.0 * error + 2.0 * (keys.len() as f64 + 8.0) * eps;
+    for (i, out) in out.iter_mut().enumerate() {
+        let (mut value, mut magnitude) = (0.0, 0.0);
+        for (power, v) in powers.iter().zip(values) {
+            value += power / sum * f64::from(v[i]);
+            magnitude += power / sum * f64::from(v[i]).abs();
+        }
+        *out = Expected::within(value, relative * magnitude);
+    }
+    out
+}
+
 /// Where the `count` largest are, largest first and of equal ones the first first; NaN is larger than any number.
 pub fn largest(x: &[f32], count: usize) -> Vec<usize> {
     let mut all: Vec<usize> = (0..x.len()).collect();

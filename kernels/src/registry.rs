@@ -4,7 +4,7 @@
 use crate::format::Format;
 use crate::isa::IsaId;
 #[cfg(feature = "sweep")]
-use crate::{convert, gate, norm, quantise, rope, select, softmax};
+use crate::{attention, convert, gate, norm, quantise, rope, select, softmax};
 #[cfg(feature = "sweep")]
 use crate::{
     reference::Expected,
@@ -14,7 +14,7 @@ use core::fmt;
 use core::str::FromStr;
 
 /// The list of operations, by kind: products; operations on rows with kernels for each of several formats (`formats`),
-/// and with kernels of one (`rows`). Name, variant of [`Op`], handle, format unless another is asked for, description.
+/// and with kernels of one (`rows`); attention, with kernels for each format of a cache. Name, variant of [`Op`], handle, format unless another is asked for, description.
 ///
 /// `with_ops!([path::of::a::macro] arguments…)` gives the list to a macro, behind the arguments.
 #[macro_export]
@@ -43,6 +43,10 @@ macro_rules! with_ops {
                 softmax Softmax $crate::softmax::Softmax, F32 "Softmax of rows, in place.";
                 argmax ArgMax $crate::select::ArgMax, F32 "Where the largest element of each row is.";
                 top_k TopK $crate::select::TopK, F32 "The largest elements of each row and where they are.";
+            }
+            attention {
+                attention Attention $crate::attention::Attention, F32 "Attention of many tokens to a cache of keys and values.";
+                attention_decode AttentionDecode $crate::attention::AttentionDecode, F32 "Attention of one token to a cache of keys and values.";
             }
         }
     };
@@ -225,7 +229,7 @@ pub trait Registered {
 pub fn all() -> impl Iterator<Item = &'static Entry> {
     let products = [crate::gemm::ENTRIES, crate::gemm::BLOCK_ENTRIES].into_iter().flatten().copied().flatten().copied().flatten();
     let rows = [norm::ENTRIES, convert::ENTRIES, quantise::ENTRIES, rope::ENTRIES, gate::ENTRIES, softmax::ENTRIES, select::ENTRIES];
-    products.chain(rows.into_iter().flatten().copied().flatten())
+    products.chain(rows.into_iter().chain([attention::ENTRIES]).flatten().copied().flatten())
 }
 
 /// A [`Meta`] from the parts of a registration line; the fingerprint covers the family's body and
@@ -300,6 +304,18 @@ macro_rules! parameter {
     (a) => {
         "AHEAD"
     };
+    // Vectors of a tile.
+    (v) => {
+        "NV"
+    };
+    // Keys that one pass of attention takes.
+    (t) => {
+        "KT"
+    };
+    // Heads at a time.
+    (h) => {
+        "H"
+    };
 }
 pub(crate) use parameter;
 
@@ -326,7 +342,9 @@ mod tests {
         for isa in [IsaId::Avx2, IsaId::Avx512, IsaId::Neon, IsaId::Sve] {
             let of_isa = || all().filter(|e| e.meta.isa == isa);
             for op in Op::ALL {
-                assert!(of_isa().any(|e| e.meta.op == *op), "{op} on {isa}");
+                // Vectors whose length is not known have no attention of their own.
+                let without = isa == IsaId::Sve && matches!(op, Op::Attention | Op::AttentionDecode);
+                assert!(without || of_isa().any(|e| e.meta.op == *op), "{op} on {isa}");
             }
             let f32 = of_isa().filter(|e| e.meta.op == Op::Gemm && e.meta.format == Format::F32);
             let tiles: BTreeSet<_> = f32.map(|e| (e.meta.param("MR"), e.meta.param("NV"))).collect();

@@ -11,7 +11,8 @@ pub use kiln_kernels::team::{DEFAULT_SPIN, Team, Workers};
 macro_rules! define_baked {
     (product { $($product:tt)+ }
      formats { $($many:ident $many_op:ident $many_handle:ty, $many_format:ident $many_doc:literal;)+ }
-     rows { $($one:ident $one_op:ident $one_handle:ty, $one_format:ident $one_doc:literal;)+ }) => {
+     rows { $($one:ident $one_op:ident $one_handle:ty, $one_format:ident $one_doc:literal;)+ }
+     attention { $($attention:tt)+ }) => {
         /// Kernels for every operation of the engine, all of which this CPU can run.
         #[derive(Clone, Debug)]
         pub struct Ops {

@@ -31,7 +31,8 @@ enum Count {
 macro_rules! define_needed {
     (product { $($product:tt)+ }
      formats { $($many:ident $many_op:ident $many_handle:ty, $many_format:ident $many_doc:literal;)+ }
-     rows { $($one:ident $one_op:ident $one_handle:ty, $one_format:ident $one_doc:literal;)+ }) => {
+     rows { $($one:ident $one_op:ident $one_handle:ty, $one_format:ident $one_doc:literal;)+ }
+     attention { $($attention:tt)+ }) => {
         /// The operations of the engine, with their classes.
         const NEEDED: &[(&str, Class, Count)] = &[
             ("gemm", Class::Decode, Count::One),

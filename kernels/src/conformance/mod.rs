@@ -5,6 +5,7 @@
 //! memory that must not be touched, which the caller's [`Arena`] provides; padding between rows
 //! must survive. It compares and counts; it never prints and never times.
 
+mod attention;
 mod gemm;
 mod rows;
 mod scaled;
@@ -69,6 +70,8 @@ pub fn run<A: Arena>(entry: &Entry, arena: &A) -> Option<Outcome> {
                 scaled::grid(&k, arena, &mut out);
             }
         }
+        Kernel::Attention(k) => attention::grid(&k, arena, &mut out),
+        Kernel::AttentionDecode(k) => attention::grid(&k, arena, &mut out),
         kernel => {
             if let Some(rows) = kernel.rows() {
                 rows::grid(rows, arena, &mut out);
