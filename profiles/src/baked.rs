@@ -2,6 +2,7 @@
 
 use crate::cpu;
 use crate::machine::Match;
+pub use kiln_kernels::attention::{Attention, AttentionDecode, Kv, Layout, Mask, Shape};
 pub use kiln_kernels::format::{Format, SPAN, q8_0};
 pub use kiln_kernels::gemm::{Blocking, Gemm, MOST_THREADS, Operands, PackedB, Split};
 pub use kiln_kernels::mat::{Mat, MatMut};
@@ -12,7 +13,7 @@ macro_rules! define_baked {
     (product { $($product:tt)+ }
      formats { $($many:ident $many_op:ident $many_handle:ty, $many_format:ident $many_doc:literal;)+ }
      rows { $($one:ident $one_op:ident $one_handle:ty, $one_format:ident $one_doc:literal;)+ }
-     attention { $($attention:tt)+ }) => {
+     attention { $($attention:ident $attention_op:ident $attention_handle:ty, $attention_format:ident $attention_doc:literal;)+ }) => {
         /// Kernels for every operation of the engine, all of which this CPU can run.
         #[derive(Clone, Debug)]
         pub struct Ops {
@@ -24,6 +25,7 @@ macro_rules! define_baked {
             pub gemm: Vec<GemmChoice>,
             $(#[doc = $many_doc] pub $many: Vec<$many_handle>,)+
             $(#[doc = $one_doc] pub $one: $one_handle,)+
+            $(#[doc = $attention_doc] pub $attention: Vec<$attention_handle>,)+
             /// Why each was chosen.
             pub reasons: &'static [Reason],
         }
@@ -107,6 +109,13 @@ impl Ops {
     /// The kernel that turns blocks of `format` into f32, if it is a format of blocks.
     pub fn dequantise_of(&self, format: Format) -> Option<&kiln_kernels::quantise::Dequantise> {
         self.dequantise.iter().find(|kernel| kernel.format() == format)
+    }
+
+    /// The kernels for attention of many tokens, and of one, to a cache of `format`, if caches can have it.
+    pub fn attention_to(&self, format: Format) -> Option<(Attention, AttentionDecode)> {
+        let many = self.attention.iter().find(|kernel| kernel.meta().format == format)?;
+        let one = self.attention_decode.iter().find(|kernel| kernel.meta().format == format)?;
+        Some((*many, *one))
     }
 
     /// Turns that threads spin for before they sleep. A team has one for all of its jobs: that of products of few

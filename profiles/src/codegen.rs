@@ -32,7 +32,7 @@ macro_rules! define_needed {
     (product { $($product:tt)+ }
      formats { $($many:ident $many_op:ident $many_handle:ty, $many_format:ident $many_doc:literal;)+ }
      rows { $($one:ident $one_op:ident $one_handle:ty, $one_format:ident $one_doc:literal;)+ }
-     attention { $($attention:tt)+ }) => {
+     attention { $($attention:ident $attention_op:ident $attention_handle:ty, $attention_format:ident $attention_doc:literal;)+ }) => {
         /// The operations of the engine, with their classes.
         const NEEDED: &[(&str, Class, Count)] = &[
             ("gemm", Class::Decode, Count::One),
@@ -40,6 +40,7 @@ macro_rules! define_needed {
             ("gemm", Class::Prefill, Count::One),
             $((stringify!($many), Class::Row, Count::Many),)+
             $((stringify!($one), Class::Row, Count::One),)+
+            $((stringify!($attention), Class::Row, Count::Many),)+
         ];
     };
 }
@@ -72,6 +73,14 @@ const FALLBACK: &[(&str, &str, Class, &str, &str)] = &[
     ("softmax", "f32", Class::Row, "softmax_f32_scalar_u1_a0", "softmax::Three::<isa::Scalar, 1, 0>"),
     ("argmax", "f32", Class::Row, "argmax_f32_scalar_u1", "select::First::<isa::Scalar, 1>"),
     ("top_k", "f32", Class::Row, "top_k_f32_scalar_u1", "select::Few::<isa::Scalar, 1>"),
+    ("attention", "f32", Class::Row, "attention_f32_scalar_r4_v4_t64", "attention::ManyF32::<isa::Scalar, 4, 4, 64>"),
+    ("attention", "f16", Class::Row, "attention_f16_scalar_r4_v4_t64", "attention::ManyF16::<isa::Scalar, 4, 4, 64>"),
+    ("attention", "bf16", Class::Row, "attention_bf16_scalar_r4_v4_t64", "attention::ManyBf16::<isa::Scalar, 4, 4, 64>"),
+    ("attention", "q8_0", Class::Row, "attention_q8_0_scalar_r4_v4_t64", "attention::ManyQ8_0::<isa::Scalar, 4, 4, 64>"),
+    ("attention_decode", "f32", Class::Row, "attention_decode_f32_scalar_h4_v4_t64_a0", "attention::OneF32::<isa::Scalar, 4, 4, 64, 0>"),
+    ("attention_decode", "f16", Class::Row, "attention_decode_f16_scalar_h4_v4_t64_a0", "attention::OneF16::<isa::Scalar, 4, 4, 64, 0>"),
+    ("attention_decode", "bf16", Class::Row, "attention_decode_bf16_scalar_h4_v4_t64_a0", "attention::OneBf16::<isa::Scalar, 4, 4, 64, 0>"),
+    ("attention_decode", "q8_0", Class::Row, "attention_decode_q8_0_scalar_h4_v4_t64_a0", "attention::OneQ8_0::<isa::Scalar, 4, 4, 64, 0>"),
 ];
 
 /// Rust source that defines `pub static CANDIDATES: &[kiln_profiles::baked::Candidate]`: the

@@ -135,9 +135,11 @@ fn write_profile(options: &Options, profile: &CpuProfile) -> anyhow::Result<()> 
 fn choices(records: &[&Record], notes: &mut Vec<String>) -> anyhow::Result<Vec<Choice>> {
     let mut all = Vec::new();
     all.extend(products(records, Op::Gemm.format(), true, notes)?);
-    // Operations on rows come behind, in the order of the list.
-    for op in Op::ALL.iter().filter(|op| op.is_rows()) {
+    // The other operations come behind, in the order of the list; of what was not measured one word suffices.
+    for op in Op::ALL.iter().filter(|op| **op != Op::Gemm) {
         for format in op.formats() {
+            let mut unsaid = Vec::new();
+            let notes = if format == op.format() { &mut *notes } else { &mut unsaid };
             all.push(one(records, (*op, format, Class::Row), None, notes)?);
         }
     }

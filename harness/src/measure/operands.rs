@@ -4,6 +4,7 @@
 use super::statistics::Random;
 use crate::space::{Problem, Shape, Temperature};
 use bytemuck::Pod;
+use kiln_kernels::attention::{Kv, Layout};
 use kiln_kernels::format::Format;
 use kiln_kernels::gemm::product::Product;
 use kiln_kernels::mat::Mat;
@@ -116,6 +117,7 @@ fn sizes(problem: &Problem) -> Sizes {
                 Sizes { a_bytes, b_bytes, out: m * n, ..none }
             }
         }
+        (_, Shape::Attention { .. }) => Sizes { rows_bytes: problem.bytes() as usize, ..none },
         (op, Shape::Rows { rows, cols }) => {
             let operands = op.operands(problem.format).unwrap_or_default();
             Sizes { rows_bytes: operands.iter().map(|o| o.bytes(rows, cols)).sum(), ..none }
@@ -212,6 +214,12 @@ impl Operands {
 /// The operands of an operation on rows, those that are read and those that are written; random values in all.
 fn row_operands(problem: &Problem, random: &mut Random) -> anyhow::Result<(Vec<Buffer<u8>>, Vec<Buffer<u8>>)> {
     let (mut read, mut written) = (Vec::new(), Vec::new());
+    if let Shape::Attention { tokens, context, heads, kv_heads, dim } = problem.shape {
+        let mut queries = Buffer::<u8>::new(4 * tokens * heads * dim, random)?;
+        bytemuck::cast_slice_mut(queries.get_mut()).iter_mut().for_each(|x: &mut f32| *x = random.unit());
+        let [keys, values] = cache(problem, (context, kv_heads, dim), random)?;
+        return Ok((vec![queries, keys, values], vec![Buffer::new(4 * tokens * heads * dim, random)?]));
+    }
     let Shape::Rows { rows, cols } = problem.shape else { return Ok((read, written)) };
     for operand in problem.op.operands(problem.format).unwrap_or_default() {
         let mut buffer = Buffer::<u8>::new(operand.bytes(rows, cols), random)?;
@@ -223,6 +231,25 @@ fn row_operands(problem: &Problem, random: &mut Random) -> anyhow::Result<(Vec<B
         if operand.access == Access::Read { read.push(buffer) } else { written.push(buffer) }
     }
     Ok((read, written))
+}
+
+/// The keys and the values of a context.
+fn cache(problem: &Problem, (context, heads, dim): (usize, usize, usize), random: &mut Random) -> anyhow::Result<[Buffer<u8>; 2]> {
+    let layout = Layout::new(problem.format, context, dim);
+    let (key_words, value_words) = (layout.key_words(), layout.value_words());
+    let mut keys = Buffer::<u8>::new(4 * heads * key_words, random)?;
+    let mut values = Buffer::<u8>::new(4 * heads * value_words, random)?;
+    let mut tokens = vec![0.0; 2 * dim];
+    for head in 0..heads {
+        let keys: &mut [u32] = &mut bytemuck::cast_slice_mut(keys.get_mut())[head * key_words..][..key_words];
+        let values: &mut [u32] = &mut bytemuck::cast_slice_mut(values.get_mut())[head * value_words..][..value_words];
+        for position in 0..context {
+            tokens.iter_mut().for_each(|x| *x = random.unit());
+            let (key, value) = tokens.split_at(dim);
+            layout.store((&mut *keys, &mut *values), position, key, value);
+        }
+    }
+    Ok([keys, values])
 }
 
 /// Random elements of A.
@@ -269,6 +296,14 @@ impl Inputs {
     /// The right operand that every call shares, N × K row-major, of operands of f32.
     pub fn weights(&self) -> &[f32] {
         bytemuck::cast_slice(self.unpacked.get())
+    }
+
+    /// The keys and values of a set that attention reads. Other problems have none.
+    pub fn kv(&self, set: usize) -> Option<Kv<'_>> {
+        let Shape::Attention { context, kv_heads, dim, .. } = self.problem.shape else { return None };
+        let [_, keys, values] = self.sets[set].rows.as_slice() else { return None };
+        let layout = Layout::new(self.problem.format, context, dim);
+        Some(Kv::new(layout, kv_heads, bytemuck::cast_slice(keys.get()), bytemuck::cast_slice(values.get())))
     }
 
     /// The left operand of a set of f32, M × K row-major.

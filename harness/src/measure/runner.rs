@@ -10,6 +10,7 @@ use super::spot;
 use super::statistics::Random;
 use crate::machine::timing;
 use crate::space::{Candidate, Problem, Shape};
+use kiln_kernels::attention::{self, Handle, Mask, Operation};
 use kiln_kernels::gemm::product::Product;
 use kiln_kernels::gemm::{self, Blocking, Gemm, Right, Split};
 use kiln_kernels::mat::{Mat, MatMut};
@@ -111,6 +112,15 @@ impl Runner {
             team: team(threads)?,
             next: 0,
         };
+        if let Shape::Attention { tokens, context, heads, kv_heads, dim } = shape {
+            let shape = attention::Shape { tokens, context, heads, kv_heads, dim };
+            let len = match candidate.kernel {
+                Kernel::Attention(kernel) => kernel.workspace_len(shape, threads),
+                Kernel::AttentionDecode(kernel) => kernel.workspace_len(shape, threads),
+                _ => 0,
+            };
+            runner.workspace = Buffer::new(len, random)?;
+        }
         let (Kernel::Gemm(any), Shape::Product { m, n, k }) = (candidate.kernel, shape) else { return Ok(runner) };
         with_gemm!(any, gemm => {
             if packed {
@@ -163,7 +173,13 @@ impl Runner {
                     over_rows(kernel, inputs, index, output, (rows, cols), &self.team);
                 }
             }
-            (_, Shape::Product { .. }) => {}
+            (Kernel::Attention(kernel), Shape::Attention { .. }) => {
+                attend(&kernel, inputs, index, output, &self.team, self.workspace.get_mut())
+            }
+            (Kernel::AttentionDecode(kernel), Shape::Attention { .. }) => {
+                attend(&kernel, inputs, index, output, &self.team, self.workspace.get_mut());
+            }
+            (_, Shape::Product { .. } | Shape::Attention { .. }) => {}
         }
     }
 
@@ -171,6 +187,9 @@ impl Runner {
     pub fn call_first(&mut self, operands: &mut Operands) {
         let problem = operands.inputs.problem;
         operands.outputs[0].floats.get_mut().fill(f32::NAN);
+        if let Shape::Attention { .. } = problem.shape {
+            operands.outputs[0].rows[0].get_mut().fill(u8::MAX);
+        }
         let written = problem.op.operands(problem.format).unwrap_or_default().into_iter().filter(|o| o.access != Access::Read);
         for (operand, buffer) in written.zip(&mut operands.outputs[0].rows) {
             if operand.access == Access::Write {
@@ -200,6 +219,17 @@ fn left<'a, P: Product>(_: &Gemm<P>, inputs: &'a Inputs, set: usize) -> Mat<'a, 
 /// The right operand of a set in the kernel's format.
 fn right<'a, P: Product>(_: &Gemm<P>, inputs: &'a Inputs, set: usize) -> Mat<'a, P::B> {
     inputs.right::<P>(set)
+}
+
+/// Attention, causal, of the last tokens of the context.
+fn attend<O: Operation>(kernel: &Handle<O>, inputs: &Inputs, set: usize, output: &mut Output, team: &Team, workspace: &mut [u32]) {
+    let Shape::Attention { tokens, context, heads, dim, .. } = inputs.problem.shape else { return };
+    let (Some(kv), Some(queries)) = (inputs.kv(set), inputs.sets[set].rows.first()) else { return };
+    let width = heads * dim;
+    let queries = Mat::new(bytemuck::cast_slice(queries.get()), tokens, width, width);
+    let out = MatMut::new(bytemuck::cast_slice_mut(output.rows[0].get_mut()), tokens, width, width);
+    let mask = Mask::Causal { first: context - tokens };
+    kernel.run(queries, &kv, (context, mask), out, team, bytemuck::cast_slice_mut(workspace));
 }
 
 /// An operation on rows, which the team shares out.
@@ -241,6 +271,7 @@ mod tests {
     use super::super::operands::Room;
     use super::*;
     use crate::space::{Blockings, Temperature, candidates};
+    use kiln_kernels::attention::Layout;
     use kiln_kernels::format::Format;
     use kiln_kernels::gemm::Caches;
     use kiln_kernels::registry::{self, Op};
@@ -267,7 +298,8 @@ mod tests {
         let entries: Vec<_> = registry::all().collect();
         let products = Format::ALL.iter().map(|f| (Op::Gemm, *f, "33x70x41"));
         let rows = Op::ALL.iter().filter(|op| op.is_rows()).flat_map(|op| [(*op, op.format(), "5x128"), (*op, op.format(), "3x65")]);
-        for (op, format, shape) in products.chain(rows) {
+        let caches = Layout::FORMATS.into_iter().flat_map(|f| [(Op::Attention, f, "5x33x4x2x64"), (Op::AttentionDecode, f, "1x33x4x2x64")]);
+        for (op, format, shape) in products.chain(rows).chain(caches) {
             for (threads, packed, operands) in
                 [(1, false, Temperature::Hot), (2, true, Temperature::Cold), (3, false, Temperature::Cold), (2, false, Temperature::Hot)]
             {

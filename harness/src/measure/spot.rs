@@ -24,6 +24,7 @@ pub fn check(inputs: &Inputs, before: &Before, output: &Output) -> Result<f64, S
     match inputs.problem.shape {
         Shape::Product { .. } => with_product!(inputs.problem.format, P => check_product::<P>(inputs, output)),
         Shape::Rows { rows, cols } => check_rows(inputs, before, output, (rows, cols)),
+        Shape::Attention { .. } => check_attention(inputs, output),
     }
 }
 
@@ -113,6 +114,26 @@ fn check_rows(inputs: &Inputs, Before(before): &Before, output: &Output, (rows, 
             for (i, (got, want)) in got.iter().zip(want).enumerate() {
                 worst = worst.max(off(f64::from(*got), want.value, want.tolerance, (row, i))?);
             }
+        }
+    }
+    Ok(worst)
+}
+
+/// Some heads of some tokens.
+fn check_attention(inputs: &Inputs, output: &Output) -> Result<f64, String> {
+    let Shape::Attention { tokens, context, heads, kv_heads, dim } = inputs.problem.shape else { return Ok(0.0) };
+    let (Some(kv), Some(queries)) = (inputs.kv(0), inputs.sets[0].rows.first()) else { return Ok(0.0) };
+    let queries: &[f32] = bytemuck::cast_slice(queries.get());
+    let got: &[f32] = bytemuck::cast_slice(output.rows[0].get());
+    let (random, mut worst) = (&mut Random::new(SEED), 0.0f64);
+    for turn in 0..ROWS {
+        let (token, head) = if turn == 0 { (tokens - 1, heads - 1) } else { (random.below(tokens), random.below(heads)) };
+        let seen = context - tokens + token + 1;
+        let (keys, values): (Vec<_>, Vec<_>) = (0..seen).map(|position| kv.token(head / (heads / kv_heads), position)).unzip();
+        let at = (token * heads + head) * dim;
+        let want = reference::attention(&queries[at..][..dim], &keys, &values, |_| 0.0);
+        for (i, (got, want)) in got[at..].iter().zip(want).enumerate() {
+            worst = worst.max(off(f64::from(*got), want.value, want.tolerance, (token, head * dim + i))?);
         }
     }
     Ok(worst)

@@ -16,6 +16,8 @@ pub struct Model {
     pub q: usize,
     /// Columns of the keys (or values) of all heads.
     pub kv: usize,
+    /// Columns of a head.
+    pub head: usize,
     /// Width of the feed-forward network.
     pub ffn: usize,
     /// Tokens that the head scores.
@@ -24,15 +26,15 @@ pub struct Model {
 
 /// Every model that is known.
 pub const MODELS: &[Model] = &[
-    Model { name: "embedded", hidden: 256, layers: 4, q: 256, kv: 128, ffn: 768, vocab: 4096 },
-    Model { name: "qwen2.5-0.5b", hidden: 896, layers: 24, q: 896, kv: 128, ffn: 4864, vocab: 151_936 },
-    Model { name: "qwen2.5-1.5b", hidden: 1536, layers: 28, q: 1536, kv: 256, ffn: 8960, vocab: 151_936 },
+    Model { name: "embedded", hidden: 256, layers: 4, q: 256, kv: 128, head: 64, ffn: 768, vocab: 4096 },
+    Model { name: "qwen2.5-0.5b", hidden: 896, layers: 24, q: 896, kv: 128, head: 64, ffn: 4864, vocab: 151_936 },
+    Model { name: "qwen2.5-1.5b", hidden: 1536, layers: 28, q: 1536, kv: 256, head: 128, ffn: 8960, vocab: 151_936 },
 ];
 
 /// Rows of the products that are swept: a decoded token, a few, a short and a long prompt.
 const TOKENS: [usize; 4] = [1, 4, 16, 128];
 
-/// Tokens whose scores a softmax is swept over.
+/// Tokens that attention, and softmax, are swept over.
 const CONTEXT: usize = 1024;
 
 impl Model {
@@ -71,10 +73,18 @@ pub(super) fn specs(model: &Model, op: Op) -> Vec<Spec> {
         Op::SiluMul | Op::SiluMulQuantise => rows(model.ffn).to_vec(),
         Op::Rope => rows(model.q + model.kv).to_vec(),
         Op::Softmax => rows(CONTEXT).to_vec(),
+        Op::Attention => [16, 128].map(|tokens| attention(model, tokens)).to_vec(),
+        Op::AttentionDecode => vec![attention(model, 1)],
         Op::ArgMax | Op::TopK => vec![Spec { shape: Shape::Rows { rows: 1, cols: model.vocab }, packed: false }],
         Op::F16ToF32 | Op::F32ToF16 | Op::Bf16ToF32 | Op::F32ToBf16 => [rows(model.kv), rows(model.hidden)].concat(),
         Op::RmsNorm | Op::LayerNorm | Op::AddRmsNorm | Op::RmsNormQuantise | Op::Quantise | Op::Dequantise => rows(model.hidden).to_vec(),
     }
+}
+
+/// Attention of so many tokens at the end of a context of [`CONTEXT`].
+fn attention(model: &Model, tokens: usize) -> Spec {
+    let &Model { q, kv, head, .. } = model;
+    Spec { shape: Shape::Attention { tokens, context: CONTEXT, heads: q / head, kv_heads: kv / head, dim: head }, packed: false }
 }
 
 #[cfg(test)]

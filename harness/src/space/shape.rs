@@ -1,6 +1,7 @@
 //! Shapes: how they are written, what they cost, and which are refused.
 
 use super::models;
+use kiln_kernels::attention::Layout;
 use kiln_kernels::format::Format;
 use kiln_kernels::gemm::product::Product;
 use kiln_kernels::registry::Op;
@@ -30,6 +31,19 @@ pub enum Shape {
         /// Elements in each.
         cols: usize,
     },
+    /// Attention, causal: the last tokens of a context attend to what comes up to them.
+    Attention {
+        /// Tokens that attend.
+        tokens: usize,
+        /// Tokens that there are.
+        context: usize,
+        /// Query heads.
+        heads: usize,
+        /// Heads of keys and values.
+        kv_heads: usize,
+        /// Elements of a head.
+        dim: usize,
+    },
 }
 
 /// A shape and whether its right operand comes packed beforehand, as weights do.
@@ -45,15 +59,22 @@ pub struct Spec {
 const LARGEST: usize = 1 << 20;
 /// Rows of a row operation whose shape is written as a single number.
 const USUAL_ROWS: usize = 128;
+/// Tokens that attend where a context alone is written: a prompt is read so many at a time.
+const MOST_TOKENS: usize = 512;
 /// More shapes than this are a typing error.
 const MOST: usize = 512;
 
 impl Shape {
-    /// Floating-point operations of one call: 2·M·N·K for a product; none are counted for rows, whose
-    /// cost is the bytes they move.
+    /// Floating-point operations of one call: 2·M·N·K for a product, and for attention those of its two products with
+    /// what the mask shows; none are counted for rows, whose cost is the bytes they move.
     pub fn flops(self) -> Option<f64> {
         match self {
             Shape::Product { m, n, k } => Some(2.0 * m as f64 * n as f64 * k as f64),
+            Shape::Attention { tokens, context, heads, dim, .. } => {
+                let (tokens, context) = (tokens as f64, context as f64);
+                let seen = tokens * context - tokens * (tokens - 1.0) / 2.0;
+                Some(4.0 * (heads * dim) as f64 * seen)
+            }
             Shape::Rows { .. } => None,
         }
     }
@@ -65,6 +86,11 @@ impl Shape {
                 let (a, b) = with_product!(format, P => (size_of::<<P as Product>::A>(), P::b_bytes(k)));
                 return (m * k * a + n * b + 4 * m * n) as f64;
             }
+            Shape::Attention { tokens, context, heads, kv_heads, dim } => {
+                let layout = Layout::new(format, context, dim);
+                let cache = 4 * kv_heads * (layout.key_words() + layout.value_words());
+                return (cache + 2 * 4 * tokens * heads * dim) as f64;
+            }
             Shape::Rows { rows, cols } => (rows, cols),
         };
         op.operands(format).unwrap_or_default().iter().map(|o| o.traffic(rows, cols) as f64).sum()
@@ -74,7 +100,7 @@ impl Shape {
     pub fn class(self) -> Class {
         match self {
             Shape::Product { m, .. } => Class::of_rows(m),
-            Shape::Rows { .. } => Class::Row,
+            Shape::Rows { .. } | Shape::Attention { .. } => Class::Row,
         }
     }
 
@@ -82,15 +108,16 @@ impl Shape {
     pub fn product_rows(self) -> Option<usize> {
         match self {
             Shape::Product { m, .. } => Some(m),
-            Shape::Rows { .. } => None,
+            Shape::Rows { .. } | Shape::Attention { .. } => None,
         }
     }
 
-    /// The extent that plots put on their axis: the edge of a cube of as many operations, or the columns.
+    /// The extent that plots put on their axis: the edge of a cube of as many operations, the columns, or the context.
     pub fn size(self) -> f64 {
         match self {
             Shape::Product { m, n, k } => (m as f64 * n as f64 * k as f64).cbrt(),
             Shape::Rows { cols, .. } => cols as f64,
+            Shape::Attention { context, .. } => context as f64,
         }
     }
 
@@ -103,6 +130,7 @@ impl Shape {
         match self {
             Shape::Product { m, n, k } => vec![m, n, k],
             Shape::Rows { rows, cols } => vec![rows, cols],
+            Shape::Attention { tokens, context, heads, kv_heads, dim } => vec![tokens, context, heads, kv_heads, dim],
         }
     }
 
@@ -110,13 +138,14 @@ impl Shape {
         match *extents {
             [m, n, k] => Some(Shape::Product { m, n, k }),
             [rows, cols] => Some(Shape::Rows { rows, cols }),
+            [tokens, context, heads, kv_heads, dim] => Some(Shape::Attention { tokens, context, heads, kv_heads, dim }),
             _ => None,
         }
     }
 }
 
 impl fmt::Display for Shape {
-    /// `MxNxK` or `ROWSxCOLS`.
+    /// `MxNxK`, `ROWSxCOLS`, or `TOKENSxCONTEXTxHEADSxKVHEADSxDIM`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let extents: Vec<_> = self.extents().iter().map(ToString::to_string).collect();
         f.pad(&extents.join("x"))
@@ -127,7 +156,8 @@ impl FromStr for Shape {
     type Err = String;
     fn from_str(text: &str) -> Result<Shape, String> {
         let extents = text.split('x').map(extent).collect::<Result<Vec<_>, _>>()?;
-        Shape::of_extents(&extents).ok_or_else(|| format!("'{text}' is no shape: write MxNxK, or ROWSxCOLS"))
+        Shape::of_extents(&extents)
+            .ok_or_else(|| format!("'{text}' is no shape: write MxNxK, ROWSxCOLS, or TOKENSxCONTEXTxHEADSxKVHEADSxDIM"))
     }
 }
 
@@ -196,6 +226,8 @@ fn plain(shape: Shape) -> Spec {
 fn single(n: usize, op: Op) -> Shape {
     match op {
         Op::Gemm => Shape::Product { m: n, n, k: n },
+        Op::Attention => Shape::Attention { tokens: n.min(MOST_TOKENS), context: n, heads: 14, kv_heads: 2, dim: 64 },
+        Op::AttentionDecode => Shape::Attention { tokens: 1, context: n, heads: 14, kv_heads: 2, dim: 64 },
         _ => Shape::Rows { rows: USUAL_ROWS, cols: n },
     }
 }
@@ -204,9 +236,21 @@ fn fitting(text: &str, op: Op) -> Result<Shape, String> {
     let shape: Shape = text.parse()?;
     match (op, shape) {
         (Op::Gemm, Shape::Product { .. }) => Ok(shape),
-        (Op::Gemm, Shape::Rows { .. }) => Err(format!("'{text}' is no shape of {op}: write MxNxK")),
+        (Op::Gemm, _) => Err(format!("'{text}' is no shape of {op}: write MxNxK")),
+        (Op::Attention | Op::AttentionDecode, Shape::Attention { tokens, context, heads, kv_heads, dim }) => {
+            let most = if op == Op::AttentionDecode { 1 } else { context };
+            let fits = tokens <= most && heads.is_multiple_of(kv_heads) && dim.is_multiple_of(2);
+            if fits {
+                Ok(shape)
+            } else {
+                Err(format!("'{text}' is no shape of {op}: at most {most} tokens, heads in groups, an even dimension"))
+            }
+        }
+        (Op::Attention | Op::AttentionDecode, _) => {
+            Err(format!("'{text}' is no shape of {op}: write a context, or TOKENSxCONTEXTxHEADSxKVHEADSxDIM"))
+        }
         (_, Shape::Rows { .. }) => Ok(shape),
-        (_, Shape::Product { .. }) => Err(format!("'{text}' is no shape of {op}: write ROWSxCOLS")),
+        (_, _) => Err(format!("'{text}' is no shape of {op}: write ROWSxCOLS")),
     }
 }
 

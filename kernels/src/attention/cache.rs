@@ -331,6 +331,26 @@ impl<'a> Kv<'a> {
         self.heads
     }
 
+    /// The key and the value of a token in a head, widened: for oracles, not fast.
+    ///
+    /// # Panics
+    /// If there is no such token or head.
+    #[cfg(feature = "sweep")]
+    pub fn token(&self, head: usize, position: usize) -> (Vec<f32>, Vec<f32>) {
+        let Layout { format, capacity, dim } = self.layout;
+        assert!(position < capacity && head < self.heads, "token {position} of head {head}");
+        with_cached!(format, E => {
+            let isa = <crate::isa::Scalar as crate::isa::Isa>::of_this_cpu().expect("any CPU has it");
+            let ((keys, values), at) = (self.head::<E>(head), position % PANEL);
+            let key = |i: usize| {
+                let span = &keys[(position / PANEL * dim + i) / E::SPAN];
+                E::key(isa, span, i % E::SPAN, at, E::scales(isa, span, at))
+            };
+            let value = |i: usize| E::value(isa, &values[position * dim / E::SPAN..], i);
+            ((0..dim).map(key).collect(), (0..dim).map(value).collect())
+        })
+    }
+
     /// The keys of a head, panel by panel, and its values, token by token.
     pub(super) fn head<E: Cached>(&self, head: usize) -> (&'a [E::Keys], &'a [E::Value]) {
         let (keys, values) = (self.layout.key_words(), self.layout.value_words());

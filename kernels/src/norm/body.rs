@@ -3,8 +3,8 @@
 //! them. Calls of `S` MiB of results or more store past the caches (0: none does).
 
 use super::{LayerNormOp, Norm, RmsNormOp};
+use crate::isa::LINE;
 use crate::isa::math::Math;
-use crate::isa::{LINE, ask};
 use crate::mat::{Mat, MatMut};
 use crate::row::{Body, row_kernel, streams};
 use core::ops::Range;
@@ -62,7 +62,7 @@ fn norm<I: Math, const R: usize, const S: usize>(
     isa: I,
     (x, mut y): (Mat<'_, f32>, MatMut<'_, f32>),
     (weight, bias): (&[f32], Option<&[f32]>),
-    affine: impl Fn(&[f32]) -> Affine,
+    affine: impl Fn(&[f32]) -> Affine + Copy,
 ) {
     let (rows, cols) = (x.rows(), x.cols());
     if cols == 0 {
@@ -72,15 +72,12 @@ fn norm<I: Math, const R: usize, const S: usize>(
         #[inline(always)]
         || {
             let past = streams::<S>(4 * rows * cols);
-            let mut first = 0;
-            while first < rows {
-                let count = R.min(rows - first);
-                if count == R {
+            // What the next rows are multiplied by is found before these are written: their reading hides its latency.
+            let mut by = affine_of::<R>(x, 0, affine);
+            for first in (0..rows).step_by(R) {
+                let next = affine_of::<R>(x, first + R, affine);
+                if rows - first >= R {
                     let x: [&[f32]; R] = core::array::from_fn(|r| row(x, first + r));
-                    let mut by = [(0.0, 1.0); R];
-                    for r in 0..R {
-                        by[r] = affine(x[r]);
-                    }
                     let y = y.rows_mut::<R>(first);
                     if past {
                         write::<I, R, true>(isa, (x, y), (weight, bias), by)
@@ -88,19 +85,29 @@ fn norm<I: Math, const R: usize, const S: usize>(
                         write::<I, R, false>(isa, (x, y), (weight, bias), by)
                     }
                 } else {
-                    for r in first..first + count {
-                        let x = row(x, r);
-                        let by = affine(x);
-                        write::<I, 1, false>(isa, ([x], [y.row_mut(r)]), (weight, bias), [by]);
+                    for r in first..rows {
+                        write::<I, 1, false>(isa, ([row(x, r)], [y.row_mut(r)]), (weight, bias), [by[r - first]]);
                     }
                 }
-                first += count;
+                by = next;
             }
             if past {
                 isa.fence();
             }
         },
     );
+}
+
+/// What `R` rows from `first` on are shifted and multiplied by, of as many as there are.
+#[inline(always)]
+fn affine_of<const R: usize>(x: Mat<'_, f32>, first: usize, affine: impl Fn(&[f32]) -> Affine) -> [Affine; R] {
+    let mut by = [(0.0, 1.0); R];
+    for r in 0..R {
+        if first + r < x.rows() {
+            by[r] = affine(row(x, first + r));
+        }
+    }
+    by
 }
 
 /// Row `r`, whose elements are adjacent.
@@ -163,8 +170,7 @@ fn fold<I: Math, const U: usize>(isa: I, x: &[f32], neutral: f32, step: impl Fn(
     isa.sum(total)
 }
 
-/// y = (x − shift) · scale · weight (+ bias), of `R` rows side by side. While rows are written the lines of as many
-/// behind them are asked for.
+/// y = (x − shift) · scale · weight (+ bias), of `R` rows side by side.
 #[inline(always)]
 fn write<I: Math, const R: usize, const PAST: bool>(
     isa: I,
@@ -184,9 +190,6 @@ fn write<I: Math, const R: usize, const PAST: bool>(
         at = end;
     }
     while at + LINE <= n {
-        for r in 0..R {
-            ask(x[r].as_ptr().wrapping_add(R * n + at).cast());
-        }
         for at in (at..at + LINE).step_by(I::LANES) {
             let w = isa.load(&weight[at..]);
             let b = bias.map(

@@ -48,18 +48,18 @@ impl<'a, I: Math, const U: usize> Spans<'a, I, U> {
     }
 
     /// Quantises the row: `vector` gives the vector that begins with an element, `element` single elements of the last
-    /// span, which may be short.
+    /// span, which may be short. Both go on by value: what is called through a reference is not inlined here.
     #[inline(always)]
-    pub(crate) fn put(self, vector: impl Fn(usize) -> I::F32, element: impl Fn(usize) -> f32) {
+    pub(crate) fn put(self, vector: impl Fn(usize) -> I::F32 + Copy, element: impl Fn(usize) -> f32) {
         let Spans { isa, cols, out } = self;
         let whole = cols / SPAN;
         let mut at = 0;
         while at + U <= whole {
-            put::<I, U>(isa, &vector, at * SPAN, &mut out[at..at + U]);
+            put::<I, U>(isa, vector, at * SPAN, &mut out[at..at + U]);
             at += U;
         }
         while at < whole {
-            put::<I, 1>(isa, &vector, at * SPAN, &mut out[at..at + 1]);
+            put::<I, 1>(isa, vector, at * SPAN, &mut out[at..at + 1]);
             at += 1;
         }
         if cols > whole * SPAN {
@@ -74,7 +74,7 @@ impl<'a, I: Math, const U: usize> Spans<'a, I, U> {
 
 /// Quantises `N` spans from element `first` on.
 #[inline(always)]
-fn put<I: Math, const N: usize>(isa: I, vector: impl Fn(usize) -> I::F32, first: usize, out: &mut [q8_0::Block]) {
+fn put<I: Math, const N: usize>(isa: I, vector: impl Fn(usize) -> I::F32 + Copy, first: usize, out: &mut [q8_0::Block]) {
     let vectors = SPAN / I::LANES;
     let magnitude = isa.splat_i32(i32::MAX);
     // The first vectors of each span count.

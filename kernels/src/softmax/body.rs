@@ -100,5 +100,6 @@ fn largest<I: Math, const U: usize>(isa: I, x: &[f32], scale: I::F32) -> f32 {
 /// 2^(x · scale + shift).
 #[inline(always)]
 fn power<I: Math>(isa: I, x: I::F32, (scale, shift): (I::F32, I::F32)) -> I::F32 {
-    isa.exp2(isa.fma(x, scale, shift))
+    // Not fused: the largest element must become 0, whatever its product is rounded by.
+    isa.exp2(isa.add(isa.mul(x, scale), shift))
 }

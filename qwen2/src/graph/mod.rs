@@ -1,14 +1,12 @@
 //! The forward pass of Qwen2: tokens in, logits out, keys and values kept between calls.
 //!
-//! Linear layers and norms run the baked kernels; softmax, rotation, gate and attention are plain code in this
-//! folder. All arithmetic is in f32. A [`Session`] holds everything that changes; its buffers are made once.
+//! Every operation on more than a handful of numbers is a baked kernel's. All arithmetic is in f32. A [`Session`] holds everything that changes; its buffers are made once.
 
 mod attention;
-mod math;
 mod product;
 mod rope;
 
-use crate::baked::{Mat, Ops};
+use crate::baked::{Mat, MatMut, Ops};
 use crate::error::{Error, zeroed};
 use crate::model::{Config, Model};
 use crate::threads;
@@ -87,7 +85,7 @@ impl<'m> Session<'m> {
         let chunk = chunk.min(capacity.max(1));
         Ok(Self {
             model,
-            cache: Cache::new(config, capacity)?,
+            cache: Cache::new(config, model.ops(), model.team(), capacity, chunk)?,
             rope: Rope::new(config.head_dim, config.rope_base, capacity)?,
             position: 0,
             buffers: Buffers::new(config, chunk)?,
@@ -172,7 +170,8 @@ impl<'m> Session<'m> {
                 let (keys, values) = qkv[q_dim..].split_at(kv_dim);
                 self.cache.store(index, position + row, keys, values);
             }
-            attention::attend(team, (&self.cache, config), (index, position), (qkv, qkv_dim), attended);
+            let queries = Mat::new(qkv, rows, qkv_dim, qkv_dim).block(0, 0, rows, q_dim);
+            self.cache.attend(team, (index, position), queries, MatMut::new(attended, rows, q_dim, q_dim));
             self.product.linear(self.model, &layer.attn_output, attended, x, true);
 
             norm(self.model, x, &layer.ffn_norm, normed);
