@@ -28,18 +28,24 @@ impl<I: Math, const U: usize> Body<ArgMaxOp> for First<I, U> {
             #[inline(always)]
             || {
                 for (r, at) in at.iter_mut().enumerate() {
-                    *at = first::<I, U>(isa, x.row(r).expect("rows of adjacent elements")) as u32;
+                    let x = x.row(r).expect("rows of adjacent elements");
+                    *at = first(
+                        x,
+                        #[inline(always)]
+                        |block| largest::<I, U>(isa, block),
+                    ) as u32;
                 }
             },
         );
     }
 }
 
+/// Where the first of the largest is; `largest` gives the largest of a block, NaN if one is.
 #[inline(always)]
-fn first<I: Math, const U: usize>(isa: I, x: &[f32]) -> usize {
+pub(super) fn first(x: &[f32], largest: impl Fn(&[f32]) -> f32) -> usize {
     let (mut best, mut holds) = (f32::NEG_INFINITY, 0);
     for (b, block) in x.chunks(BLOCK).enumerate() {
-        let most = largest::<I, U>(isa, block);
+        let most = largest(block);
         if most.is_nan() {
             return b * BLOCK + position(block, f32::is_nan);
         }
@@ -89,13 +95,21 @@ impl<I: Math, const U: usize> Body<TopKOp> for Few<I, U> {
         let isa = self.0;
         isa.vectorize(
             #[inline(always)]
-            || few::<I, U>(isa, x, values, at),
+            || {
+                few(
+                    x,
+                    (values, at),
+                    #[inline(always)]
+                    |block| largest::<I, U>(isa, block),
+                );
+            },
         );
     }
 }
 
+/// Finds as many of the largest as there are `values`; `largest` is as [`first`] has it.
 #[inline(always)]
-fn few<I: Math, const U: usize>(isa: I, x: &[f32], values: &mut [f32], at: &mut [u32]) {
+pub(super) fn few(x: &[f32], (values, at): (&mut [f32], &mut [u32]), largest: impl Fn(&[f32]) -> f32) {
     let k = values.len();
     if k == 0 {
         return;
@@ -103,7 +117,7 @@ fn few<I: Math, const U: usize>(isa: I, x: &[f32], values: &mut [f32], at: &mut 
     // What was found so far is in order from the front; the last of it is what others must exceed.
     let mut found = 0;
     for (b, block) in x.chunks(SMALL).enumerate() {
-        if found == k && is_behind(largest::<I, U>(isa, block), values[k - 1]) {
+        if found == k && is_behind(largest(block), values[k - 1]) {
             continue;
         }
         for (i, x) in block.iter().enumerate() {
