@@ -38,7 +38,7 @@ fn agree(name: &str, got: &[f32], want: &[Expected]) {
     assert_eq!(got.len(), want.len(), "{name}");
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
         let same = got.is_nan() && want.value.is_nan() || (f64::from(*got) - want.value).abs() <= want.tolerance;
-        assert!(same, "{name}: element {i} of {} is {got:e} instead of {:e}", want.len(), want.value);
+        assert!(same, "{name}: element {i} is {got:e} instead of {:e}", want.value);
     }
 }
 
@@ -69,7 +69,7 @@ fn dequantise<B: Block>() -> usize {
     let mut count = 0;
     for (name, kernel) in kernels!(Dequantise).filter(|(_, kernel)| kernel.format() == B::FORMAT) {
         count += 1;
-        for n in (0..=70).chain([127, 128, 255, 256, 257, 300, 511, 512, 513, 769]) {
+        for n in (0usize..=70).chain([127, 128, 255, 256, 257, 300, 511, 512, 513, 769]) {
             let block = || {
                 loop {
                     let bytes: Vec<u8> = (0..size_of::<B>()).map(|_| random.bits() as u8).collect();
@@ -134,8 +134,7 @@ fn softmax_has_scales_and_masks() {
             for (scale, visible) in [(0.125, Visible::Causal { first: 0 }), (-3.0, Visible::Causal { first: 61 }), (2.0, Visible::All)] {
                 let mut x = random.row(3 * cols, 3);
                 let seen = |r: usize| visible.count(r, cols);
-                let want: Vec<Expected> =
-                    (0..3).flat_map(|r| reference::softmax(&x[r * cols..][..cols], scale, seen(r))).collect();
+                let want: Vec<Expected> = (0..3).flat_map(|r| reference::softmax(&x[r * cols..][..cols], scale, seen(r))).collect();
                 kernel.run(MatMut::new(&mut x, 3, cols, cols), scale, visible);
                 agree(name, &x, &want);
             }
