@@ -11,7 +11,7 @@ use crate::row;
 /// Hash of what the kernels of an ISA are built from, beside the ISA's own file.
 const fn source(isa: isa::IsaId) -> u64 {
     match isa {
-        isa::IsaId::Sve => const { of_source(include_bytes!("sve.rs")) },
+        isa::IsaId::Sve => row::source(isa, const { of_source(include_bytes!("sve.rs")) }),
         _ => row::source(isa, const { of_source(include_bytes!("body.rs")) }),
     }
 }

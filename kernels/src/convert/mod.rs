@@ -7,7 +7,7 @@
 mod body;
 mod list;
 #[cfg(target_arch = "aarch64")]
-mod sve;
+pub(crate) mod sve;
 
 pub use body::{Narrow, NarrowBf16, Widen, WidenBf16};
 #[cfg(feature = "sweep")]

@@ -16,7 +16,7 @@ row_kernel! {
     SiluQuantise<U>: SiluMulQuantiseOp
 }
 
-const ADJACENT: &str = "rows of adjacent elements";
+pub(super) const ADJACENT: &str = "rows of adjacent elements";
 
 impl<I: Math, const U: usize> Body<SiluMulOp> for Silu<I, U> {
     fn run(&self, (gate, up, mut y): (Mat<'_, f32>, Mat<'_, f32>, MatMut<'_, f32>)) {

@@ -11,7 +11,7 @@ use crate::row;
 /// Hash of what the kernels of an ISA are built from, beside the ISA's own file.
 const fn source(isa: isa::IsaId) -> u64 {
     match isa {
-        isa::IsaId::Sve => const { of_source(include_bytes!("sve.rs")) },
+        isa::IsaId::Sve => row::source(isa, const { of_source(include_bytes!("sve.rs")) }),
         _ => row::source(isa, const { of_source(include_bytes!("body.rs")) }),
     }
 }
@@ -19,7 +19,7 @@ const fn source(isa: isa::IsaId) -> u64 {
 /// The same of the fused ones.
 const fn fused_source(isa: isa::IsaId) -> u64 {
     match isa {
-        isa::IsaId::Sve => source(isa),
+        isa::IsaId::Sve => row::source(isa, const { fnv1a(of_source(include_bytes!("sve.rs")), include_bytes!("../quantise/sve.rs")) }),
         _ => row::source(
             isa,
             const { fnv1a(fnv1a(of_source(include_bytes!("body.rs")), include_bytes!("fused.rs")), include_bytes!("../quantise/body.rs")) },
@@ -56,6 +56,7 @@ fused! {
     Avx2 "avx2" "x86_64": (u 1) (u 2) (u 4);
     Avx512 "avx512" "x86_64": (u 1) (u 2) (u 4) (u 8);
     Neon "neon" "aarch64": (u 1) (u 2) (u 4);
+    Sve "sve" "aarch64": (u 1) (u 2);
 }
 
 /// Every norm kernel.

@@ -1,106 +1,168 @@
-//! SVE norms: each pass over the row is one loop in `asm!`, `U` vectors a round with an accumulator
-//! each, then predicated single ones.
+//! SVE norms: each pass over the row is one loop in `asm!`, `U` vectors a round with an accumulator each, then
+//! predicated single ones.
 
-use super::body::{Layer, LayerBody, Rms, RmsBody};
+use super::body::{Layer, Rms, rms_scale, row};
+use super::fused::{AddRms, RmsQuantise};
+use super::{AddNorm, AddRmsNormOp, LayerNormOp, Norm, NormQuantise, RmsNormOp, RmsNormQuantiseOp};
+use crate::format::SPAN;
+use crate::isa::math::sve::{fold_text, rounds_text};
 use crate::isa::{Sve, sve_asm};
+use crate::quantise::sve::{PIECE, quantise};
+use crate::row::Body;
 
-impl<const U: usize> RmsBody for Rms<Sve, U> {
-    fn row(&self, x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
-        let mean = reduce::<U, true>(self.0, x, 0.0) / x.len() as f32;
-        scale_shift::<U, false>(self.0, x, 0.0, 1.0 / (mean + eps).sqrt(), weight, &[], y);
+impl<const U: usize> Body<RmsNormOp> for Rms<Sve, U, 1, 0> {
+    fn run(&self, Norm { x, weight, eps, mut y }: Norm<'_>) {
+        for r in 0..x.rows() {
+            let x = row(x, r);
+            let scale = rms_scale(reduce::<U, true>(self.0, x, 0.0), x.len(), eps);
+            scale_shift::<U, false>(self.0, x, (0.0, scale), (weight, &[]), y.row_mut(r));
+        }
     }
 }
 
-impl<const U: usize> LayerBody for Layer<Sve, U> {
+impl<const U: usize> Body<LayerNormOp> for Layer<Sve, U, 1, 0> {
     /// The variance is taken about the mean in a second pass: one pass over x² would cancel.
-    fn row(&self, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32]) {
-        let n = x.len() as f32;
-        let mean = reduce::<U, false>(self.0, x, 0.0) / n;
-        let variance = reduce::<U, true>(self.0, x, mean) / n;
-        scale_shift::<U, true>(self.0, x, mean, 1.0 / (variance + eps).sqrt(), weight, bias, y);
+    fn run(&self, (Norm { x, weight, eps, mut y }, bias): (Norm<'_>, &[f32])) {
+        for r in 0..x.rows() {
+            let x = row(x, r);
+            let mean = reduce::<U, false>(self.0, x, 0.0) / x.len() as f32;
+            let scale = rms_scale(reduce::<U, true>(self.0, x, mean), x.len(), eps);
+            scale_shift::<U, true>(self.0, x, (mean, scale), (weight, bias), y.row_mut(r));
+        }
     }
 }
 
-/// Σ (x − centre), or of its squares.
+impl<const U: usize> Body<AddRmsNormOp> for AddRms<Sve, U> {
+    fn run(&self, AddNorm { mut x, delta, weight, eps, mut y }: AddNorm<'_>) {
+        for r in 0..x.rows() {
+            let x = x.row_mut(r);
+            let scale = rms_scale(add::<U>(self.0, x, row(delta, r)), x.len(), eps);
+            scale_shift::<U, false>(self.0, x, (0.0, scale), (weight, &[]), y.row_mut(r));
+        }
+    }
+}
+
+impl<const U: usize> Body<RmsNormQuantiseOp> for RmsQuantise<Sve, U> {
+    /// A piece of the row is normed at a time, and quantised out of the nearest cache.
+    fn run(&self, NormQuantise { x, weight, eps, mut y }: NormQuantise<'_>) {
+        let mut piece = [0.0; PIECE];
+        for r in 0..x.rows() {
+            let x = row(x, r);
+            let scale = rms_scale(reduce::<4, true>(self.0, x, 0.0), x.len(), eps);
+            let parts = x.chunks(PIECE).zip(weight.chunks(PIECE)).zip(y.row_mut(r).chunks_mut(PIECE / SPAN));
+            for ((x, weight), y) in parts {
+                let piece = &mut piece[..x.len()];
+                scale_shift::<4, false>(self.0, x, (0.0, scale), (weight, &[]), piece);
+                quantise::<U>(self.0, piece, y);
+            }
+        }
+    }
+}
+
+/// Σ x, or Σ (x − centre)².
 fn reduce<const U: usize, const SQUARES: bool>(isa: Sve, x: &[f32], centre: f32) -> f32 {
     const { assert!(U >= 1 && U <= 8, "eight vectors of the row beside eight accumulators") };
     let round = U * isa.lanes();
     let total: u32;
-    // SAFETY: `isa` proves SVE. The rounds read `x.len() / round * round` elements from the start
-    // of `x`, the predicated tail the rest; nothing is written. The text leaves no assembler macro
-    // behind.
+    // SAFETY: `isa` proves SVE. The rounds read `x.len() / round * round` elements from the start of `x`, the
+    // predicated tail the rest; nothing is written. The text leaves no assembler macro behind.
     unsafe {
         sve_asm!(
-            r"
-            .altmacro
-            .macro kiln_zero acc
-                mov z\acc\().s, #0
-            .endm
-            .macro kiln_term vec, acc
-                ldr z\vec, [{x}, #\vec, mul vl]
-                fsub z\vec\().s, z\vec\().s, z31.s
-                .if {squares}
-                    fmla z\acc\().s, p0/m, z\vec\().s, z\vec\().s
-                .else
-                    fadd z\acc\().s, z\acc\().s, z\vec\().s
-                .endif
-            .endm
-            .macro kiln_total acc
-                fadd z16.s, z16.s, z\acc\().s
-            .endm
-                ptrue p0.s
-                mov z31.s, {centre:w}
-                .set .Lkiln_u, 0
-                .rept {u}
-                    kiln_zero %(16 + .Lkiln_u)
-                    .set .Lkiln_u, .Lkiln_u + 1
-                .endr
-                cbz {rounds}, 3f
-            2:
-                .set .Lkiln_u, 0
-                .rept {u}
-                    kiln_term %(.Lkiln_u), %(16 + .Lkiln_u)
-                    .set .Lkiln_u, .Lkiln_u + 1
-                .endr
-                addvl {x}, {x}, #{u}
-                subs {rounds}, {rounds}, #1
-                b.ne 2b
-            3:
-                mov {i}, #0
-                whilelo p1.s, {i}, {rest}
-                b.none 5f
-            4:
-                ld1w {{z0.s}}, p1/z, [{x}, {i}, lsl #2]
-                fsub z0.s, p1/m, z0.s, z31.s
-                .if {squares}
-                    fmla z16.s, p1/m, z0.s, z0.s
-                .else
-                    fadd z16.s, p1/m, z16.s, z0.s
-                .endif
-                incw {i}
-                whilelo p1.s, {i}, {rest}
-                b.any 4b
-            5:
-                .set .Lkiln_u, 1
-                .rept {u} - 1
-                    kiln_total %(16 + .Lkiln_u)
-                    .set .Lkiln_u, .Lkiln_u + 1
-                .endr
-                faddv s16, p0, z16.s
-                fmov {total:w}, s16
-            .purgem kiln_zero
-            .purgem kiln_term
-            .purgem kiln_total
-            .noaltmacro
-            ",
+            [
+                r"
+                .altmacro
+                .macro kiln_start acc
+                    mov z\acc\().s, #0
+                .endm
+                .macro kiln_term vec, acc, pred
+                    ld1w {{z\vec\().s}}, \pred/z, [{x}, #\vec, mul vl]
+                    .if {squares}
+                        fsub z\vec\().s, z\vec\().s, z31.s
+                        fmla z\acc\().s, \pred/m, z\vec\().s, z\vec\().s
+                    .else
+                        fadd z\acc\().s, \pred/m, z\acc\().s, z\vec\().s
+                    .endif
+                .endm
+                .macro kiln_each vec, pred
+                    kiln_term \vec, %(8 + \vec), \pred
+                .endm
+                .macro kiln_next count
+                    addvl {x}, {x}, #\count
+                .endm
+                .macro kiln_total acc
+                    fadd z8.s, z8.s, z\acc\().s
+                .endm
+                    mov z31.s, {centre:w}
+                ",
+                fold_text!(),
+                r"
+                    faddv s8, p0, z8.s
+                    fmov {total:w}, s8
+                .purgem kiln_term
+                .noaltmacro
+                ",
+            ],
             x = inout(reg) x.as_ptr() => _,
             rounds = inout(reg) x.len() / round => _,
-            rest = in(reg) x.len() % round,
+            rest = inout(reg) x.len() % round => _,
             centre = in(reg) centre.to_bits(),
-            i = out(reg) _,
             total = lateout(reg) total,
             u = const U,
             squares = const SQUARES as usize,
+        );
+    }
+    f32::from_bits(total)
+}
+
+/// x ← x + delta; the sum of squares of that.
+fn add<const U: usize>(isa: Sve, x: &mut [f32], delta: &[f32]) -> f32 {
+    const { assert!(U >= 1 && U <= 8, "eight vectors of the row beside eight accumulators") };
+    let n = x.len();
+    let delta = &delta[..n];
+    let round = U * isa.lanes();
+    let total: u32;
+    // SAFETY: `isa` proves SVE. The rounds touch `n / round * round` elements from the start of both slices, the
+    // predicated tail the rest; both hold n. The text leaves no assembler macro behind.
+    unsafe {
+        sve_asm!(
+            [
+                r"
+                .altmacro
+                .macro kiln_start acc
+                    mov z\acc\().s, #0
+                .endm
+                .macro kiln_term vec, acc, delta, pred
+                    ld1w {{z\vec\().s}}, \pred/z, [{x}, #\vec, mul vl]
+                    ld1w {{z\delta\().s}}, \pred/z, [{delta}, #\vec, mul vl]
+                    fadd z\vec\().s, z\vec\().s, z\delta\().s
+                    st1w {{z\vec\().s}}, \pred, [{x}, #\vec, mul vl]
+                    fmla z\acc\().s, \pred/m, z\vec\().s, z\vec\().s
+                .endm
+                .macro kiln_each vec, pred
+                    kiln_term \vec, %(8 + \vec), %(16 + \vec), \pred
+                .endm
+                .macro kiln_next count
+                    addvl {x}, {x}, #\count
+                    addvl {delta}, {delta}, #\count
+                .endm
+                .macro kiln_total acc
+                    fadd z8.s, z8.s, z\acc\().s
+                .endm
+                ",
+                fold_text!(),
+                r"
+                    faddv s8, p0, z8.s
+                    fmov {total:w}, s8
+                .purgem kiln_term
+                .noaltmacro
+                ",
+            ],
+            x = inout(reg) x.as_mut_ptr() => _,
+            delta = inout(reg) delta.as_ptr() => _,
+            rounds = inout(reg) n / round => _,
+            rest = inout(reg) n % round => _,
+            total = lateout(reg) total,
+            u = const U,
         );
     }
     f32::from_bits(total)
@@ -110,10 +172,8 @@ fn reduce<const U: usize, const SQUARES: bool>(isa: Sve, x: &[f32], centre: f32)
 fn scale_shift<const U: usize, const BIAS: bool>(
     isa: Sve,
     x: &[f32],
-    centre: f32,
-    scale: f32,
-    weight: &[f32],
-    bias: &[f32],
+    (centre, scale): (f32, f32),
+    (weight, bias): (&[f32], &[f32]),
     y: &mut [f32],
 ) {
     const { assert!(U >= 1 && U <= 8, "three vectors for each of eight") };
@@ -121,76 +181,55 @@ fn scale_shift<const U: usize, const BIAS: bool>(
     let (weight, y) = (&weight[..n], &mut y[..n]);
     let bias = if BIAS { &bias[..n] } else { bias };
     let round = U * isa.lanes();
-    // SAFETY: `isa` proves SVE. The rounds touch `n / round * round` elements from the start of
-    // each slice, the predicated tail the rest; x, weight, y and, where it is read, bias hold n by
-    // the slicing above. The text leaves no assembler macro behind.
+    // SAFETY: `isa` proves SVE. The rounds touch `n / round * round` elements from the start of each slice, the
+    // predicated tail the rest; x, weight, y and, where it is read, bias hold n by the slicing above. The text leaves
+    // no assembler macro behind.
     unsafe {
         sve_asm!(
-            r"
-            .altmacro
-            .macro kiln_element vec, weight, bias
-                ldr z\vec, [{x}, #\vec, mul vl]
-                ldr z\weight, [{weight}, #\vec, mul vl]
-                fsub z\vec\().s, z\vec\().s, z31.s
-                fmul z\vec\().s, z\vec\().s, z30.s
-                .if {with_bias}
-                    ldr z\bias, [{bias}, #\vec, mul vl]
-                    fmad z\vec\().s, p0/m, z\weight\().s, z\bias\().s
-                .else
-                    fmul z\vec\().s, z\vec\().s, z\weight\().s
-                .endif
-                str z\vec, [{y}, #\vec, mul vl]
-            .endm
-                ptrue p0.s
-                mov z31.s, {centre:w}
-                mov z30.s, {scale:w}
-                cbz {rounds}, 3f
-            2:
-                .set .Lkiln_u, 0
-                .rept {u}
-                    kiln_element %(.Lkiln_u), %(8 + .Lkiln_u), %(16 + .Lkiln_u)
-                    .set .Lkiln_u, .Lkiln_u + 1
-                .endr
-                addvl {x}, {x}, #{u}
-                addvl {weight}, {weight}, #{u}
-                .if {with_bias}
-                    addvl {bias}, {bias}, #{u}
-                .endif
-                addvl {y}, {y}, #{u}
-                subs {rounds}, {rounds}, #1
-                b.ne 2b
-            3:
-                mov {i}, #0
-                whilelo p1.s, {i}, {rest}
-                b.none 5f
-            4:
-                ld1w {{z0.s}}, p1/z, [{x}, {i}, lsl #2]
-                ld1w {{z8.s}}, p1/z, [{weight}, {i}, lsl #2]
-                fsub z0.s, z0.s, z31.s
-                fmul z0.s, z0.s, z30.s
-                .if {with_bias}
-                    ld1w {{z16.s}}, p1/z, [{bias}, {i}, lsl #2]
-                    fmad z0.s, p1/m, z8.s, z16.s
-                .else
-                    fmul z0.s, z0.s, z8.s
-                .endif
-                st1w {{z0.s}}, p1, [{y}, {i}, lsl #2]
-                incw {i}
-                whilelo p1.s, {i}, {rest}
-                b.any 4b
-            5:
-            .purgem kiln_element
-            .noaltmacro
-            ",
+            [
+                r"
+                .altmacro
+                .macro kiln_element vec, weight, bias, pred
+                    ld1w {{z\vec\().s}}, \pred/z, [{x}, #\vec, mul vl]
+                    ld1w {{z\weight\().s}}, \pred/z, [{weight}, #\vec, mul vl]
+                    fsub z\vec\().s, z\vec\().s, z31.s
+                    fmul z\vec\().s, z\vec\().s, z30.s
+                    .if {with_bias}
+                        ld1w {{z\bias\().s}}, \pred/z, [{bias}, #\vec, mul vl]
+                        fmad z\vec\().s, p0/m, z\weight\().s, z\bias\().s
+                    .else
+                        fmul z\vec\().s, z\vec\().s, z\weight\().s
+                    .endif
+                    st1w {{z\vec\().s}}, \pred, [{y}, #\vec, mul vl]
+                .endm
+                .macro kiln_each vec, pred
+                    kiln_element \vec, %(8 + \vec), %(16 + \vec), \pred
+                .endm
+                .macro kiln_next count
+                    addvl {x}, {x}, #\count
+                    addvl {weight}, {weight}, #\count
+                    .if {with_bias}
+                        addvl {bias}, {bias}, #\count
+                    .endif
+                    addvl {y}, {y}, #\count
+                .endm
+                    mov z31.s, {centre:w}
+                    mov z30.s, {scale:w}
+                ",
+                rounds_text!(),
+                r"
+                .purgem kiln_element
+                .noaltmacro
+                ",
+            ],
             x = inout(reg) x.as_ptr() => _,
             weight = inout(reg) weight.as_ptr() => _,
             bias = inout(reg) bias.as_ptr() => _,
             y = inout(reg) y.as_mut_ptr() => _,
             rounds = inout(reg) n / round => _,
-            rest = in(reg) n % round,
+            rest = inout(reg) n % round => _,
             centre = in(reg) centre.to_bits(),
             scale = in(reg) scale.to_bits(),
-            i = out(reg) _,
             u = const U,
             with_bias = const BIAS as usize,
         );

@@ -12,12 +12,18 @@ use crate::row;
 
 /// Hash of what quantisers of an ISA are built from, beside the ISA's own file.
 const fn source(isa: isa::IsaId) -> u64 {
-    row::source(isa, const { of_source(include_bytes!("body.rs")) })
+    match isa {
+        isa::IsaId::Sve => row::source(isa, const { of_source(include_bytes!("sve.rs")) }),
+        _ => row::source(isa, const { of_source(include_bytes!("body.rs")) }),
+    }
 }
 
 /// The same of those that go back.
 const fn back_source(isa: isa::IsaId) -> u64 {
-    row::source(isa, const { of_source(include_bytes!("back.rs")) })
+    match isa {
+        isa::IsaId::Sve => source(isa),
+        _ => row::source(isa, const { of_source(include_bytes!("back.rs")) }),
+    }
 }
 
 // ISA, its name and architecture: (spans at a time)…
@@ -27,6 +33,7 @@ row_kernels! {
     Avx2 "avx2" "x86_64": (u 1) (u 2) (u 4) (u 8);
     Avx512 "avx512" "x86_64": (u 1) (u 2) (u 4) (u 8);
     Neon "neon" "aarch64": (u 1) (u 2) (u 4) (u 8);
+    Sve "sve" "aarch64": (u 1) (u 2);
 }
 
 /// The kernels of a line in the list of formats: none of a `plain` one, nor of one that is another's once more.
@@ -41,6 +48,7 @@ macro_rules! back {
             Avx2 "avx2" "x86_64": (u 1) (u 2) (u 4);
             Avx512 "avx512" "x86_64": (u 1) (u 2);
             Neon "neon" "aarch64": (u 1) (u 2) (u 4) (u 8);
+            Sve "sve" "aarch64": (u 1);
         }
     };
     (@lines $module:ident $format:ident $name:literal $($lines:tt)+) => {

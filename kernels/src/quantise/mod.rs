@@ -7,7 +7,7 @@ mod back;
 mod body;
 mod list;
 #[cfg(target_arch = "aarch64")]
-mod sve;
+pub(crate) mod sve;
 
 pub use back::Back;
 pub(crate) use body::Spans;

@@ -23,35 +23,44 @@ impl<I: Math, const U: usize> Body<ArgMaxOp> for First<I, U> {
             #[inline(always)]
             || {
                 for (r, at) in at.iter_mut().enumerate() {
-                    *at = first::<I, U>(isa, x.row(r).expect("rows of adjacent elements")) as u32;
+                    let x = x.row(r).expect("rows of adjacent elements");
+                    *at = first(
+                        x,
+                        U * I::LANES,
+                        #[inline(always)]
+                        |group, least| holds_more::<I, U>(isa, group, least),
+                    ) as u32;
                 }
             },
         );
     }
 }
 
+/// Where the first of the largest is, looking at `step` elements at a time; `holds_more` tells whether one of them is
+/// above a number, or NaN.
 #[inline(always)]
-fn first<I: Math, const U: usize>(isa: I, x: &[f32]) -> usize {
+pub(super) fn first(x: &[f32], step: usize, holds_more: impl Fn(&[f32], f32) -> bool) -> usize {
     let (mut best, mut at) = (x[0], 0);
     if best.is_nan() {
         return 0;
     }
-    for (g, group) in x.chunks(U * I::LANES).enumerate() {
-        if holds_more::<I, U>(isa, group, best) {
-            for (i, x) in group.iter().enumerate() {
-                if x.is_nan() {
-                    return g * U * I::LANES + i;
-                }
-                if *x > best {
-                    (best, at) = (*x, g * U * I::LANES + i);
-                }
+    for (g, group) in x.chunks(step).enumerate() {
+        if !holds_more(group, best) {
+            continue;
+        }
+        for (i, x) in group.iter().enumerate() {
+            if x.is_nan() {
+                return g * step + i;
+            }
+            if *x > best {
+                (best, at) = (*x, g * step + i);
             }
         }
     }
     at
 }
 
-/// Whether an element is above `least`, or NaN.
+/// Whether an element is above `least`, or NaN; a group that is not whole may be taken to have one.
 #[inline(always)]
 fn holds_more<I: Math, const U: usize>(isa: I, group: &[f32], least: f32) -> bool {
     if group.len() < U * I::LANES {
@@ -69,27 +78,36 @@ impl<I: Math, const U: usize> Body<TopKOp> for Few<I, U> {
         let isa = self.0;
         isa.vectorize(
             #[inline(always)]
-            || few::<I, U>(isa, x, values, at),
+            || {
+                few(
+                    x,
+                    (values, at),
+                    U * I::LANES,
+                    #[inline(always)]
+                    |group, least| holds_more::<I, U>(isa, group, least),
+                );
+            },
         );
     }
 }
 
+/// Finds as many of the largest as there are `values`; the rest is as [`first`] has it.
 #[inline(always)]
-fn few<I: Math, const U: usize>(isa: I, x: &[f32], values: &mut [f32], at: &mut [u32]) {
+pub(super) fn few(x: &[f32], (values, at): (&mut [f32], &mut [u32]), step: usize, holds_more: impl Fn(&[f32], f32) -> bool) {
     let k = values.len();
     if k == 0 {
         return;
     }
     // What was found so far is in order from the front; the last of it is what others must exceed.
     let mut found = 0;
-    for (g, group) in x.chunks(U * I::LANES).enumerate() {
+    for (g, group) in x.chunks(step).enumerate() {
         let least = values[k - 1];
-        if found == k && (least.is_nan() || !holds_more::<I, U>(isa, group, least)) {
+        if found == k && (least.is_nan() || !holds_more(group, least)) {
             continue;
         }
         for (i, x) in group.iter().enumerate() {
             if found < k || !is_behind(*x, values[k - 1]) {
-                insert(&mut values[..k], at, &mut found, *x, (g * U * I::LANES + i) as u32);
+                insert(&mut values[..k], at, &mut found, *x, (g * step + i) as u32);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The registered parameters of selection: to add a kernel, add its parameters to the line of its ISA.
 
 use super::{Few, First};
-use crate::fingerprint::of_source;
+use crate::fingerprint::{fnv1a, of_source};
 use crate::isa;
 #[cfg(feature = "sweep")]
 use crate::registry::Entry;
@@ -11,7 +11,7 @@ use crate::row;
 /// Hash of what the kernels of an ISA are built from, beside the ISA's own file.
 const fn source(isa: isa::IsaId) -> u64 {
     match isa {
-        isa::IsaId::Sve => const { of_source(include_bytes!("sve.rs")) },
+        isa::IsaId::Sve => row::source(isa, const { fnv1a(of_source(include_bytes!("sve.rs")), include_bytes!("body.rs")) }),
         _ => row::source(isa, const { of_source(include_bytes!("body.rs")) }),
     }
 }
@@ -29,7 +29,7 @@ selections! {
     Avx2 "avx2" "x86_64": (u 1) (u 2) (u 4) (u 8);
     Avx512 "avx512" "x86_64": (u 1) (u 2) (u 4) (u 8);
     Neon "neon" "aarch64": (u 1) (u 2) (u 4) (u 8);
-    Sve "sve" "aarch64": (u 1) (u 4);
+    Sve "sve" "aarch64": (u 1) (u 2) (u 4);
 }
 
 /// Every selection.

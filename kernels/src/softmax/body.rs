@@ -54,9 +54,9 @@ fn row<I: Math, const U: usize, const A: usize>(isa: I, x: &mut [f32], scale: f3
         }
     }
     for x in groups.into_remainder().chunks_mut(I::LANES) {
-        let p = power(isa, isa.load_or(x, f32::NEG_INFINITY), (scale, shift));
-        sums[0] = isa.add(sums[0], p);
-        isa.store_partial(p, x);
+        isa.store_partial(power(isa, isa.load_partial(x), (scale, shift)), x);
+        // What fills the vector up is 0 here, whatever the scale makes of it there.
+        sums[0] = isa.add(sums[0], isa.load_partial(x));
     }
     let mut total = sums[0];
     for sum in &sums[1..] {

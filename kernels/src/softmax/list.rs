@@ -11,7 +11,7 @@ use crate::row;
 /// Hash of what the kernels of an ISA are built from, beside the ISA's own file.
 const fn source(isa: isa::IsaId) -> u64 {
     match isa {
-        isa::IsaId::Sve => const { of_source(include_bytes!("sve.rs")) },
+        isa::IsaId::Sve => row::source(isa, const { of_source(include_bytes!("sve.rs")) }),
         _ => row::source(isa, const { of_source(include_bytes!("body.rs")) }),
     }
 }
@@ -23,7 +23,7 @@ row_kernels! {
     Avx2 "avx2" "x86_64": (u 1 a 0) (u 2 a 0) (u 4 a 0) (u 4 a 1);
     Avx512 "avx512" "x86_64": (u 1 a 0) (u 2 a 0) (u 4 a 0) (u 8 a 0) (u 4 a 1) (u 8 a 1);
     Neon "neon" "aarch64": (u 1 a 0) (u 2 a 0) (u 4 a 0) (u 4 a 1);
-    Sve "sve" "aarch64": (u 1 a 0) (u 2 a 0);
+    Sve "sve" "aarch64": (u 1 a 0) (u 2 a 0) (u 4 a 0);
 }
 
 /// Every softmax.

@@ -11,6 +11,8 @@ mod avx2;
 mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod sve;
 
 use super::{IsaId, MAX_LANES, Simd};
 use crate::fingerprint::{fnv1a, of_source};
@@ -67,16 +69,14 @@ pub trait Math: Simd {
     /// of Cephes' `expf` (Moshier 1989).
     #[inline(always)]
     fn exp(self, x: Self::F32) -> Self::F32 {
-        // Adding 1.5 · 2^23 rounds to a whole number, which the low bits of the sum then hold.
-        const ROUND: f32 = 12_582_912.0;
         let x = self.max(self.splat(-88.0), self.min(self.splat(EXP_MOST), x));
         let shifted = self.add(self.mul(x, self.splat(core::f32::consts::LOG2_E)), self.splat(ROUND));
         let n = self.sub(shifted, self.splat(ROUND));
-        let r = self.fma(n, self.splat(-0.693_359_4), x);
-        let r = self.fma(n, self.splat(2.121_944_4e-4), r);
-        let mut p = self.splat(1.987_569_1e-4);
-        for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
-            p = self.fma(p, r, self.splat(c));
+        let r = self.fma(n, self.splat(LN_2[0]), x);
+        let r = self.fma(n, self.splat(LN_2[1]), r);
+        let mut p = self.splat(POLYNOMIAL[0]);
+        for c in &POLYNOMIAL[1..] {
+            p = self.fma(p, r, self.splat(*c));
         }
         let p = self.fma(self.mul(r, r), p, self.add(r, self.splat(1.0)));
         // 2^n by its bits: n = −127 gives a zero, which is what stands for the numbers below the normal ones.
@@ -130,6 +130,13 @@ pub const EXP_LEAST: f32 = -87.336_54;
 /// The largest argument that [`Math::exp`] takes as it is.
 pub const EXP_MOST: f32 = 88.0;
 
+/// Adding 1.5 · 2^23 rounds to a whole number, which the low bits of the sum then hold.
+const ROUND: f32 = 12_582_912.0;
+/// −ln 2 in two parts.
+const LN_2: [f32; 2] = [-0.693_359_4, 2.121_944_4e-4];
+/// Of e^r = 1 + r + r² · p(r), the highest power first.
+const POLYNOMIAL: [f32; 6] = [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
+
 /// Hash of these files: part of the fingerprint of the kernels that use them, and of no other.
 pub(crate) const fn source_hash(isa: IsaId) -> u64 {
     use IsaId::*;
@@ -139,7 +146,7 @@ pub(crate) const fn source_hash(isa: IsaId) -> u64 {
         Avx2 | AvxVnni => const { fnv1a(COMMON, include_bytes!("avx2.rs")) },
         Avx512 | Avx512Vnni | Avx512Bf16 => const { fnv1a(COMMON, include_bytes!("avx512.rs")) },
         Neon | NeonDotprod | NeonFhm | NeonI8mm | NeonBf16 => const { fnv1a(COMMON, include_bytes!("neon.rs")) },
-        Sve | SveI8mm | SveBf16 | Sve2 => COMMON,
+        Sve | SveI8mm | SveBf16 | Sve2 => const { fnv1a(COMMON, include_bytes!("sve.rs")) },
     }
 }
 
