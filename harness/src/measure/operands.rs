@@ -47,6 +47,9 @@ impl<T: Pod> Buffer<T> {
     }
 }
 
+/// What an operation on rows reads, or what it writes, operand by operand.
+pub type RowBuffers = Vec<Buffer<u8>>;
+
 /// What one call reads, beside what all share.
 pub struct Input {
     /// The left operand of a product.
@@ -54,7 +57,7 @@ pub struct Input {
     /// The right operand, where it is not shared.
     b: Option<Buffer<u8>>,
     /// What an operation on rows reads, operand by operand.
-    pub rows: Vec<Buffer<u8>>,
+    pub rows: RowBuffers,
 }
 
 /// What one call writes.
@@ -62,7 +65,7 @@ pub struct Output {
     /// Of a product: f32 elements, or s32 ones of the same size.
     pub floats: Buffer<f32>,
     /// What an operation on rows writes, operand by operand.
-    pub rows: Vec<Buffer<u8>>,
+    pub rows: RowBuffers,
 }
 
 /// What the calls of a problem read.
@@ -235,7 +238,7 @@ impl Operands {
 }
 
 /// The operands of an operation on rows, those that are read and those that are written; random values in all.
-fn row_operands(problem: &Problem, random: &mut Random) -> anyhow::Result<(Vec<Buffer<u8>>, Vec<Buffer<u8>>)> {
+fn row_operands(problem: &Problem, random: &mut Random) -> anyhow::Result<(RowBuffers, RowBuffers)> {
     let (mut read, mut written) = (Vec::new(), Vec::new());
     let Shape::Rows { rows, cols } = problem.shape else { return Ok((read, written)) };
     for operand in problem.op.operands(problem.format).unwrap_or_default() {

@@ -268,7 +268,7 @@ pub(crate) mod tests {
     fn names_are_unique_and_everyone_can_be_had() {
         let names: BTreeSet<_> = PEERS.iter().map(|p| p.name).collect();
         assert_eq!(names.len(), PEERS.len());
-        assert!(PEERS.iter().all(|p| !(p.formats.is_empty() && p.ops.is_empty()) && !p.install.is_empty()));
+        assert!(PEERS.iter().all(|p| p.formats.len() + p.ops.len() > 0 && !p.install.is_empty()));
         assert!(by_name("goto").is_err_and(|e| e.contains("openblas")));
         let refused = |peer, task| named(&[peer], task).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(refused(&openblas::PEER, Task { format: Format::S8, ..GEMM }).contains("torch"));

@@ -92,7 +92,7 @@ impl Python {
 
     /// Fetches a row of an operand after a call.
     fn row(&mut self, index: usize, row: usize, element: usize, to: &mut [u8]) -> anyhow::Result<()> {
-        for (turn, to) in to.chunks_mut(PIECE * element).enumerate() {
+        for (turn, to) in to.chunks_mut(PIECE * element.max(1)).enumerate() {
             let count = to.len() / element;
             let answer = self.child.ask(&format!("piece {index} {row} {} {count}", turn * PIECE), b"", PATIENCE)?;
             let bytes = hex(answer.trim()).filter(|b| b.len() == to.len());
