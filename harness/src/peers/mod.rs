@@ -299,9 +299,12 @@ pub(crate) mod tests {
 
     #[test]
     fn every_peer_that_is_installed_gives_the_oracles_answer_for_rows() {
-        for op in Op::ALL.iter().copied().filter(|op| op.is_rows()) {
-            let (found, _) = installed(Task { op, format: op.format() });
-            for Found { peer, mut system } in found {
+        for peer in PEERS.iter().filter(|p| !p.ops.is_empty()) {
+            let ops = || peer.ops.iter().copied().filter(|op| op.is_rows());
+            let first = ops().next().expect("an operation on rows");
+            // One is enough for all, as of problems that follow one another.
+            let Ok(mut system) = (peer.open)(Task { op: first, format: first.format() }) else { continue };
+            for op in ops() {
                 for (shape, threads) in [("1x1", 1), ("5x128", 1), ("3x65", 2), ("9x896", 2), ("2x5000", 1)] {
                     let mut operands = row_operands(op, shape, threads);
                     let worst = verified(system.as_mut(), &mut operands, op.format());
