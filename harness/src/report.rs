@@ -10,7 +10,7 @@ use crate::ranking::Standing;
 use crate::space::{Problem, Temperature};
 use crate::store::Record;
 use kiln_kernels::registry::{self, Op};
-use kiln_reports::gflops::{Peak, Point, Series};
+use kiln_reports::gflops::{Peak, Point, Series, Unit};
 use kiln_reports::heatmap::Cell;
 use kiln_reports::page::{Comparison, Row, Section, Side, Verdict, Verification, VerifiedIsa};
 use kiln_reports::roofline::{Bandwidth, KernelPoint};
@@ -128,6 +128,7 @@ fn gflops(standings: &[Standing], limits: Option<&Limits>) -> Vec<GflopsPlot> {
             x_label: if packed { "cube root of M·N·K".into() } else { "M = N = K".into() },
             series: vec![series("default tile", &|s| rates(&s.problem, s.default?)), series("winner", &|s| rates(&s.problem, s.winner))],
             unlike: packed,
+            unit: Unit::Gflops,
             peaks: peaks.into_iter().collect(),
             tier: Tier::Measured,
         }

@@ -324,6 +324,43 @@ fn weights_in_blocks_and_cold_ones_are_held_against_reading_them() {
 }
 
 #[test]
+fn operations_on_rows_are_compared_in_bytes_beside_their_limit() {
+    if !can_time() {
+        return;
+    }
+    let dir = folder();
+    let dir = dir.path();
+    let sizes = ["--sizes", "4x100,8x64", "--peers", "copy", "--quick"];
+    let (code, out, err) = run(dir, &[&["compare", "softmax", "--plot", "p.svg", "--json"], &sizes[..]].concat());
+    assert_eq!(code, 0, "{err}");
+    let document = json(&out);
+    assert_eq!((&document["op"], &document["format"]), (&Value::from("softmax"), &Value::from("f32")));
+    let rows = document["rows"].as_array().expect("rows");
+    let of = |field: &str| rows.iter().map(|r| r[field].clone()).collect::<Vec<_>>();
+    assert_eq!(of("size"), ["4x100", "4x100", "8x64", "8x64"].map(Value::from));
+    assert_eq!(of("system"), ["kiln", "copy", "kiln", "copy"].map(Value::from));
+    for row in rows {
+        let ci = &row["gbytes_per_s_ci"];
+        let (low, high) = (ci[0].as_f64().expect("a number"), ci[1].as_f64().expect("a number"));
+        let median = row["gbytes_per_s_median"].as_f64().expect("a number");
+        assert!(0.0 < low && low <= median && median <= high && row.get("gflops_median").is_none(), "{row}");
+        assert!(row["threads"] == 1 && row["tier"] == "measured" && row["verification_error"].as_f64().is_some_and(|e| e <= 1.0), "{row}");
+        let ours = row["system"] == "kiln";
+        assert!(row["kiln_over_system"].is_f64() != ours && row["kernel"].is_object() == ours && (row["limit"] == true) != ours, "{row}");
+    }
+    assert!(fs::read_to_string(dir.join("p.svg")).is_ok_and(|svg| svg.contains("GB/s") && !svg.contains("GFLOP/s")));
+
+    let named = json(&run(dir, &["list", "--op", "add_rms_norm", "--isa", "scalar", "--json"]).1);
+    let scalar = named["kernels"][0]["name"].as_str().expect("a scalar kernel");
+    let (code, out, err) = run(dir, &[&["compare", "add_rms_norm", "--cold", "--kernel", scalar], &sizes[..]].concat());
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        out.contains(&format!("{scalar} (chosen by the command line)")) && out.contains("GB/s") && out.contains("copy (limit: "),
+        "{out}"
+    );
+}
+
+#[test]
 fn splits_and_spins_are_swept_stored_and_compared() {
     if !can_time() {
         return;
@@ -359,7 +396,15 @@ fn a_comparison_refuses_what_it_cannot_do_before_any_work() {
     }
     let dir = folder();
     let dir = dir.path();
-    refused(dir, &["compare", "rms_norm"], "only gemm");
+    refused(dir, &["compare", "gemm", "--peers", "copy"], "copy is not compared in f32: choose among openblas");
+    refused(dir, &["compare", "softmax", "--peers", "openblas"], "openblas is not compared in softmax: choose among torch numpy copy");
+    refused(dir, &["compare", "quantise", "--peers", "torch"], "torch is not compared in quantise: choose among copy");
+    refused(dir, &["compare", "softmax", "--sizes", "64x64x64"], "ROWSxCOLS");
+    refused(dir, &["compare", "softmax", "--format", "f16"], "no f16 softmax");
+    refused(dir, &["compare", "softmax", "--kernel", "rms_norm_f32_none"], "unknown kernel");
+    refused(dir, &["compare", "rms_norm", "--blocking", "1,2,3"], "there is no --blocking");
+    refused(dir, &["compare", "rms_norm", "--split", "1x1", "--spin", "0"], "there is no --split, --spin");
+    refused(dir, &["compare", "rms_norm", "--packed", "--read"], "there is no --packed, --read");
     refused(dir, &["compare", "gemm", "--sizes", "64x64"], "MxNxK");
     refused(dir, &["compare", "gemm", "--sizes", "0"], "nothing to measure");
     refused(dir, &["compare", "gemm", "--sizes", "1048576"], "MiB");

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use kiln_reports::gflops::{Peak, Point, Series};
+use kiln_reports::gflops::{Peak, Point, Series, Unit};
 use kiln_reports::heatmap::Cell;
 use kiln_reports::page::{Comparison, Counter, Generated, Row, Section, Side, Verdict, Verification, VerifiedIsa};
 use kiln_reports::roofline::{Bandwidth, KernelPoint};
@@ -80,6 +80,7 @@ fn gflops() -> GflopsPlot {
     };
     GflopsPlot {
         unlike: false,
+        unit: Unit::Gflops,
         title: "f32 GEMM, 1 thread".into(),
         x_label: "M = N = K".into(),
         series: vec![

@@ -1,20 +1,46 @@
-//! The GFLOPS plot: rate over problem size, one line per system, with intervals and measured peaks.
+//! The GFLOPS plot: rate over problem size, one line per system, with intervals and measured peaks. Where no
+//! operations are counted, the rate is that of bytes.
 //!
 //! It draws medians and intervals as given and computes no statistics.
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 use crate::canvas::{self, Entry, Frame, Stroke, WIDTH};
 use crate::scale::{Scale, check};
 use crate::{ReportError, Tier, text};
 
-/// A plot of GFLOP/s over size.
+/// What the rates of a plot count.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unit {
+    /// 10⁹ floating-point operations in a second.
+    #[default]
+    #[serde(rename = "GFLOP/s")]
+    Gflops,
+    /// 10⁹ bytes in a second.
+    #[serde(rename = "GB/s")]
+    Gbytes,
+}
+
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Unit::Gflops => "GFLOP/s",
+            Unit::Gbytes => "GB/s",
+        })
+    }
+}
+
+/// A plot of rates over size.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GflopsPlot {
     /// Heading, such as `f32 GEMM, 1 thread`.
     pub title: String,
     /// What the x axis counts, such as `M = N = K`.
     pub x_label: String,
+    /// What the rates count.
+    #[serde(default)]
+    pub unit: Unit,
     /// The lines; at least one must have a point.
     pub series: Vec<Series>,
     /// Points of a series are not joined: they are of unlike shapes, between which there is nothing.
@@ -41,9 +67,9 @@ pub struct Series {
 pub struct Point {
     /// Problem size, above 0.
     pub x: f64,
-    /// Median rate in GFLOP/s, 0 or more.
+    /// Median rate, 0 or more.
     pub median: f64,
-    /// 95 % interval of the median in GFLOP/s, low end first.
+    /// 95 % interval of the median, low end first.
     #[serde(default)]
     pub ci: Option<(f64, f64)>,
 }
@@ -53,7 +79,7 @@ pub struct Point {
 pub struct Peak {
     /// Name in the legend; the figure is appended.
     pub label: String,
-    /// Rate in GFLOP/s, above 0.
+    /// Rate, above 0; in GFLOP/s, unless the plot has another unit.
     pub gflops: f64,
 }
 
@@ -74,7 +100,7 @@ impl GflopsPlot {
             let spread = if self.points().any(|p| p.ci.is_some()) { "medians with 95 % intervals" } else { "medians, no intervals given" };
             let note = format!("{}: {spread}", self.tier);
             pen.header(&self.title, &note, &legend)?;
-            frame.axes(pen, &text::short(&self.x_label, 80), "GFLOP/s")?;
+            frame.axes(pen, &text::short(&self.x_label, 80), &self.unit.to_string())?;
             let (x0, x1) = frame.x.bounds();
             for (i, peak) in self.peaks.iter().enumerate() {
                 pen.line(&[frame.place(x0, peak.gflops), frame.place(x1, peak.gflops)], limit(i))?;
@@ -113,7 +139,7 @@ impl GflopsPlot {
             Entry { label: s.label.clone(), line, marker: Some(i), colour }
         });
         let peaks = self.peaks.iter().enumerate().map(|(i, p)| Entry {
-            label: format!("{} {} GFLOP/s", text::short(&p.label, 44), text::num(p.gflops)),
+            label: format!("{} {} {}", text::short(&p.label, 44), text::num(p.gflops), self.unit),
             line: Some(limit(i)),
             marker: None,
             colour: canvas::INK,

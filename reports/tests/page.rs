@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kiln_reports::gflops::{Peak, Point, Series};
+use kiln_reports::gflops::{Peak, Point, Series, Unit};
 use kiln_reports::heatmap::Cell;
 use kiln_reports::page::{Comparison, Counter, Generated, Row, Section, Side, Verdict, Verification, VerifiedIsa};
 use kiln_reports::roofline::{Bandwidth, KernelPoint};
@@ -34,6 +34,7 @@ fn full(s: &str, tier: Tier) -> Page {
         machine: vec![Row::new(t(), t()), Row::missing(t())],
         gflops: vec![GflopsPlot {
             unlike: false,
+            unit: Unit::Gflops,
             title: t(),
             x_label: t(),
             series: vec![Series { label: t(), points: vec![Point { x: 256.0, median: 50.0, ci: Some((49.0, 51.0)) }] }],

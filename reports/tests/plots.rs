@@ -1,6 +1,6 @@
 //! The plots one by one: where things stand, and inputs at the edge of what can be drawn.
 
-use kiln_reports::gflops::{GflopsPlot, Peak, Point, Series};
+use kiln_reports::gflops::{GflopsPlot, Peak, Point, Series, Unit};
 use kiln_reports::heatmap::{Cell, Heatmap};
 use kiln_reports::roofline::{Bandwidth, KernelPoint, Roofline};
 use kiln_reports::{ReportError, Tier};
@@ -12,6 +12,7 @@ type Raw = (f64, f64, Option<(f64, f64)>);
 fn plot(points: &[Raw]) -> GflopsPlot {
     GflopsPlot {
         unlike: false,
+        unit: Unit::Gflops,
         title: "t".into(),
         x_label: "n".into(),
         series: vec![Series { label: "s".into(), points: points.iter().map(|&(x, median, ci)| Point { x, median, ci }).collect() }],
@@ -68,6 +69,15 @@ fn unlike_points_are_not_joined() {
     };
     let ((joined, marks), (apart, same_marks)) = (lines(false), lines(true));
     assert!(joined > apart && marks == same_marks && marks >= 3, "{joined} {apart} {marks} {same_marks}");
+}
+
+#[test]
+fn the_unit_is_on_the_axis_and_at_the_limits() {
+    let limit = vec![Peak { label: "limit".into(), gflops: 60.0 }];
+    let of = |unit| GflopsPlot { unit, peaks: limit.clone(), ..plot(&[(256.0, 50.0, None)]) }.svg().unwrap();
+    let (operations, bytes) = (of(Unit::Gflops), of(Unit::Gbytes));
+    assert_eq!((operations.matches("GFLOP/s").count(), operations.matches("GB/s").count()), (2, 0));
+    assert_eq!((bytes.matches("GFLOP/s").count(), bytes.matches("GB/s").count()), (0, 2));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::compare::{self, Comparison, Failed, Options, Row};
 use crate::filter;
 use crate::machine::Machine;
 use crate::measure::clock::Effort;
-use crate::peers::{self, Choice, Peer};
+use crate::peers::{self, Choice, Chosen, Peer, Task};
 use crate::space::{Temperature, shape};
 use crate::store::shared;
 use anyhow::{Context, ensure};
@@ -15,14 +15,16 @@ use kiln_profiles::schema::{BlockSizes, Order, Parts};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Compares our products with those of other libraries, side by side in one run.
+/// Compares our kernels with other libraries, side by side in one run.
 ///
-/// C = A·Wᵀ, with weights as a linear layer keeps them. Each system packs them within its calls; ours packs them
-/// before with --packed and in the formats of blocks (q8_0, q4_k …), which no other system here has. Every system
-/// is verified before it is timed; then all take turns, twice a round and each round in another order, each
-/// with its own threads and idle policy. A ratio is that of the rates in pairs, with its 95 % interval.
+/// Products: C = A·Wᵀ, with weights as a linear layer keeps them. Each system packs them within its calls; ours packs
+/// them before with --packed and in the formats of blocks (q8_0, q4_k …), which no other system here has. Operations on
+/// rows (norms, conversions, softmax …): rates are of the bytes that a call must move, and the peer `copy` is their
+/// limit: memory of that many bytes copied or filled in the fastest of three ways. Every system is verified before
+/// it is timed; then all take turns, twice a round and each round in another order, each with its own threads and
+/// idle policy. A ratio is that of the rates in pairs, with its 95 % interval.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Sizes: 256..4096 (doubling), 512, MxNxK; separated by commas.\n\n\
+#[command(after_help = "Sizes: 256..4096 (doubling), 512, MxNxK, of rows ROWSxCOLS; separated by commas.\n\n\
 A library that is older than this CPU may fall back to older kernels, as its version then says; what its\n\
 environment variables ask for (OPENBLAS_CORETYPE=SkylakeX, BLIS_ARCH_TYPE) is taken.\n\n\
 Examples:\n  kiln compare gemm --sizes 256..2048 --threads 1,2\n  \
@@ -30,20 +32,23 @@ kiln compare gemm --peers openblas,torch --sizes 512,128x4864x896 --plot compare
 kiln compare gemm --format q8_0 --sizes 512x1152x896,512x9728x896 --threads 1,2\n  \
 kiln compare gemm --format q4_0 --sizes 1x9728x896,4x9728x896 --cold --read\n  \
 kiln compare gemm --kernel gemm_f32_avx2_6x2v_u4 --blocking 256,72,2048 --quick --json\n  \
-kiln compare gemm --sizes 64..512 --threads 2 --split 1x2 --spin 200000")]
+kiln compare gemm --sizes 64..512 --threads 2 --split 1x2 --spin 200000\n  \
+kiln compare rms_norm --sizes 512x896,8192x8192 --peers torch,numpy,copy\n  \
+kiln compare f16_to_f32 --sizes 128x2048,2048x8192 --threads 1,2 --cold --plot convert.svg")]
 pub struct Args {
-    /// The operation: gemm
+    /// The operation: gemm, or one on rows such as rms_norm, f16_to_f32, softmax
     op: Op,
-    /// Format of the operands
-    #[arg(long, default_value = "f32", value_parser = filter::format)]
-    format: Format,
+    /// Format of the operands [default: f32; of conversions what they read, of dequantise q8_0]
+    #[arg(long, value_parser = filter::format)]
+    format: Option<Format>,
     /// Sizes, separated by commas
     #[arg(long, default_value = "256..2048")]
     sizes: String,
     /// Numbers of threads, separated by commas
     #[arg(long, value_delimiter = ',', default_value = "1")]
     threads: Vec<usize>,
-    /// openblas, blis, mkl, armpl, torch, gemm, matrixmultiply; separated by commas [default: all that are installed]
+    /// openblas, blis, mkl, armpl, torch, gemm, matrixmultiply; of rows torch, numpy, copy; separated by commas [default: all
+    /// that are installed]
     #[arg(long, value_delimiter = ',', value_parser = peers::by_name)]
     peers: Option<Vec<&'static Peer>>,
     /// Our kernel, by name [default: what the profile of this CPU says]
@@ -55,7 +60,7 @@ pub struct Args {
     /// Ours packs weights before it is timed, as an inference engine does
     #[arg(long)]
     packed: bool,
-    /// Operands rotate through more than twice the last cache, packed before; ours alone
+    /// Operands rotate through more than twice the last cache; of products packed before, and ours alone
     #[arg(long)]
     cold: bool,
     /// Adds a system that reads our packed weights and does nothing else: the limit of products of few rows
@@ -81,12 +86,30 @@ pub struct Args {
     json: bool,
 }
 
+impl Args {
+    /// Refuses what only products have.
+    fn for_rows(&self) -> anyhow::Result<()> {
+        let given = [
+            ("--blocking", self.blocking.is_some()),
+            ("--split", self.split.is_some()),
+            ("--spin", self.spin.is_some()),
+            ("--packed", self.packed),
+            ("--read", self.read),
+        ];
+        let wrong: Vec<_> = given.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
+        ensure!(wrong.is_empty(), "{} works on rows, so that there is no {}: leave it out", self.op, wrong.join(", "));
+        Ok(())
+    }
+}
+
 /// Compares and prints.
 ///
 /// # Errors
 /// Bad input, a peer that is not installed, or a file that cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<i32> {
-    ensure!(args.op == Op::Gemm, "{} has no peers: only gemm can be compared", args.op);
+    if args.op.is_rows() {
+        args.for_rows()?;
+    }
     let specs = shape::parse(&args.sizes, args.op).map_err(anyhow::Error::msg)?;
     let threads = unique(&args.threads);
     if let Some(split) = args.split {
@@ -96,14 +119,14 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
     // Minutes of measuring are not to end at a folder that is not there.
     args.plot.iter().chain(&args.out).try_for_each(|path| writable(path))?;
     let options = Options {
-        format: args.format,
+        task: Task { op: args.op, format: args.format.unwrap_or(args.op.format()) },
         shapes: specs.iter().map(|s| s.shape).collect(),
         threads,
         peers: args.peers.clone(),
         choice: Choice {
             kernel: args.kernel.clone(),
             blocking: args.blocking,
-            packed: args.packed || args.cold || args.read,
+            packed: args.packed || args.read || (args.cold && !args.op.is_rows()),
             split: args.split,
             spin: args.spin,
         },
@@ -180,31 +203,45 @@ fn plot(comparison: &Comparison, path: &Path) -> anyhow::Result<()> {
 }
 
 fn text(comparison: &Comparison) -> String {
-    let mut table = Table::new(["size", "threads", "system", "GFLOP/s", "95 %", "of peak", "GB/s", "kiln / system", "95 %", "kiln is"]);
-    let some = |value: Option<String>| value.unwrap_or_default();
-    for row in &comparison.rows {
-        let cells = [
-            if row.shape.is_cube() { format!("{:.0}", row.shape.size()) } else { row.shape.to_string() },
-            row.threads.to_string(),
-            row.system.to_owned(),
-            format!("{:.1}", row.gflops_median),
-            format!("{:.1} … {:.1}", row.gflops_ci.0, row.gflops_ci.1),
-            row.fraction_of_peak.map_or("not available".into(), |f| format!("{:.1} %", f * 100.0)),
-            some(row.weights_gbs.map(|r| format!("{r:.1}"))),
-            some(row.kiln_over_system.map(|r| format!("{r:.3}"))),
-            some(row.kiln_over_system_ci.map(|(low, high)| format!("{low:.3} … {high:.3}"))),
-            some(row.kiln_is.map(str::to_owned)),
-        ];
-        table.row(cells.iter().map(String::as_str));
-    }
+    let rows = comparison.op.is_rows();
+    // Rows have no peak and no packed weights.
+    let of_products: &[&str] = if rows { &[] } else { &["of peak", "GB/s"] };
+    let head = ["size", "threads", "system", if rows { "GB/s" } else { "GFLOP/s" }, "95 %"];
+    let mut table = Table::new([&head, of_products, &["kiln / system", "95 %", "kiln is"]].concat());
+    comparison.rows.iter().for_each(|row| table.row(cells(row, rows).iter().map(String::as_str)));
     let mut lines = vec![table.to_string()];
     lines.extend(peaks(&comparison.rows));
     lines.extend(who(&comparison.rows));
     if comparison.restless > 0 {
         lines.push(format!("{} times a system was still busy when the next one's turn came", comparison.restless));
     }
-    lines.push(format!("noise floor {:.2} %; {} gemm, tier measured", comparison.noise_floor * 100.0, comparison.format));
+    let floor = comparison.noise_floor * 100.0;
+    lines.push(format!("noise floor {floor:.2} %; {} {}, tier measured", comparison.format, comparison.op));
     lines.join("\n")
+}
+
+fn cells(row: &Row, rows: bool) -> Vec<String> {
+    let some = |value: Option<String>| value.unwrap_or_default();
+    let (median, (low, high)) = (row.rate.median(), row.rate.ci());
+    let mut cells = vec![
+        if row.shape.is_cube() { format!("{:.0}", row.shape.size()) } else { row.shape.to_string() },
+        row.threads.to_string(),
+        match &row.version {
+            // Its way is another at each problem.
+            Some(way) if rows && row.limit => format!("{} (limit: {way})", row.system),
+            _ => row.system.to_owned(),
+        },
+        format!("{median:.1}"),
+        format!("{low:.1} … {high:.1}"),
+    ];
+    if !rows {
+        cells.push(row.fraction_of_peak.map_or("not available".into(), |f| format!("{:.1} %", f * 100.0)));
+        cells.push(some(row.weights_gbs.map(|r| format!("{r:.1}"))));
+    }
+    cells.push(some(row.kiln_over_system.map(|r| format!("{r:.3}"))));
+    cells.push(some(row.kiln_over_system_ci.map(|(low, high)| format!("{low:.3} … {high:.3}"))));
+    cells.push(some(row.kiln_is.map(str::to_owned)));
+    cells
 }
 
 /// The range of the peaks around the problems, for each number of threads.
@@ -220,14 +257,20 @@ fn peaks(rows: &[Row]) -> Vec<String> {
 /// What each system is, and which kernels ours were.
 fn who(rows: &[Row]) -> Vec<String> {
     let mut lines = Vec::new();
-    for row in rows {
-        let kernel = row.kernel.as_ref().map(|k| format!("{} {}{} (chosen by {})", k.kernel, k.blocking, shared(k.split, k.spin), k.by));
+    // How a limit came about stands beside it.
+    for row in rows.iter().filter(|r| !r.limit) {
+        let kernel = row.kernel.as_ref().map(kernel);
         let line = [Some(row.system.to_owned()), row.version.clone(), kernel].into_iter().flatten().collect::<Vec<_>>().join(": ");
         if !lines.contains(&line) {
             lines.push(line);
         }
     }
     lines
+}
+
+fn kernel(Chosen { kernel, blocking, split, spin, by }: &Chosen) -> String {
+    let blocking = blocking.map(|b| format!(" {b}")).unwrap_or_default();
+    format!("{kernel}{blocking}{} (chosen by {by})", shared(*split, *spin))
 }
 
 #[cfg(test)]

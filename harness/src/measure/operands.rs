@@ -9,7 +9,7 @@ use kiln_kernels::format::Format;
 use kiln_kernels::gemm::product::Product;
 use kiln_kernels::mat::Mat;
 use kiln_kernels::pages::Pages;
-use kiln_kernels::row::Access;
+use kiln_kernels::row::{Access, Operand};
 use kiln_kernels::with_product;
 use std::marker::PhantomData;
 
@@ -48,6 +48,9 @@ impl<T: Pod> Buffer<T> {
     }
 }
 
+/// What an operation on rows reads, or what it writes, operand by operand.
+pub type RowBuffers = Vec<Buffer<u8>>;
+
 /// What one call reads, beside what all share.
 pub struct Input {
     /// The left operand of a product.
@@ -55,7 +58,7 @@ pub struct Input {
     /// The right operand, where it is not shared.
     b: Option<Buffer<u8>>,
     /// What an operation on rows reads, operand by operand.
-    pub rows: Vec<Buffer<u8>>,
+    pub rows: RowBuffers,
 }
 
 /// What one call writes.
@@ -63,7 +66,7 @@ pub struct Output {
     /// Of a product: f32 elements, or s32 ones of the same size.
     pub floats: Buffer<f32>,
     /// What an operation on rows writes, operand by operand.
-    pub rows: Vec<Buffer<u8>>,
+    pub rows: RowBuffers,
 }
 
 /// What the calls of a problem read.
@@ -189,6 +192,34 @@ impl Operands {
         }
     }
 
+    /// Spoils what the first call writes without reading it: NaN, and all bits of operations on rows.
+    pub fn spoil(&mut self) {
+        let output = &mut self.outputs[0];
+        output.floats.get_mut().fill(f32::NAN);
+        if let Shape::Attention { .. } = self.inputs.problem.shape {
+            output.rows.iter_mut().for_each(|row| row.get_mut().fill(u8::MAX));
+        }
+        for (operand, buffer) in written(&self.inputs.problem).zip(&mut output.rows) {
+            if operand.access == Access::Write {
+                buffer.get_mut().fill(u8::MAX);
+            }
+        }
+    }
+
+    /// Gives operands that calls on rows update new random values: many calls in place leave what tells nothing.
+    pub fn renew(&mut self, seed: u64) {
+        let problem = self.inputs.problem;
+        let Shape::Rows { cols, .. } = problem.shape else { return };
+        let random = &mut Random::new(seed);
+        for output in &mut self.outputs {
+            for (operand, buffer) in written(&problem).zip(&mut output.rows) {
+                if operand.access == Access::Update {
+                    randomise(&operand, cols, buffer, random);
+                }
+            }
+        }
+    }
+
     /// The first set of these operands, which are of f32 with weights to be packed, in another format:
     /// `unit` brings each value into −1..1, where the format takes it from.
     ///
@@ -212,7 +243,7 @@ impl Operands {
 }
 
 /// The operands of an operation on rows, those that are read and those that are written; random values in all.
-fn row_operands(problem: &Problem, random: &mut Random) -> anyhow::Result<(Vec<Buffer<u8>>, Vec<Buffer<u8>>)> {
+fn row_operands(problem: &Problem, random: &mut Random) -> anyhow::Result<(RowBuffers, RowBuffers)> {
     let (mut read, mut written) = (Vec::new(), Vec::new());
     if let Shape::Attention { tokens, context, heads, kv_heads, dim } = problem.shape {
         let mut queries = Buffer::<u8>::new(4 * tokens * heads * dim, random)?;
@@ -223,11 +254,7 @@ fn row_operands(problem: &Problem, random: &mut Random) -> anyhow::Result<(Vec<B
     let Shape::Rows { rows, cols } = problem.shape else { return Ok((read, written)) };
     for operand in problem.op.operands(problem.format).unwrap_or_default() {
         let mut buffer = Buffer::<u8>::new(operand.bytes(rows, cols), random)?;
-        let mut values = vec![0.0; operand.width(cols)];
-        for row in buffer.get_mut().chunks_exact_mut(operand.row_bytes(cols).max(1)) {
-            values.iter_mut().for_each(|x| *x = random.unit());
-            operand.encode(&values, row);
-        }
+        randomise(&operand, cols, &mut buffer, random);
         if operand.access == Access::Read { read.push(buffer) } else { written.push(buffer) }
     }
     Ok((read, written))
@@ -250,6 +277,20 @@ fn cache(problem: &Problem, (context, heads, dim): (usize, usize, usize), random
         }
     }
     Ok([keys, values])
+}
+
+/// Random values in all rows of an operand.
+fn randomise(operand: &Operand, cols: usize, buffer: &mut Buffer<u8>, random: &mut Random) {
+    let mut values = vec![0.0; operand.width(cols)];
+    for row in buffer.get_mut().chunks_exact_mut(operand.row_bytes(cols).max(1)) {
+        values.iter_mut().for_each(|x| *x = random.unit());
+        operand.encode(&values, row);
+    }
+}
+
+/// The operands of an operation on rows that it writes.
+fn written(problem: &Problem) -> impl Iterator<Item = Operand> {
+    problem.op.operands(problem.format).unwrap_or_default().into_iter().filter(|o| o.access != Access::Read)
 }
 
 /// Random elements of A.
@@ -346,5 +387,17 @@ mod tests {
             assert_eq!(b.get().len(), len);
             assert_eq!(b.get().as_ptr() as usize % LINE, 0);
         }
+    }
+
+    #[test]
+    fn what_is_updated_can_be_had_anew_and_what_is_written_is_spoilt() {
+        let problem = Problem { op: Op::AddRmsNorm, ..problem("3x8", false, Temperature::Hot) };
+        let mut operands = Operands::new(&problem, ROOM, 3).expect("operands");
+        let bytes = |operands: &Operands, index: usize| operands.outputs[0].rows[index].get()[..3 * 8 * 4].to_vec();
+        let (x, y) = (bytes(&operands, 0), bytes(&operands, 1));
+        operands.renew(4);
+        assert!(bytes(&operands, 0) != x && bytes(&operands, 1) == y);
+        operands.spoil();
+        assert!(bytes(&operands, 0) != x && bytes(&operands, 1).iter().all(|b| *b == u8::MAX));
     }
 }

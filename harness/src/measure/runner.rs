@@ -185,17 +185,7 @@ impl Runner {
 
     /// One call on the first set of operands, whose outputs are spoilt before.
     pub fn call_first(&mut self, operands: &mut Operands) {
-        let problem = operands.inputs.problem;
-        operands.outputs[0].floats.get_mut().fill(f32::NAN);
-        if let Shape::Attention { .. } = problem.shape {
-            operands.outputs[0].rows[0].get_mut().fill(u8::MAX);
-        }
-        let written = problem.op.operands(problem.format).unwrap_or_default().into_iter().filter(|o| o.access != Access::Read);
-        for (operand, buffer) in written.zip(&mut operands.outputs[0].rows) {
-            if operand.access == Access::Write {
-                buffer.get_mut().fill(u8::MAX);
-            }
-        }
+        operands.spoil();
         self.call_on(0, operands);
     }
 
@@ -207,7 +197,7 @@ impl Runner {
     pub fn verify(&mut self, operands: &mut Operands) -> Result<f64, String> {
         let before = spot::Before::of(operands);
         self.call_first(operands);
-        spot::check(&operands.inputs, &before, &operands.outputs[0])
+        spot::check(&operands.inputs, &before, &operands.outputs[0], 1.0)
     }
 }
 

@@ -16,14 +16,15 @@ const ROWS: usize = 4;
 /// The places are the same each time.
 const SEED: u64 = 99;
 
-/// Compares elements of the first set's output, which held those rows `before`: the worst error as a fraction of its tolerance.
+/// Compares elements of the first set's output, which held those rows `before`: the worst error as a fraction of its tolerance,
+/// which for operations on rows is `leeway` times that of ours.
 ///
 /// # Errors
 /// What is wrong, if an element is off.
-pub fn check(inputs: &Inputs, before: &Before, output: &Output) -> Result<f64, String> {
+pub fn check(inputs: &Inputs, before: &Before, output: &Output, leeway: f64) -> Result<f64, String> {
     match inputs.problem.shape {
         Shape::Product { .. } => with_product!(inputs.problem.format, P => check_product::<P>(inputs, output)),
-        Shape::Rows { rows, cols } => check_rows(inputs, before, output, (rows, cols)),
+        Shape::Rows { rows, cols } => check_rows(inputs, before, output, (rows, cols), leeway),
         Shape::Attention { .. } => check_attention(inputs, output),
     }
 }
@@ -71,7 +72,7 @@ pub fn rounding(k: usize, want: Dot) -> f64 {
 }
 
 /// The rows of an operation on rows that are compared.
-fn rows_of(rows: usize) -> impl Iterator<Item = usize> {
+pub fn rows_of(rows: usize) -> impl Iterator<Item = usize> {
     let mut random = Random::new(SEED);
     (0..ROWS).map(move |turn| if turn == 0 { rows - 1 } else { random.below(rows) })
 }
@@ -100,7 +101,7 @@ fn values(operands: &[&Operand], buffers: &[Buffer<u8>], row: usize, cols: usize
     operands.iter().zip(buffers).map(one).collect()
 }
 
-fn check_rows(inputs: &Inputs, Before(before): &Before, output: &Output, (rows, cols): (usize, usize)) -> Result<f64, String> {
+fn check_rows(inputs: &Inputs, Before(before): &Before, output: &Output, (rows, cols): (usize, usize), leeway: f64) -> Result<f64, String> {
     let problem = inputs.problem;
     let all = problem.op.operands(problem.format).unwrap_or_default();
     let (read, written): (Vec<&Operand>, Vec<&Operand>) = all.iter().partition(|o| o.access == Access::Read);
@@ -112,7 +113,7 @@ fn check_rows(inputs: &Inputs, Before(before): &Before, output: &Output, (rows, 
                 return Err(format!("{} elements instead of {}", got.len(), want.len()));
             }
             for (i, (got, want)) in got.iter().zip(want).enumerate() {
-                worst = worst.max(off(f64::from(*got), want.value, want.tolerance, (row, i))?);
+                worst = worst.max(off(f64::from(*got), want.value, leeway * want.tolerance, (row, i))?);
             }
         }
     }

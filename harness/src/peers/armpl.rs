@@ -8,6 +8,7 @@ use kiln_kernels::format::Format;
 pub(super) const PEER: Peer = Peer {
     name: "armpl",
     formats: &[Format::F32],
+    ops: &[],
     install: "Arm's installer of Arm Performance Libraries, and its lib folder in LD_LIBRARY_PATH",
     open: |_| cblas::open(&LIBRARY),
 };

@@ -10,7 +10,7 @@ use kiln_kernels::format::Format;
 
 /// BLIS, by its CBLAS layer.
 pub(super) const PEER: Peer =
-    Peer { name: "blis", formats: &[Format::F32], install: "apt-get install libblis4-pthread", open: |_| cblas::open(&LIBRARY) };
+    Peer { name: "blis", formats: &[Format::F32], ops: &[], install: "apt-get install libblis4-pthread", open: |_| cblas::open(&LIBRARY) };
 
 const LIBRARY: Description = Description {
     files: &["libblis.so.4", "libblis-mt.so.4", "libblis.so.5", "libblis.so.3", "libblis.so"],

@@ -8,8 +8,13 @@ use ::gemm::Parallelism;
 use kiln_kernels::format::Format;
 
 /// The crate `gemm`; its threads are those of a rayon pool that is pinned as ours is.
-pub(super) const PEER: Peer =
-    Peer { name: "gemm", formats: &[Format::F32], install: "nothing: it is compiled in", open: |_| Ok(Box::new(Crate { pool: None })) };
+pub(super) const PEER: Peer = Peer {
+    name: "gemm",
+    formats: &[Format::F32],
+    ops: &[],
+    install: "nothing: it is compiled in",
+    open: |_| Ok(Box::new(Crate { pool: None })),
+};
 
 struct Crate {
     pool: Option<rayon::ThreadPool>,

@@ -8,6 +8,7 @@ use kiln_kernels::format::Format;
 pub(super) const PEER: Peer = Peer {
     name: "mkl",
     formats: &[Format::F32],
+    ops: &[],
     install: "apt-get install libmkl-rt (Debian's non-free), or pip install mkl and its lib folder in LD_LIBRARY_PATH",
     open: |_| cblas::open(&LIBRARY),
 };

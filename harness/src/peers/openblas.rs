@@ -8,8 +8,13 @@ use super::cblas::{self, Description, Threads, Version};
 use kiln_kernels::format::Format;
 
 /// OpenBLAS, by its C interface.
-pub(super) const PEER: Peer =
-    Peer { name: "openblas", formats: &[Format::F32], install: "apt-get install libopenblas0-pthread", open: |_| cblas::open(&LIBRARY) };
+pub(super) const PEER: Peer = Peer {
+    name: "openblas",
+    formats: &[Format::F32],
+    ops: &[],
+    install: "apt-get install libopenblas0-pthread",
+    open: |_| cblas::open(&LIBRARY),
+};
 
 const LIBRARY: Description = Description {
     files: &["libopenblas.so.0", "libopenblas.so"],

@@ -1,8 +1,8 @@
-//! Ours, as one system among others: the kernel and blocking that the profile of this CPU chooses, or
-//! those that were asked for, run by the laboratory's own [`Runner`].
+//! Ours, as one system among others: the kernel that the profile of this CPU chooses, of products with its blocking,
+//! or those that were asked for, run by the laboratory's own [`Runner`].
 
 use super::read::Shared;
-use super::{System, format};
+use super::{System, Task, format};
 use crate::filter;
 use crate::machine::Machine;
 use crate::measure::clock;
@@ -15,7 +15,7 @@ use kiln_kernels::format::Format;
 use kiln_kernels::gemm::{Blocking, Caches};
 use kiln_kernels::registry::{self, Kernel, Meta, Op};
 use kiln_profiles::lookup;
-use kiln_profiles::schema::{BlockSizes, Parts, Tuned};
+use kiln_profiles::schema::{BlockSizes, Choice as Tuning, Parts, Tuned};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -43,8 +43,9 @@ pub struct Choice {
 pub struct Chosen {
     /// The kernel.
     pub kernel: &'static str,
-    /// Its blocking.
-    pub blocking: BlockSizes,
+    /// Its blocking, of products.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blocking: Option<BlockSizes>,
     /// How it is shared out, on several threads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split: Option<Parts>,
@@ -55,10 +56,10 @@ pub struct Chosen {
     pub by: String,
 }
 
-/// Our products of one format.
+/// Our kernels for one operation and format.
 pub struct Kiln {
     choice: Choice,
-    format: Format,
+    task: Task,
     caches: Caches,
     room: Room,
     /// The profile of this CPU, if there is one.
@@ -77,25 +78,26 @@ struct Ready {
 }
 
 impl Kiln {
-    /// Our products of a format.
+    /// Our kernels for an operation and format.
     ///
     /// # Errors
-    /// If there are no kernels of that format, or the one that was asked for cannot run here.
-    pub fn new(format: Format, choice: Choice, machine: &Machine) -> anyhow::Result<Kiln> {
-        let mine = |meta: &Meta| meta.op == Op::Gemm && meta.format == format;
+    /// If there are none, or the one that was asked for cannot run here.
+    pub fn new(task: Task, choice: Choice, machine: &Machine) -> anyhow::Result<Kiln> {
+        let Task { op, format } = task;
+        let mine = |meta: &Meta| meta.op == op && meta.format == format;
         anyhow::ensure!(
             registry::all().any(|e| mine(e.meta) && e.meta.isa.runs_here()),
-            "kiln has no {format} gemm for this CPU yet, so there is nothing to compare: 'kiln list --op gemm' shows what there is"
+            "kiln has no {format} {op} for this CPU yet, so there is nothing to compare: 'kiln list --op {op}' shows what there is"
         );
         if let Some(name) = &choice.kernel {
             let meta = filter::by_name(name)?.meta;
-            anyhow::ensure!(mine(meta), "{name} is no kernel for gemm in {format}");
+            anyhow::ensure!(mine(meta), "{name} is no kernel for {op} in {format}");
             anyhow::ensure!(meta.isa.runs_here(), "{name} needs {}, which this CPU does not have", meta.isa);
         }
         // A profile that is known and not tuned yet, or not there any more, leaves the generic one.
         let tuned = |name: &String| Some((name.clone(), lookup::tuned(lookup::default_root(), name).ok()?.0));
         let profile = machine.profile.as_ref().and_then(tuned);
-        Ok(Kiln { choice, format, caches: space::caches(machine), room: room(machine), profile, ready: None, shared: Shared::default() })
+        Ok(Kiln { choice, task, caches: space::caches(machine), room: room(machine), profile, ready: None, shared: Shared::default() })
     }
 
     /// Where its packed weights are found once it is ready.
@@ -103,37 +105,43 @@ impl Kiln {
         Shared::clone(&self.shared)
     }
 
-    /// The kernel for a shape, with its blocking, and who said so.
+    /// What the profile of this CPU says, if it says anything.
+    fn tuned(&self, shape: Shape) -> Option<(&Tuning, String)> {
+        let (name, tuned) = self.profile.as_ref()?;
+        let (op, format) = (self.task.op.name(), self.task.format.name());
+        let mut here = tuned.variants.iter().filter(|v| v.runs_here());
+        let choice = match shape {
+            Shape::Product { m, .. } => here.find_map(|v| v.product(op, format, m)),
+            Shape::Rows { .. } | Shape::Attention { .. } => here.find_map(|v| v.choice(op, format, shape.class())),
+        };
+        // Kernels come and go: one that is gone is no choice.
+        choice.filter(|c| filter::by_name(&c.kernel).is_ok()).map(|c| (c, format!("profile {name}, tier {}", c.tier)))
+    }
+
+    /// The kernel for a shape, of products with its blocking, and who said so.
     ///
     /// # Errors
     /// If no profile has a choice that runs here.
     pub fn candidate(&self, shape: Shape) -> anyhow::Result<(Candidate, Chosen)> {
-        let tuned = self.profile.as_ref().and_then(|(name, tuned)| {
-            let mut here = tuned.variants.iter().filter(|v| v.runs_here());
-            let Shape::Product { m, .. } = shape else { return None };
-            let choice = here.find_map(|v| v.product(Op::Gemm.name(), self.format.name(), m));
-            // Kernels come and go: one that is gone is no choice.
-            choice.filter(|c| filter::by_name(&c.kernel).is_ok()).map(|c| (c.clone(), format!("profile {name}, tier {}", c.tier)))
-        });
+        let Task { op, format } = self.task;
         let (mut split, mut spin) = (self.choice.split, self.choice.spin);
-        let (name, blocking, by) = match (&self.choice.kernel, tuned) {
-            (Some(name), _) => (name.clone(), None, "the command line".into()),
+        let (name, blocking, by) = match (&self.choice.kernel, self.tuned(shape)) {
+            (Some(name), _) => (name.as_str(), None, "the command line".into()),
             (None, Some((choice, by))) => {
                 (split, spin) = (split.or(choice.split), spin.or(choice.spin));
-                (choice.kernel, choice.blocking, by)
+                (choice.kernel.as_str(), choice.blocking, by)
             }
-            (None, None) => {
-                (space::default_kernel(Op::Gemm, self.format, shape.class())?.into(), None, "the default for CPUs without a profile".into())
-            }
+            (None, None) => (space::default_kernel(op, format, shape.class())?, None, "the default for CPUs without a profile".into()),
         };
-        let entry = filter::by_name(&name)?;
+        let entry = filter::by_name(name)?;
         let kernel = (entry.make)().with_context(|| format!("{name} does not run on this CPU"))?;
-        let Kernel::Gemm(gemm) = kernel else { anyhow::bail!("{name} is no kernel for gemm") };
+        let usual = Candidate { spin, ..Candidate::usual(entry, kernel) };
+        let chosen = Chosen { kernel: entry.meta.name, blocking: None, split: None, spin: None, by };
+        let Kernel::Gemm(gemm) = kernel else { return Ok((usual, chosen)) };
         let blocking = self.choice.blocking.or(blocking).unwrap_or_else(|| Blocking::analytical(gemm.geometry(), self.caches).into());
         let tile = (gemm.geometry().mr, gemm.geometry().nr);
-        let usual = Candidate::usual(entry, kernel);
-        let candidate = Candidate { tile, blocking: Some(blocking.into()), split: split.map(Into::into), spin, ..usual };
-        Ok((candidate, Chosen { kernel: entry.meta.name, blocking, split: None, spin: None, by }))
+        let candidate = Candidate { tile, blocking: Some(blocking.into()), split: split.map(Into::into), ..usual };
+        Ok((candidate, Chosen { blocking: Some(blocking), ..chosen }))
     }
 }
 
@@ -150,16 +158,13 @@ impl System for Kiln {
         self.ready = None;
         let problem = operands.inputs.problem;
         let (candidate, mut chosen) = self.candidate(problem.shape)?;
-        let own = if problem.format == self.format {
-            None
-        } else {
-            Some(operands.converted(self.format, self.room, |x| format::unit(self.format, x))?)
-        };
-        let packed = self.choice.packed || self.format.is_blocks();
+        let Task { op, format } = self.task;
+        let own = if problem.format == format { None } else { Some(operands.converted(format, self.room, |x| format::unit(format, x))?) };
+        let packed = self.choice.packed || format.is_blocks();
         let operands = own.as_ref().unwrap_or(operands);
         let runner = if packed { Runner::new(&candidate, operands)? } else { Runner::packing_each_call(&candidate, operands)? };
         self.shared.replace(Some(Arc::clone(runner.panels())));
-        if problem.threads > 1 {
+        if op == Op::Gemm && problem.threads > 1 {
             (chosen.split, chosen.spin) = (Some(runner.split().into()), Some(runner.spin()));
         }
         self.ready = Some(Ready { chosen, runner, own, pool: runner::pinned()? });
@@ -182,15 +187,17 @@ impl System for Kiln {
         let operands = own.as_mut().unwrap_or(operands);
         pool.install(|| runner.call_first(operands));
         let output = operands.outputs[0].floats.get();
-        let value = |x: f32| if self.format == Format::S8 { f64::from(x.to_bits().cast_signed()) } else { f64::from(x) };
+        let value = |x: f32| if self.task.format == Format::S8 { f64::from(x.to_bits().cast_signed()) } else { f64::from(x) };
         Ok(at.iter().map(|(i, j)| value(output[i * n + j])).collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{operands, verified};
+    use super::super::tests::{operands, row_operands, verified};
     use super::*;
+
+    const GEMM: Task = Task { op: Op::Gemm, format: Format::F32 };
 
     fn kernel(name: &str) -> Choice {
         Choice { kernel: Some(name.into()), ..Choice::default() }
@@ -208,14 +215,35 @@ mod tests {
             Choice { split, spin: Some(0), ..Choice::default() },
             kernel(scalar),
         ] {
-            let mut ours = Kiln::new(Format::F32, choice.clone(), &machine).expect("f32 is there");
+            let mut ours = Kiln::new(GEMM, choice.clone(), &machine).expect("f32 is there");
             for (shape, threads) in [("1x33x65", 1), ("50x70x41", 2)] {
                 let worst = verified(&mut ours, &mut operands(shape, threads, Format::F32), Format::F32);
                 assert!(worst.as_ref().is_ok_and(|w| *w <= 1.0), "{choice:?} at {shape}: {worst:?}");
                 let chosen = ours.chosen().expect("a choice");
                 assert_eq!((chosen.split.map_or(1, Parts::threads), chosen.spin.is_some()), (threads, threads > 1));
                 assert!(threads == 1 || choice.split.is_none() || (chosen.split, chosen.spin) == (choice.split, choice.spin));
-                assert!(choice.kernel.as_ref().is_none_or(|k| k == chosen.kernel) && choice.blocking.is_none_or(|b| b == chosen.blocking));
+                assert!(
+                    choice.kernel.as_ref().is_none_or(|k| k == chosen.kernel)
+                        && (choice.blocking.is_none() || choice.blocking == chosen.blocking)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn ours_is_right_at_every_operation_on_rows() {
+        let machine = Machine::detect();
+        for op in Op::ALL.iter().copied().filter(|op| op.is_rows()) {
+            let format = op.format();
+            let scalar = registry::all().find(|e| e.meta.op == op && e.meta.format == format && e.meta.name.contains("scalar"));
+            for choice in [Choice::default(), kernel(scalar.expect("a kernel").meta.name)] {
+                let mut ours = Kiln::new(Task { op, format }, choice.clone(), &machine).expect("kernels");
+                for (shape, threads) in [("5x128", 1), ("3x65", 2)] {
+                    let worst = verified(&mut ours, &mut row_operands(op, shape, threads), format);
+                    assert!(worst.as_ref().is_ok_and(|w| *w <= 1.0), "{op}, {choice:?} at {shape}: {worst:?}");
+                    let chosen = ours.chosen().expect("a choice");
+                    assert!(chosen.blocking.is_none() && choice.kernel.as_ref().is_none_or(|k| k == chosen.kernel));
+                }
             }
         }
     }
@@ -223,7 +251,7 @@ mod tests {
     #[test]
     fn what_cannot_be_run_is_refused() {
         let machine = Machine::detect();
-        let refusal = |choice| Kiln::new(Format::F32, choice, &machine).err().map(|e| e.to_string()).unwrap_or_default();
+        let refusal = |choice| Kiln::new(GEMM, choice, &machine).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(refusal(kernel("gemm_f32_none")).contains("unknown kernel"));
         let norm = registry::all().find(|e| e.meta.op == Op::RmsNorm).expect("a kernel").meta.name;
         assert!(refusal(kernel(norm)).contains("no kernel for gemm"));

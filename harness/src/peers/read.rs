@@ -87,6 +87,10 @@ impl System for Read {
         Ok(0.0)
     }
 
+    fn is_limit(&self) -> bool {
+        true
+    }
+
     fn bytes(&self) -> Option<usize> {
         self.ready.as_ref().map(|r| r.reader.panels.bytes())
     }

@@ -1,80 +1,138 @@
-"""The child of `kiln compare`: multiplies by PyTorch, as asked on standard input, one line at a time.
+"""PyTorch for `kiln compare`: a linear layer, and operations on rows as one writes them with it, into results that are
+there already where it allows that."""
 
-prepare FORMAT M N K THREADS   then M*K and N*K f32 values: the operands; answers: ok
-run CALLS                      answers: ok, and the nanoseconds of all calls together
-elements I,J I,J ...           makes one call; answers: ok, and those elements of its result
+from functools import partial
 
-FORMAT is one of f32, bf16, s8. What cannot be done is answered by: error, and why. It ends where its
-input does.
-"""
+torch = library("torch")
+functional = torch.nn.functional
+silu = torch._C._nn.silu
 
-import os
-import sys
-import time
-
-# Libraries may print: only this program's answers are to reach the pipe.
-answers = os.fdopen(os.dup(1), "w")
-os.dup2(2, 1)
-
-
-def answer(*words):
-    print(*words, file=answers, flush=True)
-
-
-try:
-    import torch
-except Exception as why:
-    answer("error", type(why).__name__, " ".join(str(why).split()))
-    sys.exit()
-
-LINEAR = torch.nn.functional.linear
 FORMATS = {
-    "f32": (torch.float32, LINEAR),
-    "bf16": (torch.bfloat16, LINEAR),
+    "f32": (torch.float32, functional.linear),
+    "bf16": (torch.bfloat16, functional.linear),
     "s8": (torch.int8, lambda a, w: torch._int_mm(a, w.t())),
+}
+# How elements come, and what PyTorch works with.
+ELEMENTS = {
+    "f32": (torch.float32, torch.float32),
+    "f16": (torch.float16, torch.float16),
+    "bf16": (torch.bfloat16, torch.bfloat16),
+    "u32": (torch.int32, torch.int64),
 }
 
 
-def operand(rows, cols, dtype):
-    data = bytearray(4 * rows * cols)
-    view = memoryview(data)
-    while view:
-        count = sys.stdin.buffer.readinto(view)
-        if not count:
-            sys.exit("the operands ended early")
-        view = view[count:]
-    # A tensor of its own memory, aligned as PyTorch likes it.
-    return torch.frombuffer(data, dtype=torch.float32).reshape(rows, cols).to(dtype, copy=True)
+def convert(x, y):
+    return partial(y.copy_, x)
 
 
-def main():
-    answer("ok", "PyTorch", torch.__version__)
-    multiply = a = w = None
-    for line in iter(sys.stdin.buffer.readline, b""):
-        what, *rest = line.decode().split()
-        try:
-            if what == "prepare":
-                a = w = None
-                dtype, multiply = FORMATS[rest[0]]
-                m, n, k, threads = map(int, rest[1:])
-                torch.set_num_threads(threads)
-                a, w = operand(m, k, dtype), operand(n, k, dtype)
-                answer("ok")
-            elif what == "run":
-                calls = range(int(rest[0]))
-                start = time.perf_counter_ns()
-                for _ in calls:
-                    multiply(a, w)
-                answer("ok", time.perf_counter_ns() - start)
-            elif what == "elements":
-                c = multiply(a, w)
-                places = [place.split(",") for place in rest]
-                answer("ok", *(repr(float(c[int(i), int(j)])) for i, j in places))
-            else:
-                answer("error", "unknown request", what)
-        except Exception as why:
-            answer("error", type(why).__name__, " ".join(str(why).split()))
+def rms_norm(x, weight, y):
+    return partial(functional.rms_norm, x, (x.shape[1],), weight[0], EPS)
+
+
+def layer_norm(x, weight, bias, y):
+    return partial(functional.layer_norm, x, (x.shape[1],), weight[0], bias[0], EPS)
+
+
+def add_rms_norm(delta, weight, x, y):
+    shape, weight = (x.shape[1],), weight[0]
+
+    def step():
+        x.add_(delta)
+        return functional.rms_norm(x, shape, weight, EPS)
+
+    return step
+
+
+def rope(bias, angles, x):
+    dim = angles.shape[1]
+    half = dim // 2
+    if half == 0:
+        return lambda: x
+    heads = x.shape[1] // dim
+    # What makes up no head stays as it is.
+    turned, bias = x[:, : heads * dim], bias[0, : heads * dim]
+    low, high = turned.unflatten(1, (heads, 2, half)).unbind(2)
+    cos, sin = angles[:, None, :half], angles[:, None, half:]
+
+    def step():
+        turned.add_(bias)
+        across = low * sin
+        low.mul_(cos).addcmul_(high, sin, value=-1)
+        high.mul_(cos).add_(across)
+        return x
+
+    return step
+
+
+def silu_mul(gate, up, y):
+    def step():
+        silu(gate, out=y)
+        return y.mul_(up)
+
+    return step
+
+
+def softmax(x):
+    # Not in place: PyTorch has no such one.
+    return partial(torch.softmax, x, 1, out=torch.empty_like(x))
+
+
+def argmax(x, at):
+    return partial(torch.argmax, x, 1, True, out=at)
+
+
+def top_k(x, values, at):
+    count, out = values.shape[1], (values, at)
+    return lambda: torch.topk(x, count, 1, out=out)[1]
+
+
+class Torch:
+    VERSION = "PyTorch " + torch.__version__
+    ROWS = {
+        "f16_to_f32": convert,
+        "f32_to_f16": convert,
+        "bf16_to_f32": convert,
+        "f32_to_bf16": convert,
+        "rms_norm": rms_norm,
+        "layer_norm": layer_norm,
+        "add_rms_norm": add_rms_norm,
+        "rope": rope,
+        "silu_mul": silu_mul,
+        "softmax": softmax,
+        "argmax": argmax,
+        "top_k": top_k,
+    }
+    threads = torch.set_num_threads
+
+    @staticmethod
+    def matrix(rows, cols, kind, dtype):
+        if rows * cols == 0:
+            return torch.empty(rows, cols, dtype=dtype)
+        # A tensor of its own memory, aligned as PyTorch likes it.
+        data = received(kind.itemsize * rows * cols)
+        return torch.frombuffer(data, dtype=kind).reshape(rows, cols).to(dtype, copy=True)
+
+    @staticmethod
+    def product(name, m, n, k):
+        dtype, multiply = FORMATS[name]
+        a, w = Torch.matrix(m, k, torch.float32, dtype), Torch.matrix(n, k, torch.float32, dtype)
+        return partial(multiply, a, w)
+
+    @staticmethod
+    def operand(element, rows, cols):
+        return Torch.matrix(rows, cols, *ELEMENTS[element])
+
+    @staticmethod
+    def spoil(operand):
+        operand.fill_(float("nan") if operand.is_floating_point() else -1)
+
+    @staticmethod
+    def piece(operand, row, start, count):
+        elements = operand[row, start : start + count]
+        if elements.dtype == torch.int64:
+            elements = elements.to(torch.int32)
+        return bytes(elements.contiguous().view(torch.uint8).tolist())
 
 
 with torch.inference_mode():
-    main()
+    serve(Torch)

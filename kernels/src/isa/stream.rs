@@ -1,7 +1,8 @@
-//! Reading memory as fast as an instruction set can: what bandwidth is measured with.
+//! Reading and copying memory as fast as an instruction set can: what bandwidth is measured with.
 //!
-//! It reads and folds; timing is the caller's.
+//! It reads and folds, or copies past the caches; timing is the caller's.
 
+use super::math::Math;
 use super::*;
 use core::hint::black_box;
 
@@ -24,6 +25,47 @@ pub fn read(data: &[f32], rounds: usize) -> u32 {
         return fold(isa, data, rounds);
     }
     fold(Scalar, data, rounds)
+}
+
+/// Copies by stores past the caches, where the widest vectors of this CPU have such.
+///
+/// # Panics
+/// If the slices differ in length.
+pub fn copy(from: &[f32], to: &mut [f32]) {
+    assert_eq!(from.len(), to.len(), "source and destination differ in length");
+    #[cfg(target_arch = "x86_64")]
+    {
+        if let Some(isa) = Avx512::detect() {
+            return past_caches(isa, from, to);
+        }
+        if let Some(isa) = Avx2::detect() {
+            return past_caches(isa, from, to);
+        }
+    }
+    #[cfg(target_arch = "aarch64")]
+    if let Some(isa) = Neon::detect() {
+        return past_caches(isa, from, to);
+    }
+    past_caches(Scalar, from, to);
+}
+
+fn past_caches<I: Math>(isa: I, from: &[f32], to: &mut [f32]) {
+    isa.vectorize(
+        #[inline(always)]
+        || {
+            // Such stores want destinations that are aligned to a vector.
+            let head = to.as_ptr().align_offset(size_of::<f32>() * I::LANES).min(to.len());
+            let ((first, from), (to_first, to)) = (from.split_at(head), to.split_at_mut(head));
+            to_first.copy_from_slice(first);
+            let whole = to.len() / I::LANES * I::LANES;
+            let ((from, last), (to, to_last)) = (from.split_at(whole), to.split_at_mut(whole));
+            for (to, from) in to.chunks_exact_mut(I::LANES).zip(from.chunks_exact(I::LANES)) {
+                isa.stream(isa.load(from), to);
+            }
+            to_last.copy_from_slice(last);
+            isa.fence();
+        },
+    );
 }
 
 fn fold<I: Simd>(isa: I, data: &[f32], rounds: usize) -> u32 {
@@ -67,6 +109,17 @@ mod tests {
             assert_eq!(read(&data, 1), 0x5a, "element {at}");
             assert_eq!(read(&data, 2), 0, "element {at}, twice");
             data[at] = 0.0;
+        }
+    }
+
+    #[test]
+    fn every_element_is_copied_and_none_beside_them() {
+        let from: Vec<f32> = (0..200).map(|i| i as f32).collect();
+        for (at, len) in [(0, 0), (0, 1), (1, 15), (3, 64), (5, 100), (16, 160)] {
+            let mut to = vec![-1.0; 256];
+            copy(&from[..len], &mut to[at..at + len]);
+            assert_eq!(to[at..at + len], from[..len], "{len} at {at}");
+            assert!(to[..at].iter().chain(&to[at + len..]).all(|x| *x == -1.0), "{len} at {at}");
         }
     }
 }
