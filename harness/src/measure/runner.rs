@@ -288,8 +288,8 @@ mod tests {
         let entries: Vec<_> = registry::all().collect();
         let products = Format::ALL.iter().map(|f| (Op::Gemm, *f, "33x70x41"));
         let rows = Op::ALL.iter().filter(|op| op.is_rows()).flat_map(|op| [(*op, op.format(), "5x128"), (*op, op.format(), "3x65")]);
-        let caches = Layout::FORMATS.into_iter().flat_map(|f| [(Op::Attention, f, "5x33x4x2x64"), (Op::AttentionDecode, f, "1x33x4x2x64")]);
-        for (op, format, shape) in products.chain(rows).chain(caches) {
+        let cached = Layout::FORMATS.into_iter().flat_map(|f| [(Op::Attention, f, "5x33x4x2x64"), (Op::AttentionDecode, f, "1x33x4x2x64")]);
+        for (op, format, shape) in products.chain(rows).chain(cached) {
             for (threads, packed, operands) in
                 [(1, false, Temperature::Hot), (2, true, Temperature::Cold), (3, false, Temperature::Cold), (2, false, Temperature::Hot)]
             {
