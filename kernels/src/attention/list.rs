@@ -49,7 +49,7 @@ macro_rules! formats {
                     ONE = AttentionDecode $format ["attention_decode_", $name, "_"] $one ["attention::", stringify!($one), "::<isa::"] one;
                     Scalar "scalar" "any": (h 4 v 4 t 64 a 0);
                     Avx2 "avx2" "x86_64": (h 4 v 2 t 64 a 0) (h 4 v 2 t 64 a 1);
-                    Avx512 "avx512" "x86_64": (h 7 v 2 t 64 a 0) (h 7 v 2 t 64 a 1) (h 8 v 2 t 128 a 1) (h 4 v 4 t 64 a 1);
+                    Avx512 "avx512" "x86_64": (h 7 v 2 t 64 a 0) (h 7 v 2 t 64 a 1) (h 7 v 2 t 256 a 1) (h 4 v 4 t 64 a 1);
                     Neon "neon" "aarch64": (h 4 v 4 t 64 a 0) (h 4 v 4 t 64 a 1) (h 7 v 2 t 64 a 0);
                 }
 

@@ -17,7 +17,7 @@ const HEADS: [(usize, usize); 5] = [(1, 1), (4, 2), (14, 2), (6, 1), (9, 1)];
 const TOKENS: [usize; 7] = [1, 2, 3, 7, 16, 33, 50];
 
 /// Elements of queries times keys that a case may cost: the oracle is slow.
-const MOST_WORK: usize = 1 << 18;
+const MOST_WORK: usize = 1 << 17;
 
 /// What a case is made of beside its extents.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +52,7 @@ pub(super) fn grid<O: Operation, A: Arena>(kernel: &Handle<O>, arena: &A, out: &
             continue;
         }
         for context in CONTEXTS {
-            for _ in 0..3 {
+            for _ in 0..2 {
                 let (heads, kv_heads) = HEADS[number % HEADS.len()];
                 let most = (MOST_WORK / (heads * context * dim)).max(1);
                 let tokens = TOKENS[number % TOKENS.len()].min(most).min(O::MOST_TOKENS);
