@@ -263,7 +263,7 @@ mod describe {
             match self.element {
                 Element::Of(format) => with_product!(format, P => {
                     let elements: &[<P as Product>::B] = bytemuck::cast_slice(row);
-                    (0..n).map(|i| P::b_value(&elements[i / P::B_DEPTH], i % P::B_DEPTH) as f32).collect()
+                    (0..n).map(|i| P::b_value(&elements[i / P::B_DEPTH], i - i / P::B_DEPTH * P::B_DEPTH) as f32).collect()
                 }),
                 Element::Index => bytemuck::cast_slice::<u8, u32>(row).iter().map(|i| *i as f32).collect(),
             }

@@ -344,7 +344,7 @@ impl<'a> Kv<'a> {
             let ((keys, values), at) = (self.head::<E>(head), position % PANEL);
             let key = |i: usize| {
                 let span = &keys[(position / PANEL * dim + i) / E::SPAN];
-                E::key(isa, span, i % E::SPAN, at, E::scales(isa, span, at))
+                E::key(isa, span, i - i / E::SPAN * E::SPAN, at, E::scales(isa, span, at))
             };
             let value = |i: usize| E::value(isa, &values[position * dim / E::SPAN..], i);
             ((0..dim).map(key).collect(), (0..dim).map(value).collect())
@@ -383,7 +383,7 @@ mod tests {
                 for token in 0..37 {
                     for i in 0..64 {
                         let span = &keys[(token / PANEL * 64 + i) / E::SPAN];
-                        let key = E::key(isa, span, i % E::SPAN, token % PANEL, E::scales(isa, span, token % PANEL));
+                        let key = E::key(isa, span, i - i / E::SPAN * E::SPAN, token % PANEL, E::scales(isa, span, token % PANEL));
                         let value = E::value(isa, &values[token * 64 / E::SPAN..], i);
                         let near = |x: f32, y: f32| (x - y).abs() <= y.abs() / 256.0 + 0.6 / 127.0;
                         assert!(near(key, of(token, i)) && near(-value, of(token, i)), "{format:?} {token} {i}: {key} {value}");

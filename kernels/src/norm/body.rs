@@ -102,9 +102,9 @@ fn norm<I: Math, const R: usize, const S: usize>(
 #[inline(always)]
 fn affine_of<const R: usize>(x: Mat<'_, f32>, first: usize, affine: impl Fn(&[f32]) -> Affine) -> [Affine; R] {
     let mut by = [(0.0, 1.0); R];
-    for r in 0..R {
+    for (r, by) in by.iter_mut().enumerate() {
         if first + r < x.rows() {
-            by[r] = affine(row(x, first + r));
+            *by = affine(row(x, first + r));
         }
     }
     by

@@ -80,9 +80,9 @@ fn put<I: Math, const N: usize>(isa: I, vector: impl Fn(usize) -> I::F32 + Copy,
     // The first vectors of each span count.
     let (mut x, mut most) = ([[isa.splat(0.0); SPAN]; N], [isa.splat_i32(0); N]);
     for n in 0..N {
-        for v in 0..vectors {
-            x[n][v] = vector(first + n * SPAN + v * I::LANES);
-            most[n] = isa.max_i32(most[n], isa.and_i32(isa.to_bits(x[n][v]), magnitude));
+        for (v, x) in x[n].iter_mut().enumerate().take(vectors) {
+            *x = vector(first + n * SPAN + v * I::LANES);
+            most[n] = isa.max_i32(most[n], isa.and_i32(isa.to_bits(*x), magnitude));
         }
     }
     let most = isa.largest_each(most);
