@@ -3,6 +3,7 @@
 mod common;
 
 use common::{can_time, kiln, run};
+use kiln_kernels::registry::Op;
 use kiln_profiles::without::VARIABLE;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -208,7 +209,9 @@ fn results_become_a_profile_and_a_page() {
     assert_eq!(code, 0, "{err}");
     let document = json(&out);
     let choices = document["tuned"]["variant"][0]["choice"].as_array().expect("choices");
-    assert_eq!(choices.len(), 6);
+    // Products of one row and of many, and every other operation in each of its formats.
+    let others = Op::ALL.iter().filter(|op| **op != Op::Gemm).map(|op| op.formats().count());
+    assert_eq!(choices.len(), 2 + others.sum::<usize>());
     let of = |op: &str, class: &str| choices.iter().find(|c| c["op"] == op && c["class"] == class).expect("a choice");
     assert_eq!(of("gemm", "prefill")["layout"], of("gemm", "decode")["layout"]);
     assert_eq!(of("gemm", "prefill")["tier"], "measured");

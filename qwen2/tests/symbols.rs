@@ -22,19 +22,31 @@ fn held(binary: &[u8]) -> BTreeSet<String> {
 
 /// The kernels that a demangled symbol names.
 fn kernels_in(symbol: &str) -> Vec<String> {
-    const FAMILIES: [(&str, &str); 9] = [
-        ("gemm::dot::Fma<", "gemm_f32"),
-        ("gemm::dot::Widen<", "gemm_f16_or_bf16"),
-        ("gemm::dot::Pairs<", "gemm_bf16"),
-        ("gemm::dot::Quads<", "gemm_s8"),
-        ("norm::body::Rms<", "rms_norm_f32"),
-        ("norm::body::Layer<", "layer_norm_f32"),
-        ("convert::body::Widen<", "f16_to_f32"),
-        ("convert::body::Narrow<", "f32_to_f16"),
-        ("gemm::block::", "gemm_block"),
+    // With the letters of parameters in names; none of a tile.
+    const FAMILIES: [(&str, &str, &[&str]); 20] = [
+        ("gemm::dot::Fma<", "gemm_f32", &[]),
+        ("gemm::dot::Widen<", "gemm_f16_or_bf16", &[]),
+        ("gemm::dot::Pairs<", "gemm_bf16", &[]),
+        ("gemm::dot::Quads<", "gemm_s8", &[]),
+        ("gemm::block::", "gemm_block", &[]),
+        ("norm::body::Rms<", "rms_norm_f32", &["u", "r", "s"]),
+        ("norm::body::Layer<", "layer_norm_f32", &["u", "r", "s"]),
+        ("norm::fused::AddRms<", "add_rms_norm_f32", &["u"]),
+        ("norm::fused::RmsQuantise<", "rms_norm_quantise_f32", &["u"]),
+        ("convert::body::Widen<", "f16_to_f32", &["u", "s", "a"]),
+        ("convert::body::Narrow<", "f32_to_f16", &["u", "s", "a"]),
+        ("convert::body::WidenBf16<", "bf16_to_f32", &["u", "s", "a"]),
+        ("convert::body::NarrowBf16<", "f32_to_bf16", &["u", "s", "a"]),
+        ("quantise::body::ToQ8_0<", "quantise_f32", &["u"]),
+        ("rope::body::Turn<", "rope_f32", &["u"]),
+        ("gate::body::Silu<", "silu_mul_f32", &["u"]),
+        ("gate::body::SiluQuantise<", "silu_mul_quantise_f32", &["u"]),
+        ("softmax::body::Three<", "softmax_f32", &["u", "a"]),
+        ("select::body::First<", "argmax_f32", &["u"]),
+        ("select::body::Few<", "top_k_f32", &["u"]),
     ];
     let mut found = Vec::new();
-    for (family, prefix) in FAMILIES {
+    for (family, prefix, letters) in FAMILIES {
         for rest in symbol.split(family).skip(1) {
             // Of a tile, the parameters follow the arithmetic that it does: `Tile<Fma<Isa>, MR, NV, KU, AHEAD>`, the
             // last of which a symbol lacks when it is 0.
@@ -45,9 +57,14 @@ fn kernels_in(symbol: &str) -> Vec<String> {
             let is_number = |n: &&str| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit());
             let numbers: Vec<&str> = inner.chain(outer.split(", ")).filter(is_number).collect();
             match numbers[..] {
+                _ if !letters.is_empty() && letters.len() == numbers.len() => {
+                    let parameters: String = letters.iter().zip(&numbers).map(|(letter, number)| format!("_{letter}{number}")).collect();
+                    found.push(format!("{prefix}_{isa}{parameters}"));
+                }
+                // A generic function's symbol may spell the type with fewer parameters: that says nothing.
+                _ if !letters.is_empty() => {}
                 [mr, nv, ku] => found.push(format!("{prefix}_{isa}_{mr}x{nv}v_u{ku}")),
                 [mr, nv, _, ahead] => found.push(format!("{prefix}_{isa}_{mr}x{nv}v_a{ahead}")),
-                [u] => found.push(format!("{prefix}_{isa}_u{u}")),
                 _ => {}
             }
         }
@@ -64,7 +81,7 @@ fn the_binary_holds_the_winners_and_none_of_the_losers() {
     assert!(losers.is_empty(), "kernels that nothing chose are in the binary: {losers:?}");
     // Every layer runs these; kernels that this engine has no use for may be left out by the linker.
     let missing: Vec<_> =
-        baked.iter().filter(|k| k.starts_with("gemm") || k.starts_with("rms_norm")).filter(|k| !held.contains(*k)).collect();
+        baked.iter().filter(|k| k.starts_with("gemm") || k.starts_with("rms_norm_f32")).filter(|k| !held.contains(*k)).collect();
     assert!(missing.is_empty(), "chosen kernels are missing from the binary: {missing:?}");
 }
 
@@ -72,5 +89,6 @@ fn the_binary_holds_the_winners_and_none_of_the_losers() {
 fn symbols_are_read_as_kernel_names() {
     let symbol = "<kiln_kernels::gemm::micro::Tile<kiln_kernels::gemm::dot::Fma<kiln_kernels::isa::avx2::Avx2>, 6, 2, 4> as kiln_kernels::gemm::micro::MicroKernel>::tile";
     assert_eq!(kernels_in(symbol), ["gemm_f32_avx2_6x2v_u4"]);
-    assert_eq!(kernels_in("<kiln_kernels::norm::body::Rms<kiln_kernels::isa::neon::Neon, 4> as X>::row"), ["rms_norm_f32_neon_u4"]);
+    let symbol = "<kiln_kernels::norm::body::Rms<kiln_kernels::isa::neon::Neon, 4, 1, 0> as X>::run";
+    assert_eq!(kernels_in(symbol), ["rms_norm_f32_neon_u4_r1_s0"]);
 }

@@ -186,7 +186,7 @@ mod tests {
             let ulps = (f64::from(got) - want).abs() / ulp;
             assert!(ulps <= EXP_ULPS, "{}: 2^{t} is off by {ulps} ulps", I::ID);
         }
-        let x: Vec<f32> = (-87_336..=88_000).map(|i| i as f32 * 1e-3).chain((0..20_000).map(|i| (i as f32 - 1e4) * 3e-5)).collect();
+        let x: Vec<f32> = (-87_336..88_000).map(|i| i as f32 * 1e-3).chain((0..20_000).map(|i| (i as f32 - 1e4) * 3e-5)).collect();
         let mut worst = 0.0f64;
         for (x, got) in x.iter().zip(exp_of(isa, &x)) {
             let want = f64::from(*x).exp();
