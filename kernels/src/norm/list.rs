@@ -37,8 +37,8 @@ macro_rules! norms {
 // ISA, its name and architecture: (vectors at a time, rows at a time, MiB from which results pass the caches)…
 norms! {
     Scalar "scalar" "any": (u 1 r 1 s 0) (u 4 r 1 s 0);
-    Avx2 "avx2" "x86_64": (u 1 r 1 s 0) (u 4 r 1 s 0) (u 8 r 1 s 0) (u 4 r 2 s 0) (u 4 r 4 s 0) (u 4 r 1 s 16);
-    Avx512 "avx512" "x86_64": (u 1 r 1 s 0) (u 4 r 1 s 0) (u 8 r 1 s 0) (u 4 r 2 s 0) (u 4 r 4 s 0) (u 4 r 1 s 16) (u 8 r 1 s 64) (u 4 r 2 s 16);
+    Avx2 "avx2" "x86_64": (u 1 r 1 s 0) (u 4 r 1 s 0) (u 8 r 1 s 0) (u 4 r 2 s 0) (u 4 r 4 s 0) (u 4 r 1 s 4);
+    Avx512 "avx512" "x86_64": (u 1 r 1 s 0) (u 4 r 1 s 0) (u 8 r 1 s 0) (u 4 r 2 s 0) (u 4 r 4 s 0) (u 4 r 1 s 16) (u 8 r 1 s 64) (u 4 r 2 s 1) (u 4 r 2 s 4);
     Neon "neon" "aarch64": (u 1 r 1 s 0) (u 4 r 1 s 0) (u 8 r 1 s 0) (u 4 r 2 s 0) (u 4 r 4 s 0);
     Sve "sve" "aarch64": (u 1 r 1 s 0) (u 2 r 1 s 0) (u 4 r 1 s 0);
 }
