@@ -107,6 +107,8 @@ impl Args {
 /// # Errors
 /// Bad input, a peer that is not installed, or a file that cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<i32> {
+    let compared = args.op == Op::Gemm || args.op.is_rows();
+    ensure!(compared, "no other system is compared in {} yet: 'kiln sweep {}' measures ours", args.op, args.op);
     if args.op.is_rows() {
         args.for_rows()?;
     }

@@ -5,7 +5,7 @@ use super::statistics::Random;
 use crate::space::{Problem, Shape, Temperature};
 use bytemuck::Pod;
 use kiln_kernels::attention::{Kv, Layout};
-use kiln_kernels::format::Format;
+use kiln_kernels::format::{Format, SPAN};
 use kiln_kernels::gemm::product::Product;
 use kiln_kernels::mat::Mat;
 use kiln_kernels::pages::Pages;
@@ -146,11 +146,15 @@ fn plan(problem: &Problem, room: Room) -> (usize, usize) {
     (sets, sets * (per_set + s.panel_bytes) + s.unpacked_bytes)
 }
 
-/// Refuses a problem whose operands would not fit.
+/// Refuses a problem whose operands would not fit, or that its format cannot hold.
 ///
 /// # Errors
-/// One line with the bytes needed and allowed.
+/// One line with the bytes needed and allowed, or with what the format takes.
 pub fn fits(problem: &Problem, room: Room) -> anyhow::Result<()> {
+    if let Shape::Attention { dim, .. } = problem.shape {
+        let fits = !problem.format.is_blocks() || dim.is_multiple_of(SPAN);
+        anyhow::ensure!(fits, "heads of {dim} elements: a cache of {} takes multiples of {SPAN}", problem.format);
+    }
     let (_, bytes) = plan(problem, room);
     anyhow::ensure!(
         bytes <= room.memory,
@@ -375,6 +379,9 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused_in_one_line() {
+        let attention = Problem { op: Op::Attention, format: Format::Q8_0, ..problem("1x16x4x2x48", false, Temperature::Hot) };
+        let error = fits(&attention, ROOM).expect_err("no whole spans").to_string();
+        assert!(error.contains("multiples of 32") && !error.contains('\n'), "{error}");
         let error = fits(&problem("65536x65536x65536", false, Temperature::Hot), ROOM).expect_err("too large").to_string();
         assert!(error.contains("65536x65536x65536") && !error.contains('\n'), "{error}");
     }

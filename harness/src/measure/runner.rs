@@ -4,7 +4,7 @@
 //! says, row operations by rows. Candidates that differ in their wait policy share the threads, so that no one's
 //! threads spin while another one is timed. Packing weights happens before anything is timed.
 
-use super::operands::{Buffer, Inputs, Operands, Output};
+use super::operands::{Buffer, Input, Inputs, Operands, Output};
 use super::panels::Panels;
 use super::spot;
 use super::statistics::Random;
@@ -77,6 +77,8 @@ pub struct Runner {
     split: Split,
     spin: u32,
     team: Arc<Team>,
+    /// The operands of an operation on rows: described once, and not within a call that is timed.
+    rows: Vec<Operand>,
     next: usize,
 }
 
@@ -110,6 +112,7 @@ impl Runner {
             split: Split::ALONE,
             spin: candidate.spin.unwrap_or(DEFAULT_SPIN),
             team: team(threads)?,
+            rows: candidate.kernel.rows().map(Rows::operands).unwrap_or_default(),
             next: 0,
         };
         if let Shape::Attention { tokens, context, heads, kv_heads, dim } = shape {
@@ -170,7 +173,7 @@ impl Runner {
             }),
             (kernel, Shape::Rows { rows, cols }) => {
                 if let Some(kernel) = kernel.rows() {
-                    over_rows(kernel, inputs, index, output, (rows, cols), &self.team);
+                    over_rows((kernel, &self.rows), &inputs.sets[index], output, (rows, cols), &self.team);
                 }
             }
             (Kernel::Attention(kernel), Shape::Attention { .. }) => {
@@ -223,9 +226,13 @@ fn attend<O: Operation>(kernel: &Handle<O>, inputs: &Inputs, set: usize, output:
 }
 
 /// An operation on rows, which the team shares out.
-fn over_rows(kernel: &dyn Rows, inputs: &Inputs, set: usize, output: &mut Output, (rows, cols): (usize, usize), team: &Team) {
-    let operands = kernel.operands();
+fn over_rows((kernel, operands): (&dyn Rows, &[Operand]), input: &Input, output: &mut Output, (rows, cols): (usize, usize), team: &Team) {
     let threads = team.count().min(rows);
+    if threads == 1 {
+        let read = input.rows.iter().map(Buffer::get).collect();
+        let write = output.rows.iter_mut().map(Buffer::get_mut).collect();
+        return kernel.call(&mut Data { rows, cols, first: 0, read, write });
+    }
     let part = |thread: usize| rows * thread / threads..rows * (thread + 1) / threads;
     // Of each operand the bytes of one thread's rows, or all where rows share it.
     let bytes = |operand: &Operand, rows: Range<usize>| {
@@ -247,11 +254,8 @@ fn over_rows(kernel: &dyn Rows, inputs: &Inputs, set: usize, output: &mut Output
                 others
             })
             .collect();
-        let read = read.iter().zip(&inputs.sets[set].rows).map(|(o, buffer)| &buffer.get()[bytes(o, mine.clone())]).collect();
+        let read = read.iter().zip(&input.rows).map(|(o, buffer)| &buffer.get()[bytes(o, mine.clone())]).collect();
         shares.push(Mutex::new(Data { rows: mine.len(), cols, first: mine.start, read, write }));
-    }
-    if let [alone] = shares.as_mut_slice() {
-        return kernel.call(alone.get_mut().unwrap_or_else(PoisonError::into_inner));
     }
     team.share(threads, &|thread| kernel.call(&mut shares[thread].lock().unwrap_or_else(PoisonError::into_inner)));
 }
