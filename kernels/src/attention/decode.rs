@@ -9,7 +9,7 @@
 //! the weighed values of each query head. The caller's thread merges them, always in the same order.
 
 use super::cache::{Cached, PANEL};
-use super::online::{AtMost, LEAST, LINE, aligned, exp2, scale, take};
+use super::online::{AtMost, LEAST, LINE, aligned, common, scale, take};
 use super::{Body, Decode, Mask, Operands, Shape, attention_kernel, threads};
 use crate::isa::ask;
 use crate::isa::math::Math;
@@ -55,11 +55,6 @@ impl<I: Math, E: Cached, const H: usize, const V: usize, const T: usize, const A
         let len = all.iter().map(|len| len.next_multiple_of(LINE)).sum();
         Plan { parts: shape.context.div_ceil(keys), keys, partial, len }
     }
-}
-
-/// The greatest common divisor.
-fn common(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { common(b, a % b) }
 }
 
 impl<I: Math, E: Cached, const H: usize, const V: usize, const T: usize, const A: usize> Body for Token<I, E, H, V, T, A> {
@@ -332,16 +327,16 @@ fn powers<I: Math>(isa: I, added: Option<&[f32]>, scores: &mut [f32], most: &mut
     let before = *most;
     *most = isa.largest(largest);
     let most = isa.splat(*most);
-    let by = exp2(isa, isa.sub(isa.splat(before), most));
+    let by = isa.exp2(isa.sub(isa.splat(before), most));
     let mut sum = isa.mul(by, isa.load(sums));
     let (whole, rest) = scores.split_at_mut(scores.len() / I::LANES * I::LANES);
     for x in whole.chunks_exact_mut(I::LANES) {
-        let p = exp2(isa, isa.sub(isa.load(x), most));
+        let p = isa.exp2(isa.sub(isa.load(x), most));
         sum = isa.add(sum, p);
         isa.store(p, x);
     }
     if !rest.is_empty() {
-        let p = exp2(isa, isa.sub(isa.load_or(rest, f32::NEG_INFINITY), most));
+        let p = isa.exp2(isa.sub(isa.load_or(rest, f32::NEG_INFINITY), most));
         sum = isa.add(sum, p);
         isa.store_partial(p, rest);
     }

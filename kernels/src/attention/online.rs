@@ -1,6 +1,5 @@
-//! What both bodies need beside products: powers of two, turning rows into lanes and back, and workspaces in pieces.
+//! What both bodies need beside products: turning rows into lanes and back, and workspaces in pieces.
 
-use crate::isa::math::Math;
 use crate::isa::turn;
 
 /// Scores are at least this large, or hidden. It is finite, so that a score less the largest one is a number even while
@@ -20,25 +19,6 @@ impl<const N: usize, const M: usize> AtMost<N, M> {
 /// The factor that makes scores exponents of two: log2(e) / √dim.
 pub(super) fn scale(dim: usize) -> f32 {
     (core::f64::consts::LOG2_E / (dim as f64).sqrt()) as f32
-}
-
-/// 2^x for x ≤ 0, lane by lane, with an error of 2 ulps; below 2^−126 it is 0. NaN stays NaN.
-///
-/// The polynomial is a minimax fit of 2^r on [−½, ½] that is exact at 0, value and slope: 0.9 ulps.
-#[inline(always)]
-pub(super) fn exp2<I: Math>(isa: I, x: I::F32) -> I::F32 {
-    // Adding 1.5 · 2^23 rounds to a whole number, which the low bits of the sum then hold.
-    const ROUND: f32 = 12_582_912.0;
-    let x = isa.max(isa.splat(-127.0), x);
-    let shifted = isa.add(x, isa.splat(ROUND));
-    let r = isa.sub(x, isa.sub(shifted, isa.splat(ROUND)));
-    let mut p = isa.splat(1.330_060_5e-3);
-    for c in [9.669_691e-3, 5.550_558_5e-2, 2.402_228_3e-1, core::f32::consts::LN_2, 1.0] {
-        p = isa.fma(p, r, isa.splat(c));
-    }
-    // 2^n by its bits: n = −127 gives a zero.
-    let power = isa.shl_i32(isa.add_i32(isa.to_bits(shifted), isa.splat_i32(127)), 23);
-    isa.mul(p, isa.of_bits(power))
 }
 
 /// Rows as columns: element `c` of row `r`, of `rows` rows that lie one after another, goes to `out[c · rows + r]`.
@@ -68,6 +48,11 @@ pub(super) fn transpose(x: &[f32], rows: usize, out: &mut [f32]) {
     }
 }
 
+/// The greatest common divisor.
+pub(super) fn common(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { common(b, a % b) }
+}
+
 /// The next `len` elements of a workspace.
 #[inline(always)]
 pub(super) fn take<'a>(workspace: &mut &'a mut [f32], len: usize) -> &'a mut [f32] {
@@ -85,19 +70,6 @@ pub(super) fn aligned(workspace: &mut [f32]) -> &mut [f32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::isa::{Isa, Scalar};
-
-    #[test]
-    fn powers_are_near_and_end_at_zero() {
-        let isa = Scalar::detect().expect("any CPU has it");
-        for i in 0..126_000 {
-            let x = -(i as f32) * 1e-3;
-            let (got, want) = (exp2(isa, x), f64::from(x).exp2());
-            assert!((f64::from(got) - want).abs() <= 2.0 * f64::from(f32::EPSILON) * want, "{x}: {got}");
-        }
-        assert!(exp2(isa, 0.0) == 1.0 && exp2(isa, -127.0) == 0.0 && exp2(isa, f32::NEG_INFINITY) == 0.0);
-        assert!(exp2(isa, f32::NAN).is_nan());
-    }
 
     #[test]
     fn rows_become_columns() {

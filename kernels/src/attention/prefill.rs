@@ -6,7 +6,7 @@
 //! once for all. Only tiles that cross the diagonal are masked.
 
 use super::cache::{Cached, PANEL};
-use super::online::{AtMost, LEAST, LINE, aligned, exp2, scale, take, transpose};
+use super::online::{AtMost, LEAST, LINE, aligned, common, scale, take, transpose};
 use super::{Body, Mask, Operands, Prefill, Shape, attention_kernel, threads};
 use crate::isa::math::Math;
 use crate::mat::{MatMut, Queue};
@@ -51,11 +51,6 @@ impl<I: Math, E: Cached, const R: usize, const V: usize, const T: usize> Tiles<I
         let all = [2 * shape.dim * lanes, 3 * lanes, 2 * T * width, 2 * T * shape.dim];
         Plan { tokens, lanes, len: all.iter().map(|len| len.next_multiple_of(LINE)).sum::<usize>() + 2 * LINE }
     }
-}
-
-/// The greatest common divisor.
-fn common(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { common(b, a % b) }
 }
 
 impl<I: Math, E: Cached, const R: usize, const V: usize, const T: usize> Body for Tiles<I, E, R, V, T> {
@@ -324,13 +319,13 @@ impl Block<'_> {
         score::<I, R, V>(isa, dim, keys, (self.q, self.position), hide, scores, &mut most);
         for v in 0..V {
             isa.store(most[v], &mut self.most[v * I::LANES..]);
-            by[v] = exp2(isa, isa.sub(before[v], most[v]));
+            by[v] = isa.exp2(isa.sub(before[v], most[v]));
             sum[v] = isa.mul(by[v], isa.load(&self.sum[v * I::LANES..]));
         }
         for row in scores.chunks_exact_mut(V * I::LANES) {
             for v in 0..V {
                 let x = &mut row[v * I::LANES..][..I::LANES];
-                let p = exp2(isa, isa.sub(isa.load(x), most[v]));
+                let p = isa.exp2(isa.sub(isa.load(x), most[v]));
                 sum[v] = isa.add(sum[v], p);
                 isa.store(p, x);
             }

@@ -172,7 +172,7 @@ fn fold<I: Math, const U: usize>(isa: I, x: &[f32], neutral: f32, step: impl Fn(
 
 /// y = (x − shift) · scale · weight (+ bias), of `R` rows side by side.
 #[inline(always)]
-fn write<I: Math, const R: usize, const PAST: bool>(
+pub(super) fn write<I: Math, const R: usize, const PAST: bool>(
     isa: I,
     (x, y): ([&[f32]; R], [&mut [f32]; R]),
     (weight, bias): (&[f32], Option<&[f32]>),

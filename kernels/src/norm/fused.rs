@@ -1,7 +1,7 @@
 //! RMS norm fused with what stands beside it: the sum of residual and delta before, and the quantisation behind. Each
 //! spares a pass over the row that would be in no register.
 
-use super::body::{rms_scale, row, sum_of_squares};
+use super::body::{rms_scale, row, sum_of_squares, write};
 use super::{AddNorm, AddRmsNormOp, NormQuantise, RmsNormQuantiseOp};
 use crate::isa::math::Math;
 use crate::quantise::Spans;
@@ -25,7 +25,8 @@ impl<I: Math, const U: usize> Body<AddRmsNormOp> for AddRms<I, U> {
                 for r in 0..x.rows() {
                     let x = x.row_mut(r);
                     let squares = add::<I, U>(isa, x, row(delta, r));
-                    scale(isa, x, weight, rms_scale(squares, x.len(), eps), y.row_mut(r));
+                    let by = (0.0, rms_scale(squares, x.len(), eps));
+                    write::<I, 1, false>(isa, ([x], [y.row_mut(r)]), (weight, None), [by]);
                 }
             },
         );
@@ -56,21 +57,6 @@ fn add<I: Math, const U: usize>(isa: I, x: &mut [f32], delta: &[f32]) -> f32 {
         total = isa.add(total, *a);
     }
     isa.sum(total)
-}
-
-/// y = x · by · weight.
-#[inline(always)]
-fn scale<I: Math>(isa: I, x: &[f32], weight: &[f32], by: f32, y: &mut [f32]) {
-    let (weight, y, by) = (&weight[..x.len()], &mut y[..x.len()], isa.splat(by));
-    let mut at = 0;
-    while at + I::LANES <= x.len() {
-        isa.store(isa.mul(isa.mul(isa.load(&x[at..]), by), isa.load(&weight[at..])), &mut y[at..]);
-        at += I::LANES;
-    }
-    if at < x.len() {
-        let v = isa.mul(isa.mul(isa.load_partial(&x[at..]), by), isa.load_partial(&weight[at..]));
-        isa.store_partial(v, &mut y[at..]);
-    }
 }
 
 impl<I: Math, const U: usize> Body<RmsNormQuantiseOp> for RmsQuantise<I, U> {

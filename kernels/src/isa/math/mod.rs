@@ -88,7 +88,6 @@ pub trait Math: Simd {
     /// smaller ones may become 0. NaN stays NaN. The polynomial is a least-squares fit of the relative error.
     #[inline(always)]
     fn exp2(self, t: Self::F32) -> Self::F32 {
-        const ROUND: f32 = 12_582_912.0;
         let t = self.max(self.splat(-127.0), t);
         let shifted = self.add(t, self.splat(ROUND));
         let p = self.exp2_fraction(self.sub(t, self.sub(shifted, self.splat(ROUND))));
@@ -186,6 +185,12 @@ mod tests {
             let ulps = (f64::from(got) - want).abs() / ulp;
             assert!(ulps <= EXP_ULPS, "{}: 2^{t} is off by {ulps} ulps", I::ID);
         }
+        let ends = each(isa, &[0.0, -127.0, f32::NEG_INFINITY, f32::NAN], |x, y| {
+            for (x, y) in x.chunks(I::LANES).zip(y.chunks_mut(I::LANES)) {
+                isa.store_partial(isa.exp2(isa.load_partial(x)), y);
+            }
+        });
+        assert!(ends[0] == 1.0 && ends[1] < f32::MIN_POSITIVE && ends[2] == 0.0 && ends[3].is_nan(), "{}: {ends:?}", I::ID);
         let x: Vec<f32> = (-87_336..88_000).map(|i| i as f32 * 1e-3).chain((0..20_000).map(|i| (i as f32 - 1e4) * 3e-5)).collect();
         let mut worst = 0.0f64;
         for (x, got) in x.iter().zip(exp_of(isa, &x)) {
@@ -241,6 +246,7 @@ mod tests {
     #[test]
     fn every_isa_of_this_cpu_has_the_same_functions() {
         check(Scalar);
+        assert_eq!(Scalar.exp2(-127.0), 0.0);
         #[cfg(target_arch = "x86_64")]
         {
             Avx2::detect().into_iter().for_each(check);
