@@ -260,28 +260,32 @@ pub(crate) use meta;
 /// architecture: (letter value …)…`, where the letter of a parameter stands before its value in names and
 /// [`parameter!`] says what it is called.
 macro_rules! row_kernels {
-    ($table:ident = $op:ident $format:ident $prefix:tt $kernel:ident $path:tt $source:ident;
+    ($table:ident = $op:ident $format:ident $prefix:tt $kernel:ident $path:tt $source:ident; $($lines:tt)+) => {
+        row_kernels! { $table = $op $format $prefix $kernel [stringify!($kernel); ""] $path $source; $($lines)+ }
+    };
+    // A kernel type that is another's alias: of that the name, and what stands behind the ISA in its parameters.
+    ($table:ident = $op:ident $format:ident $prefix:tt $kernel:ident $symbol:tt $path:tt $source:ident;
      $($isa:ident $name:literal $arch:tt: $(($($letter:ident $v:literal)+))+;)+) => {
         $($(isa::only_on! { $arch
             impl Registered for $kernel<isa::$isa, $($v),+> {
-                const META: &'static Meta = &row_kernels!(@meta $op $format $prefix $kernel $path $source $isa $name ($($letter $v)+));
+                const META: &'static Meta = &row_kernels!(@meta $op $format $prefix $kernel $symbol $path $source $isa $name ($($letter $v)+));
             }
         })+)+
 
         #[cfg(feature = "sweep")]
         const $table: &[Entry] = &[$($(Entry {
-            meta: &row_kernels!(@meta $op $format $prefix $kernel $path $source $isa $name ($($letter $v)+)),
+            meta: &row_kernels!(@meta $op $format $prefix $kernel $symbol $path $source $isa $name ($($letter $v)+)),
             make: isa::if_arch!($arch => { $kernel::<isa::$isa, $($v),+>::make } else { || None }),
         }),+),+];
     };
-    (@meta $op:ident $format:ident [$($prefix:tt)+] $kernel:ident [$($path:tt)+] $source:ident $isa:ident $name:literal ($($letter:ident $v:literal)+)) => {
+    (@meta $op:ident $format:ident [$($prefix:tt)+] $kernel:ident [$symbol:expr; $more:expr] [$($path:tt)+] $source:ident $isa:ident $name:literal ($($letter:ident $v:literal)+)) => {
         $crate::registry::meta!($op $format $isa, $source,
             concat!($($path)+, stringify!($isa), $(", ", $v),+, ">"),
             concat!($($prefix)+, $name $(, "_", stringify!($letter), $v)+),
             [$(({ $crate::registry::parameter!($letter) } $v))+],
             "row",
             concat!($name $(, "-", stringify!($letter), $v)+),
-            [concat!("::", stringify!($kernel), "<"), concat!("::", stringify!($isa), $(", ", $v),+, ">")])
+            [concat!("::", $symbol, "<"), concat!("::", stringify!($isa), $more, $(", ", $v),+, ">")])
     };
 }
 pub(crate) use row_kernels;

@@ -5,6 +5,7 @@ use kiln_kernels::format::{Block, SPAN, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k
 use kiln_kernels::mat::{Mat, MatMut};
 use kiln_kernels::reference::{self, Expected};
 use kiln_kernels::registry::{self, Kernel};
+use kiln_kernels::row::{Access, Data, Extent, Operand};
 use kiln_kernels::softmax::Visible;
 
 /// Every kernel of an operation that this CPU can run, by name.
@@ -183,6 +184,48 @@ fn the_first_of_equals_is_selected() {
                 assert_eq!(at.iter().map(|i| *i as usize).collect::<Vec<_>>(), want, "{name}: {k} of {} elements", x.len());
                 let same = values.iter().zip(&want).all(|(v, i)| v.to_bits() == x[*i].to_bits());
                 assert!(same, "{name}: {k} of {} elements", x.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn what_becomes_of_a_row_does_not_depend_on_the_others() {
+    let (rows, cols) = (7, 300);
+    for entry in registry::all().filter(|e| e.meta.op.is_rows()) {
+        let Some(kernel) = (entry.make)() else { continue };
+        let kernel = kernel.rows().expect("an operation on rows");
+        let operands = kernel.operands();
+        let mut random = Random(7);
+        let filled: Vec<Vec<u8>> = operands
+            .iter()
+            .map(|o| {
+                let count = if o.extent == Extent::Shared { 1 } else { rows };
+                let mut bytes = vec![0u8; o.bytes(rows, cols)];
+                for row in bytes.chunks_exact_mut(o.row_bytes(cols).max(1)).take(count) {
+                    o.encode(&random.row(o.width(cols), 3), row);
+                }
+                bytes
+            })
+            .collect();
+        // What it writes, of all rows at once and of each alone.
+        let run = |first: usize, count: usize| -> Vec<Vec<u8>> {
+            let part = |o: &Operand, bytes: &[u8]| match o.extent {
+                Extent::Shared => bytes.to_vec(),
+                _ => bytes[first * o.row_bytes(cols)..(first + count) * o.row_bytes(cols)].to_vec(),
+            };
+            let mut parts: Vec<Vec<u8>> = operands.iter().zip(&filled).map(|(o, bytes)| part(o, bytes)).collect();
+            let (mut read, mut write) = (Vec::new(), Vec::new());
+            for (o, bytes) in operands.iter().zip(&mut parts) {
+                if o.access == Access::Read { read.push(&bytes[..]) } else { write.push(&mut bytes[..]) }
+            }
+            kernel.call(&mut Data { rows: count, cols, first, read, write });
+            operands.iter().zip(parts).filter(|(o, _)| o.access != Access::Read).map(|(_, bytes)| bytes).collect()
+        };
+        let together = run(0, rows);
+        for r in 0..rows {
+            for ((all, alone), o) in together.iter().zip(run(r, 1)).zip(operands.iter().filter(|o| o.access != Access::Read)) {
+                assert!(all[r * o.row_bytes(cols)..][..o.row_bytes(cols)] == alone[..], "{}: row {r}", entry.meta.name);
             }
         }
     }

@@ -6,6 +6,7 @@
 use crate::error::Error;
 use crate::machine::Machine;
 use crate::schema::{Choice, Class, Parts, Tuned};
+use kiln_kernels::format::Format;
 use std::fmt::Write;
 
 /// A profile to bake; the machine is there when the profile is one of the project's own.
@@ -24,8 +25,8 @@ enum Count {
     One,
     /// One of the class, or none.
     Perhaps,
-    /// One for each of several formats.
-    Many,
+    /// One for each of several formats, that one among them.
+    Many(Format),
 }
 
 macro_rules! define_needed {
@@ -38,9 +39,9 @@ macro_rules! define_needed {
             ("gemm", Class::Decode, Count::One),
             ("gemm", Class::Few, Count::Perhaps),
             ("gemm", Class::Prefill, Count::One),
-            $((stringify!($many), Class::Row, Count::Many),)+
+            $((stringify!($many), Class::Row, Count::Many(Format::$many_format)),)+
             $((stringify!($one), Class::Row, Count::One),)+
-            $((stringify!($attention), Class::Row, Count::Many),)+
+            $((stringify!($attention), Class::Row, Count::Many(Format::$attention_format)),)+
         ];
     };
 }
@@ -58,8 +59,8 @@ const FALLBACK: &[(&str, &str, Class, &str, &str)] = &[
     ("dequantise", "q4_k", Class::Row, "dequantise_q4_k_scalar_u1", "quantise::Q4K::<isa::Scalar, 1>"),
     ("dequantise", "q5_k", Class::Row, "dequantise_q5_k_scalar_u1", "quantise::Q5K::<isa::Scalar, 1>"),
     ("dequantise", "q6_k", Class::Row, "dequantise_q6_k_scalar_u1", "quantise::Q6K::<isa::Scalar, 1>"),
-    ("rms_norm", "f32", Class::Row, "rms_norm_f32_scalar_u1_r1_s0", "norm::Rms::<isa::Scalar, 1, 1, 0>"),
-    ("layer_norm", "f32", Class::Row, "layer_norm_f32_scalar_u1_r1_s0", "norm::Layer::<isa::Scalar, 1, 1, 0>"),
+    ("rms_norm", "f32", Class::Row, "rms_norm_f32_scalar_u1_r1_s0_a0", "norm::Rms::<isa::Scalar, 1, 1, 0, 0>"),
+    ("layer_norm", "f32", Class::Row, "layer_norm_f32_scalar_u1_r1_s0_a0", "norm::Layer::<isa::Scalar, 1, 1, 0, 0>"),
     ("add_rms_norm", "f32", Class::Row, "add_rms_norm_f32_scalar_u1", "norm::AddRms::<isa::Scalar, 1>"),
     ("rms_norm_quantise", "f32", Class::Row, "rms_norm_quantise_f32_scalar_u1", "norm::RmsQuantise::<isa::Scalar, 1>"),
     ("f16_to_f32", "f16", Class::Row, "f16_to_f32_scalar_u1_s0_a0", "convert::Widen::<isa::Scalar, 1, 0, 0>"),
@@ -70,7 +71,7 @@ const FALLBACK: &[(&str, &str, Class, &str, &str)] = &[
     ("rope", "f32", Class::Row, "rope_f32_scalar_u1", "rope::Turn::<isa::Scalar, 1>"),
     ("silu_mul", "f32", Class::Row, "silu_mul_f32_scalar_u1", "gate::Silu::<isa::Scalar, 1>"),
     ("silu_mul_quantise", "f32", Class::Row, "silu_mul_quantise_f32_scalar_u1", "gate::SiluQuantise::<isa::Scalar, 1>"),
-    ("softmax", "f32", Class::Row, "softmax_f32_scalar_u1_a0", "softmax::Three::<isa::Scalar, 1, 0>"),
+    ("softmax", "f32", Class::Row, "softmax_f32_scalar_u1_r1_a0", "softmax::Three::<isa::Scalar, 1, 1, 0>"),
     ("argmax", "f32", Class::Row, "argmax_f32_scalar_u1", "select::First::<isa::Scalar, 1>"),
     ("top_k", "f32", Class::Row, "top_k_f32_scalar_u1", "select::Few::<isa::Scalar, 1>"),
     ("attention", "f32", Class::Row, "attention_f32_scalar_r4_v4_t64", "attention::ManyF32::<isa::Scalar, 4, 4, 64>"),
@@ -181,8 +182,11 @@ fn function(out: &mut String, number: usize, profile: &str, tier: &str, choices:
     for (op, _, count) in NEEDED.iter().filter(|(op, ..)| *op != "gemm") {
         let handles: Vec<String> = choices.iter().filter(|c| c.op == *op).map(|c| format!("{}::handle()?", path(c))).collect();
         let handles = handles.join(", ");
-        let _ =
-            if *count == Count::Many { writeln!(out, "        {op}: vec![{handles}],") } else { writeln!(out, "        {op}: {handles},") };
+        let _ = if matches!(count, Count::Many(_)) {
+            writeln!(out, "        {op}: vec![{handles}],")
+        } else {
+            writeln!(out, "        {op}: {handles},")
+        };
     }
     let _ = writeln!(out, "        reasons: REASONS,\n    }})\n}}\n");
 }
@@ -204,15 +208,16 @@ fn is_for_engine(c: &Choice) -> bool {
 
 fn check(choices: &[Choice]) -> Result<(), String> {
     for (op, class, wanted) in NEEDED {
-        let count = choices.iter().filter(|c| c.op == *op && c.class == *class).count();
-        let (class, fits) = (
-            class.name(),
-            match wanted {
-                Count::One => count == 1,
-                Count::Perhaps => count <= 1,
-                Count::Many => count >= 1,
-            },
-        );
+        let of_op: Vec<&Choice> = choices.iter().filter(|c| c.op == *op && c.class == *class).collect();
+        let (class, count) = (class.name(), of_op.len());
+        let fits = match wanted {
+            Count::One => count == 1,
+            Count::Perhaps => count <= 1,
+            Count::Many(format) if count > 0 && of_op.iter().all(|c| c.format != format.name()) => {
+                return Err(format!("it has no choice for {op} of {format}, which is needed; sweep and bake that format"));
+            }
+            Count::Many(_) => count > 0,
+        };
         if !fits && count == 0 {
             return Err(format!("it has 0 choices for {op} ({class}), one is needed; sweep and bake that operation"));
         } else if !fits {

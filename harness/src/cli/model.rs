@@ -2,7 +2,7 @@
 
 use super::{Table, emit, emit_json};
 use crate::filter::{self, Filter};
-use crate::model::{self, Prediction, Tools};
+use crate::model::{self, Prediction, RowPrediction, Tools};
 use crate::progress::Progress;
 use kiln_kernels::format::Format;
 use kiln_kernels::registry::Op;
@@ -16,9 +16,10 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "Examples:\n  kiln model gemm --cpu zen4\n  \
     kiln model gemm --cpu neoverse-n2 --format bf16,s8 --binary target/aarch64-unknown-linux-gnu/release/kiln\n  \
     kiln model gemm --cpu neoverse-n2 --binary … --bake\n  \
+    kiln model f16_to_f32 --cpu neoverse-n2 --binary … --isa neon,sve\n  \
     kiln model gemm --cpu neoverse-n2 --peer libopenblas.so.0:sgemm_kernel")]
 pub struct Args {
-    /// The operation; so far gemm
+    /// The operation: gemm, or any on rows
     #[arg(value_name = "OP")]
     op: Op,
     /// The CPU, by the name of its profile
@@ -57,7 +58,12 @@ struct ModelFilter {
 /// # Errors
 /// If the CPU is unknown, a tool is missing, or the binary is not one to predict from.
 pub fn run(args: &Args) -> anyhow::Result<i32> {
-    anyhow::ensure!(args.op == Op::Gemm, "the model knows gemm so far, not {}", args.op);
+    let of_rows = args.op.is_rows();
+    anyhow::ensure!(of_rows || args.op == Op::Gemm, "the model knows gemm and operations on rows, not {}", args.op);
+    anyhow::ensure!(
+        !of_rows || !args.bake && args.peer.is_none(),
+        "--bake and --peer are for gemm: choices for rows are measured, or the defaults"
+    );
     let root = lookup::default_root();
     let machine = lookup::machine(root, &args.cpu)?;
     let tools = Tools::find()?;
@@ -77,16 +83,16 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
     let filter = Filter { op: vec![args.op], isa: args.filter.isa.clone(), format };
     let total = filter.entries()?.iter().filter(|e| e.meta.isa.arch() == machine.arch).count();
     let progress = Progress::new(total as u64, "predicting");
-    let predictions = model::predict(
-        &tools,
-        &machine,
-        &binary,
-        |m| filter.takes(m),
-        |kernel| {
-            progress.at(kernel);
-            progress.advance(1);
-        },
-    )?;
+    let at = |kernel: &str| {
+        progress.at(kernel);
+        progress.advance(1);
+    };
+    if of_rows {
+        let predictions = model::predict_rows(&tools, &machine, &binary, |m| filter.takes(m), at)?;
+        drop(progress);
+        return show_rows(args, &machine, &predictions);
+    }
+    let predictions = model::predict(&tools, &machine, &binary, |m| filter.takes(m), at)?;
     drop(progress);
     if args.bake {
         bake(args, root, &machine, &predictions)?;
@@ -123,5 +129,27 @@ fn show(args: &Args, machine: &Machine, predictions: &[Prediction]) -> anyhow::R
         ]);
     }
     emit(&format!("{table}\n{} on {}, predicted by llvm-mca: inner loops only, operands in L1", args.op, machine.title))?;
+    Ok(0)
+}
+
+/// Prints the predictions of operations on rows in their order.
+fn show_rows(args: &Args, machine: &Machine, predictions: &[RowPrediction]) -> anyhow::Result<i32> {
+    if args.json {
+        return emit_json(&json!({ "cpu": machine.name, "tier": "predicted", "predictions": predictions }));
+    }
+    let mut table = Table::new(["kernel", "cycles", "bytes", "bytes/cycle", "busiest", "of its limit", "needed most by", "in a loop"]);
+    for p in predictions {
+        table.row([
+            p.kernel.as_str(),
+            &format!("{:.1}", p.cycles),
+            &p.bytes.to_string(),
+            &format!("{:.1}", p.bytes_per_cycle),
+            &p.resource,
+            &format!("{:.0} %", 100.0 * p.share_of_limit),
+            &p.instruction,
+            &p.count.to_string(),
+        ]);
+    }
+    emit(&format!("{table}\n{} on {}, predicted by llvm-mca: the loop that moves most, operands in L1", args.op, machine.title))?;
     Ok(0)
 }

@@ -225,6 +225,13 @@ fn attend<O: Operation>(kernel: &Handle<O>, inputs: &Inputs, set: usize, output:
     kernel.run(queries, &kv, (context, mask), out, team, bytemuck::cast_slice_mut(workspace));
 }
 
+/// One call of an operation on the rows of a set of operands, which the team shares out.
+pub fn call_rows(kernel: (&dyn Rows, &[Operand]), Operands { inputs, outputs }: &mut Operands, set: usize, team: &Team) {
+    if let Shape::Rows { rows, cols } = inputs.problem.shape {
+        over_rows(kernel, &inputs.sets[set], &mut outputs[set], (rows, cols), team);
+    }
+}
+
 /// An operation on rows, which the team shares out.
 fn over_rows((kernel, operands): (&dyn Rows, &[Operand]), input: &Input, output: &mut Output, (rows, cols): (usize, usize), team: &Team) {
     let threads = team.count().min(rows);

@@ -1,7 +1,7 @@
 //! Finding a kernel's inner loop in a built binary.
 
-use super::Tools;
 use super::multiply::Multiply;
+use super::{Tools, traffic};
 use anyhow::{Context, bail, ensure};
 use kiln_kernels::registry::Meta;
 use kiln_profiles::machine::Machine;
@@ -68,6 +68,14 @@ impl Code {
         found.first().map(|(_, mangled)| (*mangled).clone())
     }
 
+    /// The mangled symbol that holds the loops of a kernel on rows: what is compiled for its instruction set, where there
+    /// is such a function, which the demangled name of the kernel's type is part of.
+    pub(super) fn symbol_of_rows(&self, meta: &Meta) -> Option<String> {
+        let mut found: Vec<_> = self.symbols.iter().filter(|(name, _)| meta.symbol.iter().all(|mark| name.contains(mark))).collect();
+        found.sort_by_key(|(name, _)| (!name.contains("vectorize"), !name.contains("::run")));
+        found.first().map(|(_, mangled)| (*mangled).clone())
+    }
+
     /// Every symbol whose mangled or demangled name contains `part`, sorted: those that are called exactly so
     /// alone, if there are any.
     pub(super) fn symbols_like(&self, part: &str) -> Vec<&str> {
@@ -82,6 +90,22 @@ impl Code {
 
     /// The loop of a function, or of all code, with the most multiply-adds that holds no other loop.
     pub(super) fn main_loop(&self, tools: &Tools, machine: &Machine, symbol: Option<&str>) -> anyhow::Result<Loop> {
+        let listing = self.listing(tools, symbol)?;
+        innermost_loop(&listing, |line| Multiply::of(line, machine)).context("it has no inner loop with multiply-adds")
+    }
+
+    /// The loop of a function that moves the most bytes and holds no other loop, and those bytes.
+    pub(super) fn widest_loop(&self, tools: &Tools, machine: &Machine, symbol: &str) -> anyhow::Result<(String, usize)> {
+        let listing = self.listing(tools, Some(symbol))?;
+        let moved = |body: &[String]| body.iter().map(|line| traffic::bytes(line, machine)).sum::<usize>();
+        let found = innermost_loops(&listing).into_iter().map(|body| (moved(&body), body));
+        let (bytes, body) = found.reduce(|best, found| if found.0 > best.0 { found } else { best }).context("it has no loop")?;
+        ensure!(bytes > 0, "it has no inner loop that loads or stores vectors");
+        Ok((body.join("\n"), bytes))
+    }
+
+    /// The disassembly of a function, or of all code.
+    fn listing(&self, tools: &Tools, symbol: Option<&str>) -> anyhow::Result<String> {
         let mut objdump = Command::new(&tools.objdump);
         objdump.args(["-d", "--no-show-raw-insn", "--no-leading-addr", "--symbolize-operands", "--no-print-imm-hex"]);
         if let Some(symbol) = symbol {
@@ -91,16 +115,22 @@ impl Code {
         if !out.status.success() {
             bail!("llvm-objdump failed: {}", String::from_utf8_lossy(&out.stderr).trim());
         }
-        let listing = String::from_utf8_lossy(&out.stdout);
-        innermost_loop(&listing, |line| Multiply::of(line, machine)).context("it has no inner loop with multiply-adds")
+        Ok(String::from_utf8_lossy(&out.stdout).into_owned())
     }
 }
 
-/// Of all label-to-backward-branch spans without a span inside, the one with the most multiply-adds.
+/// Of all loops without a loop inside, the one with the most multiply-adds.
 fn innermost_loop(listing: &str, multiply: impl Fn(&str) -> Option<Multiply>) -> Option<Loop> {
+    let found = innermost_loops(listing).into_iter().filter_map(|body| main_kind(body, &multiply));
+    found.reduce(|best, found| if found.macs > best.macs { found } else { best })
+}
+
+/// The bodies of all label-to-backward-branch spans without a span inside. Jumps out of a body would stop the analyser's
+/// decoder and are left out: straight-line code is what repeats.
+fn innermost_loops(listing: &str) -> Vec<Vec<String>> {
     let mut labels: Vec<(String, usize)> = Vec::new();
     let mut lines: Vec<String> = Vec::new();
-    let mut best: Option<Loop> = None;
+    let mut bodies = Vec::new();
     for line in listing.lines() {
         // Comments; an Arm immediate also starts with '#', but no space follows it.
         let line = line.split("# ").next().unwrap_or(line).split("//").next().unwrap_or(line).trim();
@@ -122,19 +152,15 @@ fn innermost_loop(listing: &str, multiply: impl Fn(&str) -> Option<Multiply>) ->
         lines.push(line.to_owned());
         let Some(position) = target.and_then(|t| labels.iter().rposition(|(l, _)| l == t)) else { continue };
         let body = &lines[labels[position].1..lines.len() - 1];
-        if let Some(found) = main_kind(body, &multiply).filter(|l| best.as_ref().is_none_or(|b| l.macs > b.macs)) {
-            best = Some(found);
-        }
+        bodies.push(body.iter().filter(|l| !l.contains('<')).map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect());
         // Whatever encloses this loop is not an inner one.
         labels.clear();
     }
-    best
+    bodies
 }
 
 /// A loop's body with its multiply-adds of the kind that does most; `None` when it has none.
-fn main_kind(body: &[String], multiply: impl Fn(&str) -> Option<Multiply>) -> Option<Loop> {
-    // Jumps out of the body would stop the analyser's decoder; straight-line code is what repeats.
-    let text: Vec<String> = body.iter().filter(|l| !l.contains('<')).map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+fn main_kind(text: Vec<String>, multiply: impl Fn(&str) -> Option<Multiply>) -> Option<Loop> {
     let mut kinds: BTreeMap<&str, (Multiply, usize, usize)> = BTreeMap::new();
     for found in text.iter().filter_map(|l| multiply(l)) {
         let (_, count, macs) = kinds.entry(found.kind).or_insert((found.clone(), 0, 0));
@@ -169,7 +195,7 @@ mod tests {
     fn the_kind_that_does_most_is_counted() {
         let machine = lookup::machine(lookup::default_root(), "neoverse-n2").unwrap();
         let body = ["smmla v1.4s, v0.16b, v2.16b", "fmla v3.4s, v4.4s, v5.4s", "fmla v6.4s, v4.4s, v5.4s"].map(str::to_owned);
-        let found = main_kind(&body, |l| Multiply::of(l, &machine)).unwrap();
+        let found = main_kind(body.into(), |l| Multiply::of(l, &machine)).unwrap();
         assert_eq!((found.multiply.kind, found.count, found.macs), ("smmla", 1, 32));
     }
 }

@@ -4,6 +4,7 @@ use super::Tools;
 use super::multiply::Multiply;
 use anyhow::{Context, bail};
 use kiln_profiles::machine::Machine;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -16,6 +17,20 @@ pub(super) struct Run {
     pub cycles: f64,
     /// The resource with the highest pressure, or the front end when none is near its limit.
     pub limit: String,
+    /// The resource with the highest pressure, and what needs it.
+    pub busiest: Option<Busiest>,
+}
+
+/// The busiest of a CPU's resources.
+pub(super) struct Busiest {
+    /// Its name in LLVM's model.
+    pub name: String,
+    /// The share of all cycles in which it is in use.
+    pub share: f64,
+    /// The instruction of which most need it, by name.
+    pub instruction: String,
+    /// How many of them there are in the loop.
+    pub count: usize,
 }
 
 /// Simulates `text` as the body of a loop; `None` when the CPU lacks an instruction in it.
@@ -45,7 +60,12 @@ pub(super) fn run(tools: &Tools, machine: &Machine, text: &str) -> anyhow::Resul
     }
     let total = summary(&report, "Total Cycles:").context("llvm-mca printed no total")?;
     let cycles = total / ITERATIONS as f64;
-    Ok(Some(Run { cycles, limit: limit(&report, cycles) }))
+    let busiest = busiest(&report, cycles);
+    let limit = match &busiest {
+        Some(b) if b.share >= 0.9 => b.name.clone(),
+        _ => "dispatch or latency".into(),
+    };
+    Ok(Some(Run { cycles, limit, busiest }))
 }
 
 /// Instructions like `multiply` per cycle that the CPU can issue when nothing else is in the way.
@@ -59,26 +79,28 @@ fn summary(report: &str, key: &str) -> Option<f64> {
     report.lines().find_map(|l| l.strip_prefix(key)).and_then(|v| v.trim().parse().ok())
 }
 
-/// The busiest resource of the table 'Resource pressure per iteration', by name.
-fn limit(report: &str, cycles: f64) -> String {
-    let names: Vec<(&str, &str)> = report
-        .lines()
-        .filter_map(|l| l.strip_prefix('[')?.split_once("]"))
-        .filter_map(|(index, rest)| rest.split_once("- ").map(|(_, name)| (index, name.trim())))
-        .collect();
+/// The busiest resource of the table 'Resource pressure per iteration', and the instruction that has the most of it in
+/// the table behind.
+fn busiest(report: &str, cycles: f64) -> Option<Busiest> {
+    let name_of = |index: &str| {
+        let names = report.lines().filter_map(|l| l.strip_prefix('[')?.split_once(']'));
+        let mut names = names.filter_map(|(i, rest)| rest.split_once("- ").map(|(_, name)| (i, name.trim())));
+        names.find(|(i, _)| *i == index).map_or_else(|| format!("resource {index}"), |(_, name)| name.to_owned())
+    };
     let mut lines = report.lines().skip_while(|l| !l.starts_with("Resource pressure per iteration"));
-    let header = lines.nth(1).unwrap_or("");
-    let values = lines.next().unwrap_or("");
+    let header = lines.nth(1)?;
     let indices: Vec<&str> = header.split(['[', ']']).map(str::trim).filter(|s| !s.is_empty()).collect();
-    let busiest = indices
-        .iter()
-        .zip(values.split_whitespace())
-        .filter_map(|(index, value)| Some((*index, value.parse::<f64>().ok()?)))
-        .max_by(|a, b| a.1.total_cmp(&b.1));
-    match busiest {
-        Some((index, pressure)) if pressure >= 0.9 * cycles => {
-            names.iter().find(|(i, _)| *i == index).map_or_else(|| format!("resource {index}"), |(_, name)| (*name).to_owned())
-        }
-        _ => "dispatch or latency".into(),
+    let pressures = lines.next()?.split_whitespace().map(|value| value.parse::<f64>().unwrap_or(0.0));
+    let (column, pressure) = pressures.enumerate().max_by(|a, b| a.1.total_cmp(&b.1))?;
+    let mut needs: BTreeMap<&str, (f64, usize)> = BTreeMap::new();
+    for line in lines.skip_while(|l| !l.starts_with("Resource pressure by instruction")).skip(2) {
+        let mut words = line.split_whitespace();
+        let Some(value) = words.nth(column) else { break };
+        let Some(name) = words.nth(indices.len() - column - 1) else { break };
+        let (sum, count) = needs.entry(name).or_default();
+        *sum += value.parse::<f64>().unwrap_or(0.0);
+        *count += 1;
     }
+    let (instruction, (_, count)) = needs.into_iter().max_by(|a, b| a.1.0.total_cmp(&b.1.0))?;
+    Some(Busiest { name: name_of(indices.get(column)?), share: pressure / cycles, instruction: instruction.to_owned(), count })
 }

@@ -8,8 +8,11 @@ mod disassembly;
 mod mca;
 mod multiply;
 mod profile;
+mod rows;
+mod traffic;
 
 pub use profile::predicted_profile;
+pub use rows::{RowPrediction, predict_rows};
 
 use anyhow::{Context, bail};
 use disassembly::{Code, Loop};

@@ -20,6 +20,7 @@ mod mkl;
 mod numpy;
 mod openblas;
 mod ours;
+mod parts;
 mod python;
 mod read;
 mod torch;
@@ -157,8 +158,18 @@ pub struct Peer {
 type Opener = fn(Task) -> anyhow::Result<Box<dyn System>>;
 
 /// Every peer. A new one is its file and its line here.
-pub const PEERS: &[Peer] =
-    &[openblas::PEER, blis::PEER, mkl::PEER, armpl::PEER, torch::PEER, numpy::PEER, gemm::PEER, matrixmultiply::PEER, copy::PEER];
+pub const PEERS: &[Peer] = &[
+    openblas::PEER,
+    blis::PEER,
+    mkl::PEER,
+    armpl::PEER,
+    torch::PEER,
+    numpy::PEER,
+    gemm::PEER,
+    matrixmultiply::PEER,
+    parts::PEER,
+    copy::PEER,
+];
 
 impl Peer {
     /// Whether it is compared at that.

@@ -36,7 +36,7 @@ macro_rules! formats {
 
                 // ISA, its name and architecture: (rows and vectors in registers, keys at a time)…
                 row_kernels! {
-                    MANY = Attention $format ["attention_", $name, "_"] $many ["attention::", stringify!($many), "::<isa::"] many;
+                    MANY = Attention $format ["attention_", $name, "_"] $many ["Tiles"; concat!(", kiln_kernels::attention::cache::", stringify!($format))] ["attention::", stringify!($many), "::<isa::"] many;
                     Scalar "scalar" "any": (r 4 v 4 t 64);
                     Avx2 "avx2" "x86_64": (r 4 v 3 t 64) (r 4 v 2 t 64);
                     Avx512 "avx512" "x86_64": (r 8 v 3 t 64) (r 8 v 2 t 64) (r 8 v 3 t 128);
@@ -46,7 +46,7 @@ macro_rules! formats {
                 // ISA, its name and architecture: (heads and vectors in registers, keys at a time, whether the next tile is
                 // asked for)…
                 row_kernels! {
-                    ONE = AttentionDecode $format ["attention_decode_", $name, "_"] $one ["attention::", stringify!($one), "::<isa::"] one;
+                    ONE = AttentionDecode $format ["attention_decode_", $name, "_"] $one ["Token"; concat!(", kiln_kernels::attention::cache::", stringify!($format))] ["attention::", stringify!($one), "::<isa::"] one;
                     Scalar "scalar" "any": (h 4 v 4 t 64 a 0);
                     Avx2 "avx2" "x86_64": (h 4 v 2 t 64 a 0) (h 4 v 2 t 64 a 1);
                     Avx512 "avx512" "x86_64": (h 7 v 2 t 64 a 0) (h 7 v 2 t 64 a 1) (h 7 v 2 t 256 a 1) (h 4 v 4 t 64 a 1);

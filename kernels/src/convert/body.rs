@@ -35,7 +35,15 @@ impl<I: Math, const U: usize, const S: usize, const A: usize> Body<WidenOp> for 
                 #[inline(always)]
                 |src: &[u16], dst: &mut [f32]| isa.store(isa.load_f16(src), dst),
                 #[inline(always)]
-                |src: &[u16], dst: &mut [f32]| isa.stream(isa.load_f16(src), dst),
+                |src: &[u16], dst: &mut [f32]| {
+                    isa.store(isa.load_f16(src), dst);
+                    isa.store(isa.load_f16(&src[I::LANES..]), &mut dst[I::LANES..]);
+                },
+                #[inline(always)]
+                |src: &[u16], dst: &mut [f32]| {
+                    isa.stream(isa.load_f16(src), dst);
+                    isa.stream(isa.load_f16(&src[I::LANES..]), &mut dst[I::LANES..]);
+                },
             ),
             f16::to_f32,
         );
@@ -52,7 +60,9 @@ impl<I: Math, const U: usize, const S: usize, const A: usize> Body<NarrowOp> for
                 #[inline(always)]
                 |src: &[f32], dst: &mut [u16]| isa.store_f16(isa.load(src), dst),
                 #[inline(always)]
-                |src: &[f32], dst: &mut [u16]| isa.stream_f16(isa.load(src), dst),
+                |src: &[f32], dst: &mut [u16]| isa.store_f16_pair([isa.load(src), isa.load(&src[I::LANES..])], dst),
+                #[inline(always)]
+                |src: &[f32], dst: &mut [u16]| isa.stream_f16([isa.load(src), isa.load(&src[I::LANES..])], dst),
             ),
             f16::from_f32,
         );
@@ -69,7 +79,15 @@ impl<I: Math, const U: usize, const S: usize, const A: usize> Body<WidenBf16Op> 
                 #[inline(always)]
                 |src: &[u16], dst: &mut [f32]| isa.store(isa.load_bf16(src), dst),
                 #[inline(always)]
-                |src: &[u16], dst: &mut [f32]| isa.stream(isa.load_bf16(src), dst),
+                |src: &[u16], dst: &mut [f32]| {
+                    isa.store(isa.load_bf16(src), dst);
+                    isa.store(isa.load_bf16(&src[I::LANES..]), &mut dst[I::LANES..]);
+                },
+                #[inline(always)]
+                |src: &[u16], dst: &mut [f32]| {
+                    isa.stream(isa.load_bf16(src), dst);
+                    isa.stream(isa.load_bf16(&src[I::LANES..]), &mut dst[I::LANES..]);
+                },
             ),
             bf16::to_f32,
         );
@@ -86,7 +104,9 @@ impl<I: Math, const U: usize, const S: usize, const A: usize> Body<NarrowBf16Op>
                 #[inline(always)]
                 |src: &[f32], dst: &mut [u16]| isa.store_bf16(isa.load(src), dst),
                 #[inline(always)]
-                |src: &[f32], dst: &mut [u16]| isa.stream_bf16(isa.load(src), dst),
+                |src: &[f32], dst: &mut [u16]| isa.store_bf16_pair([isa.load(src), isa.load(&src[I::LANES..])], dst),
+                #[inline(always)]
+                |src: &[f32], dst: &mut [u16]| isa.stream_bf16([isa.load(src), isa.load(&src[I::LANES..])], dst),
             ),
             bf16::from_f32,
         );
@@ -96,36 +116,40 @@ impl<I: Math, const U: usize, const S: usize, const A: usize> Body<NarrowBf16Op>
 /// Stores past the caches are of whole lines of them.
 const LINE_BYTES: usize = 64;
 
+/// `store` takes a vector, `pair` and `stream` two of them at once: half as wide ones still make a line then.
 #[inline(always)]
 fn convert<I: Math, X: Copy, Y, const U: usize, const S: usize, const A: usize>(
     isa: I,
     (src, dst): (&[X], &mut [Y]),
-    (store, stream): (impl Fn(&[X], &mut [Y]), impl Fn(&[X], &mut [Y])),
+    (store, pair, stream): (impl Fn(&[X], &mut [Y]) + Copy, impl Fn(&[X], &mut [Y]), impl Fn(&[X], &mut [Y])),
     element: impl Fn(X) -> Y,
 ) {
     isa.vectorize(
         #[inline(always)]
         || {
-            if streams::<S>(size_of_val(dst)) {
+            if U.is_multiple_of(2) && streams::<S>(size_of_val(dst)) {
                 // A destination that is not aligned to its elements has no line that it begins.
                 let head = dst.as_ptr().align_offset(LINE_BYTES).min(dst.len());
                 let ((src_head, src), (dst_head, dst)) = (src.split_at(head), dst.split_at_mut(head));
                 for (x, y) in src_head.iter().zip(dst_head) {
                     *y = element(*x);
                 }
-                row::<I, X, Y, U, A>((src, dst), stream, element);
+                row::<I, X, Y, 2, U, A>((src, dst), stream, store, element);
                 isa.fence();
+            } else if U.is_multiple_of(2) {
+                row::<I, X, Y, 2, U, A>((src, dst), pair, store, element);
             } else {
-                row::<I, X, Y, U, A>((src, dst), store, element);
+                row::<I, X, Y, 1, U, A>((src, dst), store, store, element);
             }
         },
     );
 }
 
-/// `vector` on whole vectors, `U` an iteration, then `element` on what is left.
+/// `U` vectors an iteration, of which `several` takes `V` at a time, then `vector` on those that are left, then `element`.
 #[inline(always)]
-fn row<I: Math, X: Copy, Y, const U: usize, const A: usize>(
+fn row<I: Math, X: Copy, Y, const V: usize, const U: usize, const A: usize>(
     (src, dst): (&[X], &mut [Y]),
+    several: impl Fn(&[X], &mut [Y]),
     vector: impl Fn(&[X], &mut [Y]),
     element: impl Fn(X) -> Y,
 ) {
@@ -137,8 +161,8 @@ fn row<I: Math, X: Copy, Y, const U: usize, const A: usize>(
                 ask(ahead.wrapping_add(line).cast());
             }
         }
-        for u in 0..U {
-            vector(&src[u * I::LANES..][..I::LANES], &mut dst[u * I::LANES..][..I::LANES]);
+        for v in 0..U / V {
+            several(&src[v * V * I::LANES..][..V * I::LANES], &mut dst[v * V * I::LANES..][..V * I::LANES]);
         }
     }
     let (src, dst) = (from.remainder(), to.into_remainder());

@@ -29,7 +29,7 @@ macro_rules! conversions {
 conversions! {
     Scalar "scalar" "any": (u 1 s 0 a 0) (u 4 s 0 a 0);
     Avx2 "avx2" "x86_64": (u 1 s 0 a 0) (u 2 s 0 a 0) (u 4 s 0 a 0) (u 4 s 4 a 0) (u 4 s 16 a 16) (u 8 s 0 a 0);
-    Avx512 "avx512" "x86_64": (u 1 s 0 a 0) (u 2 s 0 a 0) (u 4 s 0 a 0) (u 4 s 4 a 0) (u 4 s 16 a 0) (u 4 s 16 a 16) (u 4 s 64 a 16) (u 8 s 0 a 0);
+    Avx512 "avx512" "x86_64": (u 1 s 0 a 0) (u 2 s 0 a 0) (u 4 s 0 a 0) (u 8 s 0 a 0) (u 4 s 4 a 0) (u 8 s 4 a 64) (u 4 s 16 a 16) (u 4 s 64 a 16);
     Neon "neon" "aarch64": (u 1 s 0 a 0) (u 2 s 0 a 0) (u 4 s 0 a 0) (u 8 s 0 a 0);
     Sve "sve" "aarch64": (u 1 s 0 a 0) (u 2 s 0 a 0) (u 4 s 0 a 0);
 }

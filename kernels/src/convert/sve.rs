@@ -101,6 +101,7 @@ conversions! {
 }
 
 /// f16 → f32.
+#[inline(always)]
 pub(crate) fn widen(isa: Sve, src: &[u16], dst: &mut [f32]) {
     Widen::<Sve, 1, 0, 0>(isa).run((src, dst));
 }

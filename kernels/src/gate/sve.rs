@@ -34,6 +34,7 @@ impl<const U: usize> Body<SiluMulQuantiseOp> for SiluQuantise<Sve, U> {
 }
 
 /// y = gate / (1 + e^−gate) · up.
+#[inline(always)]
 fn silu_mul<const U: usize>(isa: Sve, gate: &[f32], up: &[f32], y: &mut [f32]) {
     const { assert!(U >= 1 && U <= 4, "three vectors for each of four below those of the exponential function") };
     let n = y.len();

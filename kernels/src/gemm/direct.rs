@@ -106,7 +106,8 @@ impl Few {
 
 /// C (M × N) ← or += A (M × K) · Bᵀ, of which N × K is given, where of one there are at most [`FEW`] rows and
 /// all rows are adjacent; `load` gives at most [`Simd::LANES`] elements as f32, followed by zeros.
-#[inline(always)]
+///
+/// It enables the instructions itself: so it is compiled once for an arithmetic, not for each of its tiles.
 pub(super) fn dots<I: Simd, A: Pod, B: Pod, T: Pod>(
     isa: I,
     load: impl Fn(&[T]) -> I::F32 + Copy,
@@ -115,22 +116,25 @@ pub(super) fn dots<I: Simd, A: Pod, B: Pod, T: Pod>(
     mut c: MatMut<'_, f32>,
     accumulate: bool,
 ) {
-    match of {
-        Few::Rows => few(
-            isa,
-            load,
-            (a, bt),
-            #[inline(always)]
-            |i, j, sum| put(&mut c, (i, j), sum, accumulate),
-        ),
-        Few::Columns => few(
-            isa,
-            load,
-            (bt, a),
-            #[inline(always)]
-            |j, i, sum| put(&mut c, (i, j), sum, accumulate),
-        ),
-    }
+    isa.vectorize(
+        #[inline(always)]
+        || match of {
+            Few::Rows => few(
+                isa,
+                load,
+                (a, bt),
+                #[inline(always)]
+                |i, j, sum| put(&mut c, (i, j), sum, accumulate),
+            ),
+            Few::Columns => few(
+                isa,
+                load,
+                (bt, a),
+                #[inline(always)]
+                |j, i, sum| put(&mut c, (i, j), sum, accumulate),
+            ),
+        },
+    );
 }
 
 #[inline(always)]

@@ -1,6 +1,6 @@
-//! Reading and copying memory as fast as an instruction set can: what bandwidth is measured with.
+//! Reading, copying and adding as fast as an instruction set can: what bandwidth is measured with.
 //!
-//! It reads and folds, or copies past the caches; timing is the caller's.
+//! It reads and folds, copies past the caches, or adds; timing is the caller's.
 
 use super::math::Math;
 use super::*;
@@ -47,6 +47,41 @@ pub fn copy(from: &[f32], to: &mut [f32]) {
         return past_caches(isa, from, to);
     }
     past_caches(Scalar, from, to);
+}
+
+/// Adds `x` to `to`, element by element: what is left of an operation when all that may be fused with it is taken away.
+///
+/// # Panics
+/// If the slices differ in length.
+pub fn add(x: &[f32], to: &mut [f32]) {
+    assert_eq!(x.len(), to.len(), "what is added differs in length");
+    #[cfg(target_arch = "x86_64")]
+    {
+        if let Some(isa) = Avx512::detect() {
+            return sum(isa, x, to);
+        }
+        if let Some(isa) = Avx2::detect() {
+            return sum(isa, x, to);
+        }
+    }
+    #[cfg(target_arch = "aarch64")]
+    if let Some(isa) = Neon::detect() {
+        return sum(isa, x, to);
+    }
+    sum(Scalar, x, to);
+}
+
+fn sum<I: Math>(isa: I, x: &[f32], to: &mut [f32]) {
+    isa.vectorize(
+        #[inline(always)]
+        || {
+            let (mut xs, mut tos) = (x.chunks_exact(I::LANES), to.chunks_exact_mut(I::LANES));
+            for (x, to) in xs.by_ref().zip(tos.by_ref()) {
+                isa.store(isa.add(isa.load(to), isa.load(x)), to);
+            }
+            xs.remainder().iter().zip(tos.into_remainder()).for_each(|(x, to)| *to += x);
+        },
+    );
 }
 
 fn past_caches<I: Math>(isa: I, from: &[f32], to: &mut [f32]) {

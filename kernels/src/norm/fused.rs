@@ -1,7 +1,7 @@
 //! RMS norm fused with what stands beside it: the sum of residual and delta before, and the quantisation behind. Each
 //! spares a pass over the row that would be in no register.
 
-use super::body::{rms_scale, row, sum_of_squares, write};
+use super::body::{nothing, rms_scale, row, sum_of_squares, total, write};
 use super::{AddNorm, AddRmsNormOp, NormQuantise, RmsNormQuantiseOp};
 use crate::isa::math::Math;
 use crate::quantise::Spans;
@@ -17,17 +17,33 @@ row_kernel! {
 }
 
 impl<I: Math, const U: usize> Body<AddRmsNormOp> for AddRms<I, U> {
+    /// While a row is normed, the next one is added to.
     fn run(&self, AddNorm { mut x, delta, weight, eps, mut y }: AddNorm<'_>) {
-        let isa = self.0;
+        let (isa, rows, cols) = (self.0, x.rows(), x.cols());
+        if rows == 0 || cols == 0 {
+            return;
+        }
         isa.vectorize(
             #[inline(always)]
             || {
-                for r in 0..x.rows() {
-                    let x = x.row_mut(r);
-                    let squares = add::<I, U>(isa, x, row(delta, r));
-                    let by = (0.0, rms_scale(squares, x.len(), eps));
-                    write::<I, 1, false>(isa, ([x], [y.row_mut(r)]), (weight, None), [by]);
+                let first = add::<I, U>(isa, x.row_mut(0), row(delta, 0));
+                let mut by = (0.0, rms_scale(first, cols, eps));
+                for r in 0..rows - 1 {
+                    let [x, next] = x.rows_mut::<2>(r);
+                    let (next, delta) = (&mut next[..cols], &row(delta, r + 1)[..cols]);
+                    let mut sums = [isa.splat(0.0); U];
+                    write::<I, U, 1, false>(
+                        isa,
+                        ([x], [y.row_mut(r)]),
+                        (weight, None),
+                        [by],
+                        #[inline(always)]
+                        |u, at| sums[u] = add_piece(isa, (&mut next[at.clone()], &delta[at]), sums[u]),
+                    );
+                    by = (0.0, rms_scale(total(isa, sums), cols, eps));
                 }
+                let last = rows - 1;
+                write::<I, U, 1, false>(isa, ([x.row_mut(last)], [y.row_mut(last)]), (weight, None), [by], nothing);
             },
         );
     }
@@ -41,22 +57,28 @@ fn add<I: Math, const U: usize>(isa: I, x: &mut [f32], delta: &[f32]) -> f32 {
     let (mut xs, mut deltas) = (x.chunks_exact_mut(U * I::LANES), delta.chunks_exact(U * I::LANES));
     for (x, delta) in xs.by_ref().zip(deltas.by_ref()) {
         for u in 0..U {
-            let x = &mut x[u * I::LANES..][..I::LANES];
-            let v = isa.add(isa.load(x), isa.load(&delta[u * I::LANES..]));
-            isa.store(v, x);
-            acc[u] = isa.fma(v, v, acc[u]);
+            acc[u] = add_piece(isa, (&mut x[u * I::LANES..][..I::LANES], &delta[u * I::LANES..][..I::LANES]), acc[u]);
         }
     }
     for (x, delta) in xs.into_remainder().chunks_mut(I::LANES).zip(deltas.remainder().chunks(I::LANES)) {
+        acc[0] = add_piece(isa, (x, delta), acc[0]);
+    }
+    total(isa, acc)
+}
+
+/// As [`add`] of a vector or less, with the sum so far.
+#[inline(always)]
+fn add_piece<I: Math>(isa: I, (x, delta): (&mut [f32], &[f32]), sum: I::F32) -> I::F32 {
+    let v = if x.len() == I::LANES {
+        let v = isa.add(isa.load(x), isa.load(delta));
+        isa.store(v, x);
+        v
+    } else {
         let v = isa.add(isa.load_partial(x), isa.load_partial(delta));
         isa.store_partial(v, x);
-        acc[0] = isa.fma(v, v, acc[0]);
-    }
-    let mut total = acc[0];
-    for a in &acc[1..] {
-        total = isa.add(total, *a);
-    }
-    isa.sum(total)
+        v
+    };
+    isa.fma(v, v, sum)
 }
 
 impl<I: Math, const U: usize> Body<RmsNormQuantiseOp> for RmsQuantise<I, U> {
@@ -67,7 +89,7 @@ impl<I: Math, const U: usize> Body<RmsNormQuantiseOp> for RmsQuantise<I, U> {
             || {
                 for r in 0..x.rows() {
                     let x = row(x, r);
-                    let scale = rms_scale(sum_of_squares::<I, 4>(isa, x, 0.0), x.len(), eps);
+                    let scale = rms_scale(sum_of_squares::<I, 4>(isa, x), x.len(), eps);
                     let by = isa.splat(scale);
                     Spans::<I, U>::of(isa, x.len(), y.row_mut(r)).put(
                         #[inline(always)]

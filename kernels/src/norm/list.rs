@@ -12,7 +12,7 @@ use crate::row;
 const fn source(isa: isa::IsaId) -> u64 {
     match isa {
         isa::IsaId::Sve => row::source(isa, const { of_source(include_bytes!("sve.rs")) }),
-        _ => row::source(isa, const { of_source(include_bytes!("body.rs")) }),
+        _ => row::source(isa, const { fnv1a(of_source(include_bytes!("body.rs")), include_bytes!("spread.rs")) }),
     }
 }
 
@@ -34,13 +34,14 @@ macro_rules! norms {
     };
 }
 
-// ISA, its name and architecture: (vectors at a time, rows at a time, MiB from which results pass the caches)…
+// ISA, its name and architecture: (vectors at a time, rows at a time, MiB from which results pass the caches, lines asked
+// for ahead)…
 norms! {
-    Scalar "scalar" "any": (u 1 r 1 s 0) (u 4 r 1 s 0);
-    Avx2 "avx2" "x86_64": (u 1 r 1 s 0) (u 4 r 1 s 0) (u 8 r 1 s 0) (u 4 r 2 s 0) (u 4 r 4 s 0) (u 4 r 1 s 4);
-    Avx512 "avx512" "x86_64": (u 1 r 1 s 0) (u 4 r 1 s 0) (u 8 r 1 s 0) (u 4 r 2 s 0) (u 4 r 4 s 0) (u 4 r 1 s 16) (u 8 r 1 s 64) (u 4 r 2 s 1) (u 4 r 2 s 4);
-    Neon "neon" "aarch64": (u 1 r 1 s 0) (u 4 r 1 s 0) (u 8 r 1 s 0) (u 4 r 2 s 0) (u 4 r 4 s 0);
-    Sve "sve" "aarch64": (u 1 r 1 s 0) (u 2 r 1 s 0) (u 4 r 1 s 0);
+    Scalar "scalar" "any": (u 1 r 1 s 0 a 0) (u 4 r 1 s 0 a 0);
+    Avx2 "avx2" "x86_64": (u 1 r 1 s 0 a 0) (u 4 r 1 s 0 a 0) (u 4 r 2 s 0 a 0) (u 4 r 1 s 1 a 16) (u 2 r 2 s 16 a 32);
+    Avx512 "avx512" "x86_64": (u 1 r 1 s 0 a 0) (u 4 r 1 s 0 a 0) (u 4 r 2 s 0 a 0) (u 4 r 1 s 1 a 16) (u 2 r 2 s 1 a 32) (u 2 r 2 s 16 a 32);
+    Neon "neon" "aarch64": (u 1 r 1 s 0 a 0) (u 4 r 1 s 0 a 0) (u 8 r 1 s 0 a 0) (u 4 r 2 s 0 a 0) (u 2 r 4 s 0 a 0);
+    Sve "sve" "aarch64": (u 1 r 1 s 0 a 0) (u 2 r 1 s 0 a 0) (u 4 r 1 s 0 a 0);
 }
 
 macro_rules! fused {

@@ -7,6 +7,7 @@
 mod body;
 mod fused;
 mod list;
+mod spread;
 #[cfg(target_arch = "aarch64")]
 mod sve;
 

@@ -10,7 +10,7 @@ use crate::isa::{Sve, sve_asm};
 use crate::quantise::sve::{PIECE, quantise};
 use crate::row::Body;
 
-impl<const U: usize> Body<RmsNormOp> for Rms<Sve, U, 1, 0> {
+impl<const U: usize> Body<RmsNormOp> for Rms<Sve, U, 1, 0, 0> {
     fn run(&self, Norm { x, weight, eps, mut y }: Norm<'_>) {
         for r in 0..x.rows() {
             let x = row(x, r);
@@ -20,7 +20,7 @@ impl<const U: usize> Body<RmsNormOp> for Rms<Sve, U, 1, 0> {
     }
 }
 
-impl<const U: usize> Body<LayerNormOp> for Layer<Sve, U, 1, 0> {
+impl<const U: usize> Body<LayerNormOp> for Layer<Sve, U, 1, 0, 0> {
     /// The variance is taken about the mean in a second pass: one pass over x² would cancel.
     fn run(&self, (Norm { x, weight, eps, mut y }, bias): (Norm<'_>, &[f32])) {
         for r in 0..x.rows() {
@@ -60,6 +60,7 @@ impl<const U: usize> Body<RmsNormQuantiseOp> for RmsQuantise<Sve, U> {
 }
 
 /// Σ x, or Σ (x − centre)².
+#[inline(always)]
 fn reduce<const U: usize, const SQUARES: bool>(isa: Sve, x: &[f32], centre: f32) -> f32 {
     const { assert!(U >= 1 && U <= 8, "eight vectors of the row beside eight accumulators") };
     let round = U * isa.lanes();
@@ -115,6 +116,7 @@ fn reduce<const U: usize, const SQUARES: bool>(isa: Sve, x: &[f32], centre: f32)
 }
 
 /// x ← x + delta; the sum of squares of that.
+#[inline(always)]
 fn add<const U: usize>(isa: Sve, x: &mut [f32], delta: &[f32]) -> f32 {
     const { assert!(U >= 1 && U <= 8, "eight vectors of the row beside eight accumulators") };
     let n = x.len();
@@ -169,6 +171,7 @@ fn add<const U: usize>(isa: Sve, x: &mut [f32], delta: &[f32]) -> f32 {
 }
 
 /// y = (x − centre) · scale · weight, and + bias if `BIAS`; else `bias` is not looked at.
+#[inline(always)]
 fn scale_shift<const U: usize, const BIAS: bool>(
     isa: Sve,
     x: &[f32],

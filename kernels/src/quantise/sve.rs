@@ -43,6 +43,7 @@ fn last<const K: usize>(isa: Sve, of: usize) -> usize {
 }
 
 /// Quantises `x`, `U` spans at a time; what is beyond its end counts as 0.
+#[inline(always)]
 pub(crate) fn quantise<const U: usize>(isa: Sve, x: &[f32], y: &mut [q8_0::Block]) {
     assert_eq!(y.len(), blocks(x.len()), "blocks and elements differ in number");
     let (spans, rest) = x.as_chunks::<SPAN>();
@@ -55,6 +56,7 @@ pub(crate) fn quantise<const U: usize>(isa: Sve, x: &[f32], y: &mut [q8_0::Block
 }
 
 /// Quantises whole spans, which stay in registers: the largest magnitude, the scale, the quants.
+#[inline(always)]
 fn whole<const U: usize, const K: usize>(isa: Sve, x: &[[f32; SPAN]], y: &mut [q8_0::Block]) {
     const { assert!(U >= 1 && U <= 2 && K <= 8, "two spans of eight vectors in sixteen registers") };
     assert_eq!(x.len(), y.len(), "blocks and spans differ in number");
@@ -234,6 +236,7 @@ impl Unpacked {
 }
 
 /// The first weights in parts of `PART`: quant · scale, rounded, and with `minimum` a sum, rounded again.
+#[inline(always)]
 fn parts<const PART: usize, const K: usize>(isa: Sve, from: &Unpacked, minimum: bool, out: &mut [f32]) {
     assert!(out.len() <= WEIGHTS && WEIGHTS / PART <= from.scales.len(), "more weights than are unpacked");
     // SAFETY: `isa` proves SVE. Each of `out.len() / PART` parts reads a scale, a minimum and K vectors of quants and

@@ -25,6 +25,7 @@ impl<const U: usize> Body<RopeOp> for Turn<Sve, U> {
 }
 
 /// Turns a head, and adds `bias` to it before if `BIAS`; else `bias` is not looked at.
+#[inline(always)]
 fn turn<const U: usize, const BIAS: bool>(isa: Sve, head: &mut [f32], bias: &[f32], angles: &[f32]) {
     const { assert!(U >= 1 && U <= 4, "six vectors for each of four") };
     let half = head.len() / 2;

@@ -29,6 +29,8 @@ impl<I: Math, const U: usize> Body<ArgMaxOp> for First<I, U> {
                         U * I::LANES,
                         #[inline(always)]
                         |group, least| holds_more::<I, U>(isa, group, least),
+                        #[inline(always)]
+                        |group| largest(isa, group),
                     ) as u32;
                 }
             },
@@ -36,28 +38,42 @@ impl<I: Math, const U: usize> Body<ArgMaxOp> for First<I, U> {
     }
 }
 
-/// Where the first of the largest is, looking at `step` elements at a time; `holds_more` tells whether one of them is
-/// above a number, or NaN.
+/// Where the first of the largest is, looking at `step` elements at a time; `holds_more` tells whether one of them may be
+/// above a number, or NaN, `largest` the largest, or NaN if one is. Which of its group it is matters of the last such
+/// group alone.
 #[inline(always)]
-pub(super) fn first(x: &[f32], step: usize, holds_more: impl Fn(&[f32], f32) -> bool) -> usize {
+pub(super) fn first(x: &[f32], step: usize, holds_more: impl Fn(&[f32], f32) -> bool, largest: impl Fn(&[f32]) -> f32) -> usize {
     let (mut best, mut at) = (x[0], 0);
-    if best.is_nan() {
-        return 0;
-    }
     for (g, group) in x.chunks(step).enumerate() {
         if !holds_more(group, best) {
             continue;
         }
-        for (i, x) in group.iter().enumerate() {
-            if x.is_nan() {
-                return g * step + i;
-            }
-            if *x > best {
-                (best, at) = (*x, g * step + i);
-            }
+        let most = largest(group);
+        if most.is_nan() || most > best {
+            (best, at) = (most, g);
+        }
+        if best.is_nan() {
+            break;
         }
     }
-    at
+    let group = x.chunks(step).nth(at).unwrap_or_default();
+    let is_best = |x: &f32| *x == best || x.is_nan();
+    at * step + group.iter().position(is_best).unwrap_or_default()
+}
+
+/// The largest element; NaN, if one is.
+#[inline(always)]
+fn largest<I: Math>(isa: I, group: &[f32]) -> f32 {
+    let mut most = f32::NEG_INFINITY;
+    for v in group.chunks(I::LANES) {
+        let v = if v.len() == I::LANES { isa.load(v) } else { isa.load_or(v, f32::NEG_INFINITY) };
+        let v = isa.largest(v);
+        if v.is_nan() {
+            return v;
+        }
+        most = most.max(v);
+    }
+    most
 }
 
 /// Whether an element is above `least`, or NaN; a group that is not whole may be taken to have one.

@@ -11,7 +11,10 @@ use crate::row;
 /// Hash of what the kernels of an ISA are built from, beside the ISA's own file.
 const fn source(isa: isa::IsaId) -> u64 {
     match isa {
-        isa::IsaId::Sve => row::source(isa, const { fnv1a(of_source(include_bytes!("sve.rs")), include_bytes!("body.rs")) }),
+        isa::IsaId::Sve => row::source(
+            isa,
+            const { fnv1a(fnv1a(of_source(include_bytes!("sve.rs")), include_bytes!("body.rs")), include_bytes!("../softmax/sve.rs")) },
+        ),
         _ => row::source(isa, const { of_source(include_bytes!("body.rs")) }),
     }
 }

@@ -16,14 +16,14 @@ const fn source(isa: isa::IsaId) -> u64 {
     }
 }
 
-// ISA, its name and architecture: (vectors at a time, whether the row behind is asked for)…
+// ISA, its name and architecture: (vectors at a time, rows at once, lines asked for ahead)…
 row_kernels! {
     THREE = Softmax F32 ["softmax_f32_"] Three ["softmax::Three::<isa::"] source;
-    Scalar "scalar" "any": (u 1 a 0) (u 4 a 0);
-    Avx2 "avx2" "x86_64": (u 1 a 0) (u 2 a 0) (u 4 a 0) (u 4 a 1);
-    Avx512 "avx512" "x86_64": (u 1 a 0) (u 2 a 0) (u 4 a 0) (u 8 a 0) (u 4 a 1) (u 8 a 1);
-    Neon "neon" "aarch64": (u 1 a 0) (u 2 a 0) (u 4 a 0) (u 4 a 1);
-    Sve "sve" "aarch64": (u 1 a 0) (u 2 a 0) (u 4 a 0);
+    Scalar "scalar" "any": (u 1 r 1 a 0) (u 4 r 1 a 0);
+    Avx2 "avx2" "x86_64": (u 1 r 1 a 0) (u 2 r 1 a 0) (u 4 r 1 a 0) (u 2 r 3 a 0) (u 4 r 3 a 32);
+    Avx512 "avx512" "x86_64": (u 1 r 1 a 0) (u 2 r 1 a 0) (u 4 r 1 a 0) (u 2 r 3 a 0) (u 4 r 3 a 32) (u 2 r 3 a 64);
+    Neon "neon" "aarch64": (u 1 r 1 a 0) (u 2 r 1 a 0) (u 4 r 1 a 0) (u 2 r 3 a 0) (u 4 r 3 a 0);
+    Sve "sve" "aarch64": (u 1 r 1 a 0) (u 2 r 1 a 0) (u 4 r 1 a 0);
 }
 
 /// Every softmax.

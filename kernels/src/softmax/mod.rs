@@ -5,7 +5,7 @@
 mod body;
 mod list;
 #[cfg(target_arch = "aarch64")]
-mod sve;
+pub(crate) mod sve;
 
 pub use body::Three;
 #[cfg(feature = "sweep")]

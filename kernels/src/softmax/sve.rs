@@ -8,22 +8,23 @@ use crate::isa::{Sve, sve_asm};
 use crate::mat::MatMut;
 use crate::row::Body;
 
-impl<const U: usize> Body<SoftmaxOp> for Three<Sve, U, 0> {
+impl<const U: usize> Body<SoftmaxOp> for Three<Sve, U, 1, 0> {
     fn run(&self, (mut x, scale, visible): (MatMut<'_, f32>, f32, Visible)) {
         let isa = self.0;
         for r in 0..x.rows() {
             let cols = x.cols();
             let (seen, hidden) = x.row_mut(r).split_at_mut(visible.count(r, cols));
             hidden.fill(0.0);
-            let most = largest::<U>(isa, seen, scale);
+            let most = largest::<U, true>(isa, seen, scale);
             let sum = powers::<U>(isa, seen, (scale, most));
             multiply::<U>(isa, seen, 1.0 / sum);
         }
     }
 }
 
-/// The largest of x · scale; NaN, if one is.
-fn largest<const U: usize>(isa: Sve, x: &[f32], scale: f32) -> f32 {
+/// The largest of x · scale, or of x where it is not `SCALED`; NaN, if one is.
+#[inline(always)]
+pub(crate) fn largest<const U: usize, const SCALED: bool>(isa: Sve, x: &[f32], scale: f32) -> f32 {
     const { assert!(U >= 1 && U <= 8, "eight vectors of the row beside eight accumulators") };
     let round = U * isa.lanes();
     let most: u32;
@@ -39,7 +40,9 @@ fn largest<const U: usize>(isa: Sve, x: &[f32], scale: f32) -> f32 {
                 .endm
                 .macro kiln_larger vec, acc, pred
                     ld1w {{z\vec\().s}}, \pred/z, [{x}, #\vec, mul vl]
+                    .if {scaled}
                     fmul z\vec\().s, z\vec\().s, z31.s
+                    .endif
                     fmax z\acc\().s, \pred/m, z\acc\().s, z\vec\().s
                 .endm
                 .macro kiln_each vec, pred
@@ -68,12 +71,14 @@ fn largest<const U: usize>(isa: Sve, x: &[f32], scale: f32) -> f32 {
             least = in(reg) f32::NEG_INFINITY.to_bits(),
             most = lateout(reg) most,
             u = const U,
+            scaled = const SCALED as usize,
         );
     }
     f32::from_bits(most)
 }
 
 /// x ← e^(x · scale − most); the sum of that.
+#[inline(always)]
 fn powers<const U: usize>(isa: Sve, x: &mut [f32], (scale, most): (f32, f32)) -> f32 {
     const { assert!(U >= 1 && U <= 4, "four vectors of the row, four accumulators and two numbers") };
     let round = U * isa.lanes();
@@ -136,6 +141,7 @@ fn powers<const U: usize>(isa: Sve, x: &mut [f32], (scale, most): (f32, f32)) ->
 }
 
 /// x ← x · by.
+#[inline(always)]
 fn multiply<const U: usize>(isa: Sve, x: &mut [f32], by: f32) {
     const { assert!(U >= 1 && U <= 8, "the offset of a load reaches seven vectors") };
     let round = U * isa.lanes();

@@ -37,30 +37,16 @@ impl Math for Avx2 {
         }
     }
     #[inline(always)]
-    fn stream_f16(self, v: __m256, dst: &mut [u16]) {
-        let dst = &mut dst[..Self::LANES];
-        // SAFETY: `self` proves F16C; the slice above holds eight halves, aligned to them where it is streamed.
-        unsafe {
-            let halves = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v);
-            if is_aligned(dst, 16) {
-                _mm_stream_si128(dst.as_mut_ptr().cast(), halves);
-            } else {
-                _mm_storeu_si128(dst.as_mut_ptr().cast(), halves);
-            }
-        }
+    fn stream_f16(self, [low, high]: [__m256; 2], dst: &mut [u16]) {
+        // SAFETY: `self` proves F16C.
+        let halves = unsafe { [_mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(low), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(high)] };
+        stream_halves(halves, dst);
     }
     #[inline(always)]
-    fn stream_bf16(self, v: __m256, dst: &mut [u16]) {
-        let dst = &mut dst[..Self::LANES];
-        // SAFETY: `self` proves AVX2; the slice above holds eight elements, aligned to them where it is streamed.
-        unsafe {
-            let halves = to_bf16(v);
-            if is_aligned(dst, 16) {
-                _mm_stream_si128(dst.as_mut_ptr().cast(), halves);
-            } else {
-                _mm_storeu_si128(dst.as_mut_ptr().cast(), halves);
-            }
-        }
+    fn stream_bf16(self, [low, high]: [__m256; 2], dst: &mut [u16]) {
+        // SAFETY: `self` proves AVX2.
+        let halves = unsafe { [to_bf16(low), to_bf16(high)] };
+        stream_halves(halves, dst);
     }
     #[inline(always)]
     fn fence(self) {
@@ -88,6 +74,21 @@ impl Math for Avx2 {
             let four = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
             let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
             _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+}
+
+/// Half a line of 16-bit elements past the caches, where `dst` begins one.
+#[inline(always)]
+fn stream_halves([low, high]: [__m128i; 2], dst: &mut [u16]) {
+    let dst = &mut dst[..2 * Avx2::LANES];
+    // SAFETY: who has such vectors has AVX2; the slice above holds a vector of elements, aligned to it where it is streamed.
+    unsafe {
+        let both = _mm256_set_m128i(high, low);
+        if is_aligned(dst, 32) {
+            _mm256_stream_si256(dst.as_mut_ptr().cast(), both);
+        } else {
+            _mm256_storeu_si256(dst.as_mut_ptr().cast(), both);
         }
     }
 }

@@ -32,30 +32,26 @@ impl Math for Avx512 {
         }
     }
     #[inline(always)]
-    fn stream_f16(self, v: __m512, dst: &mut [u16]) {
-        let dst = &mut dst[..Self::LANES];
-        // SAFETY: `self` proves AVX-512F; the slice above holds 16 halves, aligned to them where it is streamed.
-        unsafe {
-            let halves = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v);
-            if is_aligned(dst, 32) {
-                _mm256_stream_si256(dst.as_mut_ptr().cast(), halves);
-            } else {
-                _mm256_storeu_si256(dst.as_mut_ptr().cast(), halves);
-            }
-        }
+    fn store_f16_pair(self, v: [__m512; 2], dst: &mut [u16]) {
+        let dst = &mut dst[..2 * Self::LANES];
+        // SAFETY: `self` proves AVX-512F; the slice above holds 32 halves, and the store is unaligned.
+        unsafe { _mm512_storeu_si512(dst.as_mut_ptr().cast(), pair_to_f16(v)) }
     }
     #[inline(always)]
-    fn stream_bf16(self, v: __m512, dst: &mut [u16]) {
-        let dst = &mut dst[..Self::LANES];
-        // SAFETY: `self` proves AVX-512F; the slice above holds 16 elements, aligned to them where it is streamed.
-        unsafe {
-            let halves = to_bf16(v);
-            if is_aligned(dst, 32) {
-                _mm256_stream_si256(dst.as_mut_ptr().cast(), halves);
-            } else {
-                _mm256_storeu_si256(dst.as_mut_ptr().cast(), halves);
-            }
-        }
+    fn stream_f16(self, v: [__m512; 2], dst: &mut [u16]) {
+        // SAFETY: `self` proves AVX-512F.
+        stream_halves(unsafe { pair_to_f16(v) }, dst);
+    }
+    #[inline(always)]
+    fn store_bf16_pair(self, v: [__m512; 2], dst: &mut [u16]) {
+        let dst = &mut dst[..2 * Self::LANES];
+        // SAFETY: `self` proves AVX-512BW; the slice above holds 32 elements, and the store is unaligned.
+        unsafe { _mm512_storeu_si512(dst.as_mut_ptr().cast(), pair_to_bf16(v)) }
+    }
+    #[inline(always)]
+    fn stream_bf16(self, v: [__m512; 2], dst: &mut [u16]) {
+        // SAFETY: `self` proves AVX-512BW.
+        stream_halves(unsafe { pair_to_bf16(v) }, dst);
     }
     #[inline(always)]
     fn fence(self) {
@@ -117,6 +113,20 @@ impl Math for Avx512 {
     }
 }
 
+/// A line of 16-bit elements past the caches, where `dst` begins one.
+#[inline(always)]
+fn stream_halves(both: __m512i, dst: &mut [u16]) {
+    let dst = &mut dst[..2 * Avx512::LANES];
+    // SAFETY: who has such a vector has AVX-512F; the slice above holds as many elements, aligned to them where it is streamed.
+    unsafe {
+        if is_aligned(dst, 64) {
+            _mm512_stream_si512(dst.as_mut_ptr().cast(), both);
+        } else {
+            _mm512_storeu_si512(dst.as_mut_ptr().cast(), both);
+        }
+    }
+}
+
 /// To the nearest whole number, without an exception.
 const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
@@ -128,11 +138,53 @@ const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 unsafe fn to_bf16(v: __m512) -> __m256i {
     // SAFETY: the caller promises AVX-512F.
     unsafe {
+        let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+        let all = _mm512_mask_or_epi32(rounded(v), nan, _mm512_castps_si512(v), _mm512_set1_epi32(0x0040_0000));
+        _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(all))
+    }
+}
+
+/// What [`Math::store_f16_pair`] says.
+///
+/// # Safety
+/// The CPU has AVX-512F.
+#[inline(always)]
+unsafe fn pair_to_f16([low, high]: [__m512; 2]) -> __m512i {
+    // SAFETY: the caller promises AVX-512F.
+    unsafe {
+        let (low, high) = (_mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(low), _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(high));
+        _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
+    }
+}
+
+/// What [`Math::store_bf16_pair`] says. NaNs, which are rare, are looked for in both at once.
+///
+/// # Safety
+/// The CPU has AVX-512BW.
+#[inline(always)]
+unsafe fn pair_to_bf16([low, high]: [__m512; 2]) -> __m512i {
+    // SAFETY: the caller promises AVX-512BW.
+    unsafe {
+        if _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(low, high) != 0 {
+            return _mm512_inserti64x4::<1>(_mm512_castsi256_si512(to_bf16(low)), to_bf16(high));
+        }
+        let (low, high) = (rounded(low), rounded(high));
+        // Lane by lane of 128 bits four of the one and four of the other: their order is restored afterwards.
+        let mixed = _mm512_packus_epi32(_mm512_srli_epi32::<16>(low), _mm512_srli_epi32::<16>(high));
+        _mm512_permutexvar_epi64(_mm512_set_epi64(7, 5, 3, 1, 6, 4, 2, 0), mixed)
+    }
+}
+
+/// Bits whose upper half is the nearest bfloat16 of what is no NaN.
+///
+/// # Safety
+/// The CPU has AVX-512F.
+#[inline(always)]
+unsafe fn rounded(v: __m512) -> __m512i {
+    // SAFETY: the caller promises AVX-512F.
+    unsafe {
         let bits = _mm512_castps_si512(v);
         let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-        let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-        let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
-        let all = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x0040_0000));
-        _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(all))
+        _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)))
     }
 }

@@ -31,15 +31,27 @@ pub trait Math: Simd {
     fn stream(self, v: Self::F32, dst: &mut [f32]) {
         self.store(v, dst);
     }
-    /// As [`Simd::store_f16`], past the caches where that is possible.
+    /// As [`Simd::store_f16`] of one and the other.
     #[inline(always)]
-    fn stream_f16(self, v: Self::F32, dst: &mut [u16]) {
-        self.store_f16(v, dst);
+    fn store_f16_pair(self, [low, high]: [Self::F32; 2], dst: &mut [u16]) {
+        self.store_f16(low, dst);
+        self.store_f16(high, &mut dst[Self::LANES..]);
     }
-    /// As [`Math::store_bf16`], past the caches where that is possible.
+    /// As [`Math::store_bf16`] of one and the other.
     #[inline(always)]
-    fn stream_bf16(self, v: Self::F32, dst: &mut [u16]) {
-        self.store_bf16(v, dst);
+    fn store_bf16_pair(self, [low, high]: [Self::F32; 2], dst: &mut [u16]) {
+        self.store_bf16(low, dst);
+        self.store_bf16(high, &mut dst[Self::LANES..]);
+    }
+    /// As [`Math::store_f16_pair`], past the caches where the instruction set can and `dst` is aligned to a vector.
+    #[inline(always)]
+    fn stream_f16(self, v: [Self::F32; 2], dst: &mut [u16]) {
+        self.store_f16_pair(v, dst);
+    }
+    /// As [`Math::store_bf16_pair`], past the caches likewise.
+    #[inline(always)]
+    fn stream_bf16(self, v: [Self::F32; 2], dst: &mut [u16]) {
+        self.store_bf16_pair(v, dst);
     }
     /// Orders stores past the caches before what follows.
     #[inline(always)]
