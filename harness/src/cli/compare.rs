@@ -20,11 +20,14 @@ use std::path::{Path, PathBuf};
 /// Products: C = A·Wᵀ, with weights as a linear layer keeps them. Each system packs them within its calls; ours packs
 /// them before with --packed and in the formats of blocks (q8_0, q4_k …), which no other system here has. Operations on
 /// rows (norms, conversions, softmax …): rates are of the bytes that a call must move, and the peer `copy` is their
-/// limit: memory of that many bytes copied or filled in the fastest of three ways. Every system is verified before
-/// it is timed; then all take turns, twice a round and each round in another order, each with its own threads and
+/// limit: memory of that many bytes copied or filled in the fastest of three ways; beside fused operations `parts` runs
+/// their parts one after another. Attention: causal, of the last tokens of a context, with heads that share keys and
+/// values; of one token (attention_decode) rates are of the bytes of the cache, and `copy` reads them. Every system is
+/// verified before it is timed; then all take turns, twice a round and each round in another order, each with its own threads and
 /// idle policy. A ratio is that of the rates in pairs, with its 95 % interval.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Sizes: 256..4096 (doubling), 512, MxNxK, of rows ROWSxCOLS; separated by commas.\n\n\
+#[command(
+    after_help = "Sizes: 256..4096 (doubling), 512, MxNxK, of rows ROWSxCOLS, of attention a context or TOKENSxCONTEXTxHEADSxKVHEADSxDIM;\nseparated by commas.\n\n\
 A library that is older than this CPU may fall back to older kernels, as its version then says; what its\n\
 environment variables ask for (OPENBLAS_CORETYPE=SkylakeX, BLIS_ARCH_TYPE) is taken.\n\n\
 Examples:\n  kiln compare gemm --sizes 256..2048 --threads 1,2\n  \
@@ -34,11 +37,14 @@ kiln compare gemm --format q4_0 --sizes 1x9728x896,4x9728x896 --cold --read\n  \
 kiln compare gemm --kernel gemm_f32_avx2_6x2v_u4 --blocking 256,72,2048 --quick --json\n  \
 kiln compare gemm --sizes 64..512 --threads 2 --split 1x2 --spin 200000\n  \
 kiln compare rms_norm --sizes 512x896,8192x8192 --peers torch,numpy,copy\n  \
-kiln compare f16_to_f32 --sizes 128x2048,2048x8192 --threads 1,2 --cold --plot convert.svg")]
+kiln compare rms_norm_quantise --sizes 1x896,512x896 --peers parts\n  \
+kiln compare attention_decode --format bf16 --sizes 512,4096,32768 --threads 1,2\n  \
+kiln compare f16_to_f32 --sizes 128x2048,2048x8192 --threads 1,2 --cold --plot convert.svg"
+)]
 pub struct Args {
-    /// The operation: gemm, or one on rows such as rms_norm, f16_to_f32, softmax
+    /// The operation: gemm, attention, attention_decode, or one on rows such as rms_norm, f16_to_f32, softmax
     op: Op,
-    /// Format of the operands [default: f32; of conversions what they read, of dequantise q8_0]
+    /// Format of the operands, of attention of its cache [default: f32; of conversions what they read, of dequantise q8_0]
     #[arg(long, value_parser = filter::format)]
     format: Option<Format>,
     /// Sizes, separated by commas
@@ -47,8 +53,8 @@ pub struct Args {
     /// Numbers of threads, separated by commas
     #[arg(long, value_delimiter = ',', default_value = "1")]
     threads: Vec<usize>,
-    /// openblas, blis, mkl, armpl, torch, gemm, matrixmultiply; of rows torch, numpy, copy; separated by commas [default: all
-    /// that are installed]
+    /// openblas, blis, mkl, armpl, torch, gemm, matrixmultiply; of rows torch, numpy, parts, copy; separated by commas
+    /// [default: all that are installed]
     #[arg(long, value_delimiter = ',', value_parser = peers::by_name)]
     peers: Option<Vec<&'static Peer>>,
     /// Our kernel, by name [default: what the profile of this CPU says]
@@ -88,7 +94,7 @@ pub struct Args {
 
 impl Args {
     /// Refuses what only products have.
-    fn for_rows(&self) -> anyhow::Result<()> {
+    fn without_products(&self) -> anyhow::Result<()> {
         let given = [
             ("--blocking", self.blocking.is_some()),
             ("--split", self.split.is_some()),
@@ -97,7 +103,7 @@ impl Args {
             ("--read", self.read),
         ];
         let wrong: Vec<_> = given.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
-        ensure!(wrong.is_empty(), "{} works on rows, so that there is no {}: leave it out", self.op, wrong.join(", "));
+        ensure!(wrong.is_empty(), "{} is no product, so that there is no {}: leave it out", self.op, wrong.join(", "));
         Ok(())
     }
 }
@@ -107,10 +113,8 @@ impl Args {
 /// # Errors
 /// Bad input, a peer that is not installed, or a file that cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<i32> {
-    let compared = args.op == Op::Gemm || args.op.is_rows();
-    ensure!(compared, "no other system is compared in {} yet: 'kiln sweep {}' measures ours", args.op, args.op);
-    if args.op.is_rows() {
-        args.for_rows()?;
+    if args.op != Op::Gemm {
+        args.without_products()?;
     }
     let specs = shape::parse(&args.sizes, args.op).map_err(anyhow::Error::msg)?;
     let threads = unique(&args.threads);
@@ -128,7 +132,7 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
         choice: Choice {
             kernel: args.kernel.clone(),
             blocking: args.blocking,
-            packed: args.packed || args.read || (args.cold && !args.op.is_rows()),
+            packed: args.packed || args.read || (args.cold && args.op == Op::Gemm),
             split: args.split,
             spin: args.spin,
         },
@@ -205,8 +209,8 @@ fn plot(comparison: &Comparison, path: &Path) -> anyhow::Result<()> {
 }
 
 fn text(comparison: &Comparison) -> String {
-    let rows = comparison.op.is_rows();
-    // Rows have no peak and no packed weights.
+    // What is counted in bytes has no peak and no packed weights.
+    let rows = comparison.op != Op::Gemm && comparison.op != Op::Attention;
     let of_products: &[&str] = if rows { &[] } else { &["of peak", "GB/s"] };
     let head = ["size", "threads", "system", if rows { "GB/s" } else { "GFLOP/s" }, "95 %"];
     let mut table = Table::new([&head, of_products, &["kiln / system", "95 %", "kiln is"]].concat());

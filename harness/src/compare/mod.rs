@@ -124,7 +124,7 @@ pub fn run(options: &Options, machine: &Machine) -> anyhow::Result<Comparison> {
 
 /// The peers that were asked for, or all that there are; then what is missing is noted.
 fn find(options: &Options) -> anyhow::Result<Vec<Found>> {
-    let alone = options.operands == Temperature::Cold && !options.task.op.is_rows();
+    let alone = options.operands == Temperature::Cold && options.task.op == Op::Gemm;
     match &options.peers {
         Some(named) if !named.is_empty() && alone => {
             anyhow::bail!("other systems keep their weights in one place: leave --peers out to measure ours with cold operands")
@@ -139,10 +139,10 @@ fn find(options: &Options) -> anyhow::Result<Vec<Found>> {
     }
 }
 
-/// Rows in their own formats; of products the weights as a linear layer keeps them.
+/// Rows and caches in their own formats; of products the weights as a linear layer keeps them.
 fn problem(Task { op, format }: Task, shape: Shape, threads: usize, operands: Temperature) -> Problem {
-    let rows = op.is_rows();
-    Problem { op, format: if rows { format } else { format::stored(format) }, shape, packed: !rows, threads, operands }
+    let product = op == Op::Gemm;
+    Problem { op, format: if product { format::stored(format) } else { format }, shape, packed: product, threads, operands }
 }
 
 /// Steps of progress at a problem.
@@ -173,7 +173,7 @@ impl Session<'_> {
         };
         let seed = problem.shape.size() as u64;
         let mut operands = Operands::new(problem, self.room, seed)?;
-        if !op.is_rows() && !format.is_blocks() {
+        if op == Op::Gemm && !format.is_blocks() {
             operands.replace(|x| format::nearest(format, x));
         }
 
@@ -214,13 +214,17 @@ impl Session<'_> {
         Ok(all.filter_map(row).collect())
     }
 
-    /// The most multiply-adds of the format; `None` where no loop for it is known, and of rows, whose limit is a system.
+    /// The most multiply-adds of the format, of attention always in f32; `None` where no loop for it is known, and where bytes
+    /// are the limit, which is a system then.
     fn measure_peak(&self, threads: usize) -> Option<Peak> {
-        if self.options.task.op.is_rows() {
-            return None;
-        }
+        let Task { op, format } = self.options.task;
+        let arithmetic = match op {
+            Op::Gemm => format.arithmetic(),
+            Op::Attention => Format::F32.arithmetic(),
+            _ => return None,
+        };
         self.progress.at(format!("peak of {threads} thread(s)"));
-        let all = peaks(Some(self.options.task.format.arithmetic()), &[threads], &Plan::QUICK, |_| {});
+        let all = peaks(Some(arithmetic), &[threads], &Plan::QUICK, |_| {});
         let all = all.into_iter().filter(|p| self.isa.is_none_or(|isa| p.isa == isa.to_string()));
         all.max_by(|a, b| a.flops.median.total_cmp(&b.flops.median))
     }

@@ -3,6 +3,7 @@
 use super::{Comparison, Row};
 use crate::measure::statistics::median;
 use crate::space::Shape;
+use kiln_kernels::registry::Op;
 use kiln_reports::GflopsPlot;
 use kiln_reports::gflops::{Peak as Limit, Point, Series, Unit};
 
@@ -26,7 +27,11 @@ impl Comparison {
         let point = |r: &&&Row| Point { x: axis.place(r.shape), median: r.rate.median(), ci: Some(r.rate.ci()) };
         let of = |system: &str| rows.iter().filter(|r| r.system == system).map(|r| point(&r)).collect();
         let peaks: Vec<f64> = rows.iter().filter_map(|r| r.peak_gflops).collect();
-        let what = if self.op.is_rows() { self.op.to_string() } else { format!("{} GEMM", self.format) };
+        let what = match self.op {
+            Op::Gemm => format!("{} GEMM", self.format),
+            op if op.is_rows() => op.to_string(),
+            op => format!("{op}, {} cache", self.format),
+        };
         GflopsPlot {
             title: format!("{what} beside other libraries, {threads} thread(s)"),
             x_label: axis.label(),
@@ -50,6 +55,8 @@ enum Axis {
     Columns(usize),
     /// Elements, of problems of any number of rows.
     Elements,
+    /// Tokens whose keys and values there are.
+    Context,
 }
 
 impl Axis {
@@ -59,6 +66,7 @@ impl Axis {
                 let alike = rows.iter().all(|r| matches!(r.shape, Shape::Rows { rows, .. } if rows == first));
                 if alike { Axis::Columns(first) } else { Axis::Elements }
             }
+            Some(Shape::Attention { .. }) => Axis::Context,
             _ if rows.iter().all(|r| r.shape.is_cube()) => Axis::Cubes,
             _ => Axis::Products,
         }
@@ -77,6 +85,7 @@ impl Axis {
             Axis::Products => "cube root of M·N·K".into(),
             Axis::Columns(rows) => format!("columns, {rows} row(s)"),
             Axis::Elements => "rows × columns".into(),
+            Axis::Context => "context".into(),
         }
     }
 

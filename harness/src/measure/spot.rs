@@ -17,7 +17,7 @@ const ROWS: usize = 4;
 const SEED: u64 = 99;
 
 /// Compares elements of the first set's output, which held those rows `before`: the worst error as a fraction of its tolerance,
-/// which for operations on rows is `leeway` times that of ours.
+/// which for what is no product is `leeway` times that of ours.
 ///
 /// # Errors
 /// What is wrong, if an element is off.
@@ -25,7 +25,7 @@ pub fn check(inputs: &Inputs, before: &Before, output: &Output, leeway: f64) -> 
     match inputs.problem.shape {
         Shape::Product { .. } => with_product!(inputs.problem.format, P => check_product::<P>(inputs, output)),
         Shape::Rows { rows, cols } => check_rows(inputs, before, output, (rows, cols), leeway),
-        Shape::Attention { .. } => check_attention(inputs, output),
+        Shape::Attention { .. } => check_attention(inputs, output, leeway),
     }
 }
 
@@ -120,21 +120,25 @@ fn check_rows(inputs: &Inputs, Before(before): &Before, output: &Output, (rows, 
     Ok(worst)
 }
 
-/// Some heads of some tokens.
-fn check_attention(inputs: &Inputs, output: &Output) -> Result<f64, String> {
+/// The tokens of attention that are compared, and of each a head.
+pub fn heads_of(tokens: usize, heads: usize) -> impl Iterator<Item = (usize, usize)> {
+    let mut random = Random::new(SEED);
+    (0..ROWS).map(move |turn| if turn == 0 { (tokens - 1, heads - 1) } else { (random.below(tokens), random.below(heads)) })
+}
+
+fn check_attention(inputs: &Inputs, output: &Output, leeway: f64) -> Result<f64, String> {
     let Shape::Attention { tokens, context, heads, kv_heads, dim } = inputs.problem.shape else { return Ok(0.0) };
     let (Some(kv), Some(queries)) = (inputs.kv(0), inputs.sets[0].rows.first()) else { return Ok(0.0) };
     let queries: &[f32] = bytemuck::cast_slice(queries.get());
     let got: &[f32] = bytemuck::cast_slice(output.rows[0].get());
-    let (random, mut worst) = (&mut Random::new(SEED), 0.0f64);
-    for turn in 0..ROWS {
-        let (token, head) = if turn == 0 { (tokens - 1, heads - 1) } else { (random.below(tokens), random.below(heads)) };
+    let mut worst = 0.0f64;
+    for (token, head) in heads_of(tokens, heads) {
         let seen = context - tokens + token + 1;
         let (keys, values): (Vec<_>, Vec<_>) = (0..seen).map(|position| kv.token(head / (heads / kv_heads), position)).unzip();
         let at = (token * heads + head) * dim;
         let want = reference::attention(&queries[at..][..dim], &keys, &values, |_| 0.0);
         for (i, (got, want)) in got[at..].iter().zip(want).enumerate() {
-            worst = worst.max(off(f64::from(*got), want.value, want.tolerance, (token, head * dim + i))?);
+            worst = worst.max(off(f64::from(*got), want.value, leeway * want.tolerance, (token, head * dim + i))?);
         }
     }
     Ok(worst)

@@ -2,7 +2,8 @@
 //! same rounds and with the same threads. It computes nothing, on memory of its own.
 //!
 //! At each problem the fastest of three ways is taken: the ordinary copy, a copy by stores past the caches (both read
-//! one half of the bytes and write the other), and filling.
+//! one half of the bytes and write the other), and filling. Beside what only reads, such as attention of one token, that is
+//! reading.
 
 use super::{Peer, System};
 use crate::measure::operands::{Buffer, Operands};
@@ -17,7 +18,7 @@ use std::hint::black_box;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// The limit of every operation on rows.
+/// The limit of whatever is counted in bytes.
 pub(super) const PEER: Peer =
     Peer { name: "copy", formats: &[], ops: Op::ALL, install: "nothing: it is compiled in", open: |_| Ok(Box::new(Copy { ready: None })) };
 
@@ -44,16 +45,22 @@ enum Way {
     Copy,
     Stream,
     Fill,
+    /// Where nothing to speak of is written.
+    Read,
 }
 
 impl Way {
-    const ALL: [Way; 3] = [Way::Copy, Way::Stream, Way::Fill];
+    /// The ways to do as much as an operation does.
+    fn for_op(op: Op) -> &'static [Way] {
+        if op == Op::AttentionDecode { &[Way::Read] } else { &[Way::Copy, Way::Stream, Way::Fill] }
+    }
 
     fn name(self) -> &'static str {
         match self {
             Way::Copy => "copy",
             Way::Stream => "streaming copy",
             Way::Fill => "fill",
+            Way::Read => "read",
         }
     }
 }
@@ -100,28 +107,29 @@ impl Mover {
     }
 
     /// Takes the way whose best sample is the best.
-    fn choose(&mut self) {
-        let mut best = [f64::INFINITY; Way::ALL.len()];
-        let calls = Way::ALL.map(|way| {
-            self.way = way;
+    fn choose(&mut self, ways: &[Way]) {
+        let mut best = vec![f64::INFINITY; ways.len()];
+        let mut warm_up = |way: &Way| {
+            self.way = *way;
             clock::warm_up(SAMPLE, SAMPLE, || self.call())
-        });
+        };
+        let calls: Vec<usize> = ways.iter().map(&mut warm_up).collect();
         for _ in 0..SAMPLES {
-            for (index, way) in Way::ALL.into_iter().enumerate() {
-                self.way = way;
+            for (index, way) in ways.iter().enumerate() {
+                self.way = *way;
                 // The way before left the caches to itself.
                 self.call();
                 best[index] = best[index].min(clock::sample(calls[index], || self.call()));
             }
         }
-        let fastest = Way::ALL.into_iter().zip(best).min_by(|a, b| a.1.total_cmp(&b.1));
-        self.way = fastest.map_or(Way::Copy, |(way, _)| way);
+        let fastest = ways.iter().zip(best).min_by(|a, b| a.1.total_cmp(&b.1));
+        self.way = fastest.map_or(Way::Copy, |(way, _)| *way);
     }
 
     /// Whether each way leaves in the next set what it ought to.
     fn is_right(&mut self) -> bool {
         let chosen = self.way;
-        let right = Way::ALL.into_iter().all(|way| {
+        let right = [Way::Copy, Way::Stream, Way::Fill, Way::Read].into_iter().all(|way| {
             self.way = way;
             let set = self.next;
             let [from, to] = &mut self.sets[set];
@@ -132,6 +140,7 @@ impl Mover {
             (1u32..).zip(from.get().iter().zip(to.get())).all(|(i, (from, to))| match way {
                 Way::Fill => *from == FILLED && *to == FILLED,
                 Way::Copy | Way::Stream => from.to_bits() == i && to.to_bits() == i,
+                Way::Read => from.to_bits() == i && to.is_nan(),
             })
         });
         self.way = chosen;
@@ -150,6 +159,9 @@ impl Way {
             Way::Fill => {
                 black_box(&mut *from).fill(FILLED);
                 to.fill(FILLED);
+            }
+            Way::Read => {
+                black_box(stream::read(black_box(from), 1) ^ stream::read(to, 1));
             }
         }
         black_box(to);
@@ -171,7 +183,7 @@ impl System for Copy {
         let problem = operands.inputs.problem;
         let mut mover = Mover::new(problem.bytes() as usize, operands.inputs.sets.len(), problem.threads)?;
         let pool = runner::pinned()?;
-        pool.install(|| mover.choose());
+        pool.install(|| mover.choose(Way::for_op(problem.op)));
         self.ready = Some(Ready { mover, pool });
         Ok(())
     }
@@ -211,7 +223,7 @@ mod tests {
         let mut operands = row_operands(Op::Quantise, "3x64", 2);
         assert!(copy.sample(&mut operands, 1).is_err());
         copy.prepare(&operands).expect("memory");
-        assert!(copy.version().is_some_and(|v| Way::ALL.iter().any(|w| w.name() == v)));
+        assert!(copy.version().is_some_and(|v| Way::for_op(Op::Quantise).iter().any(|w| w.name() == v)));
         assert!(copy.error(&mut operands, Op::Quantise.format()).is_ok_and(|e| e == 0.0));
         assert!(copy.sample(&mut operands, 5).is_ok_and(|ns| ns > 0.0));
     }

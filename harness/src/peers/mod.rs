@@ -30,7 +30,7 @@ pub use read::{READ, Read};
 
 use crate::measure::operands::Operands;
 use crate::measure::spot;
-use crate::space::Shape;
+use crate::space::{Problem, Shape};
 use kiln_kernels::format::Format;
 use kiln_kernels::registry::Op;
 use std::fmt;
@@ -45,13 +45,17 @@ pub struct Task {
 }
 
 impl fmt::Display for Task {
-    /// The format of a product; what is done with rows.
+    /// The format of a product, what is done with rows, and of attention both.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.op.is_rows() { self.op.fmt(f) } else { self.format.fmt(f) }
+        match self.op {
+            Op::Gemm => self.format.fmt(f),
+            op if op.is_rows() => op.fmt(f),
+            op => write!(f, "{} {op}", self.format),
+        }
     }
 }
 
-/// A system that multiplies matrices or works on rows.
+/// A system that multiplies matrices, works on rows or attends.
 pub trait System {
     /// Which version and build it is, if it says so.
     fn version(&self) -> Option<String> {
@@ -73,8 +77,8 @@ pub trait System {
         false
     }
 
-    /// How many times as far off as ours it may be at operations on rows.
-    fn leeway(&self) -> f64 {
+    /// How many times as far off as ours it may be at what is no product.
+    fn leeway(&self, _: &Problem) -> f64 {
         1.0
     }
 
@@ -111,7 +115,7 @@ pub trait System {
             Shape::Rows { .. } | Shape::Attention { .. } => {
                 let before = spot::Before::of(operands);
                 self.rows(operands)?;
-                spot::check(&operands.inputs, &before, &operands.outputs[0], self.leeway())
+                spot::check(&operands.inputs, &before, &operands.outputs[0], self.leeway(&operands.inputs.problem))
             }
         };
         error.map_err(|why| anyhow::anyhow!("wrong: {why}"))
@@ -146,7 +150,7 @@ pub struct Peer {
     pub name: &'static str,
     /// The formats of products that it is compared in.
     pub formats: &'static [Format],
-    /// The operations on rows that it is compared at; what else is in there does not count.
+    /// The other operations that it is compared at; products in there do not count.
     pub ops: &'static [Op],
     /// How it is had, for who lacks it.
     pub install: &'static str,
@@ -174,7 +178,7 @@ pub const PEERS: &[Peer] = &[
 impl Peer {
     /// Whether it is compared at that.
     pub fn has(&self, task: Task) -> bool {
-        if task.op.is_rows() { self.ops.contains(&task.op) } else { self.formats.contains(&task.format) }
+        if task.op == Op::Gemm { self.formats.contains(&task.format) } else { self.ops.contains(&task.op) }
     }
 }
 
@@ -252,6 +256,13 @@ pub(crate) mod tests {
         Operands::new(&problem, ROOM, 5).expect("operands")
     }
 
+    /// Operands of attention, on one thread.
+    pub(crate) fn attention_operands(op: Op, shape: &str, format: Format) -> Operands {
+        let shape = shape.parse().expect("a shape");
+        let problem = Problem { op, format, shape, packed: false, threads: 1, operands: Temperature::Hot };
+        Operands::new(&problem, ROOM, 5).expect("operands")
+    }
+
     /// Operands of a product.
     pub(crate) fn operands(shape: &str, threads: usize, format: Format) -> Operands {
         let problem = Problem {
@@ -290,7 +301,7 @@ pub(crate) mod tests {
     #[test]
     fn every_operation_on_rows_has_its_limit() {
         for op in Op::ALL {
-            assert_eq!(copy::PEER.has(Task { op: *op, format: op.format() }), op.is_rows(), "{op}");
+            assert_eq!(copy::PEER.has(Task { op: *op, format: op.format() }), *op != Op::Gemm, "{op}");
         }
     }
 

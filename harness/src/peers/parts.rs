@@ -27,7 +27,7 @@ pub(super) const PEER: Peer = Peer {
     formats: &[],
     ops: &[Op::AddRmsNorm, Op::RmsNormQuantise, Op::Rope, Op::SiluMulQuantise],
     install: "nothing: it is compiled in",
-    open: |task| Ok(Box::new(Parts { op: task.op, ready: None })),
+    open: |_| Ok(Box::new(Parts { ready: None })),
 };
 
 /// A sample of a sequence lasts so long, when kernels are chosen.
@@ -37,7 +37,6 @@ const SAMPLES: usize = 5;
 
 /// The parts of an operation.
 struct Parts {
-    op: Op,
     ready: Option<Ready>,
 }
 
@@ -143,16 +142,17 @@ impl System for Parts {
     fn prepare(&mut self, operands: &Operands) -> anyhow::Result<()> {
         self.ready = None;
         let problem = operands.inputs.problem;
+        let op = problem.op;
         // Choosing would leave what is compared in another state.
         let mut own = Operands::new(&problem, sweep::room(&Machine::detect()), 1)?;
-        let choices: Vec<Vec<Part>> = stages(self.op).iter().map(|op| kernels(*op)).collect();
+        let choices: Vec<Vec<Part>> = stages(op).iter().map(|op| kernels(*op)).collect();
         let first = choices.iter().map(|kernels| kernels.first().copied().context("a part has no kernel here"));
         let sequence = Sequence {
-            op: self.op,
-            operands: self.op.operands(self.op.format()).context("it is no operation on rows")?,
+            op,
+            operands: op.operands(op.format()).context("it is no operation on rows")?,
             kernels: first.collect::<Result<_, _>>()?,
         };
-        anyhow::ensure!(matches!(problem.shape, Shape::Rows { .. }), "{} is compared at rows", self.op);
+        anyhow::ensure!(matches!(problem.shape, Shape::Rows { .. }), "{op} is compared at rows");
         let mut ready = Ready { sequence, pool: runner::pinned()?, team: runner::team(problem.threads)?, next: 0 };
         // One part after the other; two rounds, since the best of one may depend on the other.
         for _ in 0..2 {
@@ -197,7 +197,7 @@ mod tests {
     fn parts_make_what_the_fused_operation_makes() {
         for op in PEER.ops.iter().copied() {
             for (shape, threads) in [("5x128", 1), ("7x256", 2)] {
-                let mut parts = Parts { op, ready: None };
+                let mut parts = Parts { ready: None };
                 let worst = verified(&mut parts, &mut row_operands(op, shape, threads), op.format());
                 assert!(worst.as_ref().is_ok_and(|w| *w <= 1.0), "{op} at {shape}: {worst:?}");
                 assert!(parts.version().is_some_and(|v| v.split(", ").count() == stages(op).len()));

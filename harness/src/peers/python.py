@@ -3,7 +3,7 @@ one line at a time, by a library that the script behind this one wraps. It compu
 
 prepare FORMAT M N K THREADS        then M*K and N*K f32 values: the operands of a product; answers: ok
 elements I,J I,J ...                makes one product; answers: ok, and those elements of it
-rows OP THREADS SETS                an operation on rows begins; answers: ok
+rows OP THREADS SETS [NUMBER]       an operation on rows begins, or attention with so many heads of keys; answers: ok
 operand ACCESS ELEMENT ROWS COLS    then its bytes: the next operand of a set; answers: ok
 ready                               all operands of all sets are there; answers: ok
 run CALLS                           answers: ok, and the nanoseconds of all calls together
@@ -13,6 +13,7 @@ piece OPERAND ROW FROM COUNT        answers: ok, and the bytes of those elements
 What cannot be done is answered by: error, and why. It ends where its input does.
 """
 
+import functools
 import importlib
 import itertools
 import os
@@ -75,7 +76,7 @@ def serve(peer):
             elif what == "rows":
                 steps = turns = None
                 operands, access = [], []
-                op, sets = peer.ROWS[rest[0]], int(rest[2])
+                op, sets = functools.partial(peer.ROWS[rest[0]], *map(int, rest[3:])), int(rest[2])
                 peer.threads(int(rest[1]))
                 answer("ok")
             elif what == "operand":
@@ -102,7 +103,7 @@ def serve(peer):
                 for how, operand in zip(access, operands[0]):
                     if how == "write":
                         peer.spoil(operand)
-                operands[0][-1] = steps[0]()
+                operands[0][-1] = getattr(steps[0], "answer", steps[0])()
                 answer("ok")
             elif what == "piece":
                 index, row, start, count = map(int, rest)

@@ -32,6 +32,8 @@ const SLOWEST_FLOPS: f64 = 1e9;
 const SLOWEST_BYTES: f64 = 1e7;
 /// A library may round where our kernels do not, and approximate by other functions.
 const LEEWAY: f64 = 4.0;
+/// The operand of attention that is its result.
+const RESULT: usize = 3;
 /// Elements of an answer that are asked for at a time: a line of them is not to be too long.
 const PIECE: usize = 4096;
 
@@ -90,6 +92,33 @@ impl Python {
         self.child.ask("ready", b"", PATIENCE).map(drop)
     }
 
+    /// Sends queries, keys and values of all sets.
+    fn prepare_attention(&mut self, operands: &Operands, kv_heads: usize, dim: usize) -> anyhow::Result<()> {
+        let problem = operands.inputs.problem;
+        let Shape::Attention { tokens, context, heads, .. } = problem.shape else { return Ok(()) };
+        let sets = operands.inputs.sets.len();
+        self.child.ask(&format!("rows attention {} {sets} {kv_heads}", problem.threads), b"", PATIENCE)?;
+        let cache = Operand::read(problem.format);
+        let name = element(&cache)?;
+        for (index, set) in operands.inputs.sets.iter().enumerate() {
+            let kv = operands.inputs.kv(index).context("a cache")?;
+            let queries = set.rows.first().map(|q| &q.get()[..4 * tokens * heads * dim]).unwrap_or_default();
+            self.child.ask(&format!("operand read f32 {tokens} {}", heads * dim), queries, PATIENCE)?;
+            let each = || (0..kv_heads).flat_map(|head| (0..context).map(move |position| (head, position)));
+            for which in 0..2 {
+                let mut bytes = vec![0; kv_heads * context * cache.row_bytes(dim)];
+                for ((head, position), row) in each().zip(bytes.chunks_exact_mut(cache.row_bytes(dim))) {
+                    let (key, value) = kv.token(head, position);
+                    cache.encode(if which == 0 { &key } else { &value }, row);
+                }
+                self.child.ask(&format!("operand read {name} {} {dim}", kv_heads * context), &bytes, PATIENCE)?;
+            }
+            // The result.
+            self.child.ask(&format!("operand write f32 {tokens} {}", heads * dim), &vec![0; 4 * tokens * heads * dim], PATIENCE)?;
+        }
+        self.child.ask("ready", b"", PATIENCE).map(drop)
+    }
+
     /// Fetches a row of an operand after a call.
     fn row(&mut self, index: usize, row: usize, element: usize, to: &mut [u8]) -> anyhow::Result<()> {
         for (turn, to) in to.chunks_mut(PIECE * element.max(1)).enumerate() {
@@ -111,8 +140,14 @@ impl System for Python {
         Some(self.child.id())
     }
 
-    fn leeway(&self) -> f64 {
-        LEEWAY
+    fn leeway(&self, problem: &Problem) -> f64 {
+        // Attention to a narrow cache is computed in its format.
+        match problem.format {
+            _ if problem.op.is_rows() => LEEWAY,
+            Format::F16 => LEEWAY * f64::from(1 << 13),
+            Format::Bf16 => LEEWAY * f64::from(1 << 16),
+            _ => LEEWAY,
+        }
     }
 
     fn prepare(&mut self, operands: &Operands) -> anyhow::Result<()> {
@@ -122,7 +157,7 @@ impl System for Python {
         match problem.shape {
             Shape::Product { m, n, k } => self.prepare_product(operands, (m, n, k)),
             Shape::Rows { rows, cols } => self.prepare_rows(operands, (rows, cols)),
-            Shape::Attention { .. } => anyhow::bail!("{} is not compared in attention", self.name),
+            Shape::Attention { kv_heads, dim, .. } => self.prepare_attention(operands, kv_heads, dim),
         }
     }
 
@@ -141,8 +176,15 @@ impl System for Python {
 
     fn rows(&mut self, operands: &mut Operands) -> anyhow::Result<()> {
         let problem = operands.inputs.problem;
-        let Shape::Rows { rows, cols } = problem.shape else { return Ok(()) };
         self.child.ask("answer", b"", self.patience(1))?;
+        if let Shape::Attention { tokens, heads, dim, .. } = problem.shape {
+            let bytes = size_of::<f32>() * heads * dim;
+            for (token, _) in spot::heads_of(tokens, heads) {
+                let to = &mut operands.outputs[0].rows[0].get_mut()[token * bytes..][..bytes];
+                self.row(RESULT, token, size_of::<f32>(), to)?;
+            }
+        }
+        let Shape::Rows { rows, cols } = problem.shape else { return Ok(()) };
         let all = described(&problem);
         for row in spot::rows_of(rows) {
             let written = all.iter().enumerate().filter(|(_, o)| o.access != Access::Read);

@@ -86,6 +86,20 @@ def top_k(x, values, at):
     return lambda: torch.topk(x, count, 1, out=out)[1]
 
 
+def attention(kv_heads, queries, keys, values, out):
+    dim, context, tokens = keys.shape[1], keys.shape[0] // kv_heads, queries.shape[0]
+    q = queries.to(keys.dtype).unflatten(1, (-1, dim)).transpose(0, 1)[None].contiguous()
+    k, v = (x.reshape(1, kv_heads, context, dim) for x in (keys, values))
+    # The last tokens of the context see what comes up to them; a single one sees all.
+    mask = None if tokens == 1 else torch.ones(tokens, context, dtype=torch.bool).tril(context - tokens)
+
+    def step():
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
+
+    step.answer = lambda: step()[0].transpose(0, 1).flatten(1).float()
+    return step
+
+
 class Torch:
     VERSION = "PyTorch " + torch.__version__
     ROWS = {
@@ -101,6 +115,7 @@ class Torch:
         "softmax": softmax,
         "argmax": argmax,
         "top_k": top_k,
+        "attention": attention,
     }
     threads = torch.set_num_threads
 
