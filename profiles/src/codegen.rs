@@ -61,7 +61,7 @@ const FALLBACK: &[(&str, &str, Class, &str, &str)] = &[
     ("dequantise", "q6_k", Class::Row, "dequantise_q6_k_scalar_u1", "quantise::Q6K::<isa::Scalar, 1>"),
     ("rms_norm", "f32", Class::Row, "rms_norm_f32_scalar_u1_r1_s0_a0", "norm::Rms::<isa::Scalar, 1, 1, 0, 0>"),
     ("layer_norm", "f32", Class::Row, "layer_norm_f32_scalar_u1_r1_s0_a0", "norm::Layer::<isa::Scalar, 1, 1, 0, 0>"),
-    ("add_rms_norm", "f32", Class::Row, "add_rms_norm_f32_scalar_u1", "norm::AddRms::<isa::Scalar, 1>"),
+    ("add_rms_norm", "f32", Class::Row, "add_rms_norm_f32_scalar_u1_s0", "norm::AddRms::<isa::Scalar, 1, 0>"),
     ("rms_norm_quantise", "f32", Class::Row, "rms_norm_quantise_f32_scalar_u1", "norm::RmsQuantise::<isa::Scalar, 1>"),
     ("f16_to_f32", "f16", Class::Row, "f16_to_f32_scalar_u1_s0_a0", "convert::Widen::<isa::Scalar, 1, 0, 0>"),
     ("f32_to_f16", "f32", Class::Row, "f32_to_f16_scalar_u1_s0_a0", "convert::Narrow::<isa::Scalar, 1, 0, 0>"),

@@ -18,9 +18,27 @@ use std::hint::black_box;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// The limit of whatever is counted in bytes.
-pub(super) const PEER: Peer =
-    Peer { name: "copy", formats: &[], ops: Op::ALL, install: "nothing: it is compiled in", open: |_| Ok(Box::new(Copy { ready: None })) };
+/// The limit of whatever bytes are.
+pub(super) const PEER: Peer = Peer {
+    name: "copy",
+    formats: &[],
+    ops: &BOUND_BY_BYTES,
+    install: "nothing: it is compiled in",
+    open: |_| Ok(Box::new(Copy { ready: None })),
+};
+
+/// The operations that are: all but products, and attention of many tokens, which is made of them.
+const BOUND_BY_BYTES: [Op; Op::ALL.len() - 2] = {
+    let (mut ops, mut found, mut next) = ([Op::RmsNorm; Op::ALL.len() - 2], 0, 0);
+    while next < Op::ALL.len() {
+        if !matches!(Op::ALL[next], Op::Gemm | Op::Attention) {
+            ops[found] = Op::ALL[next];
+            found += 1;
+        }
+        next += 1;
+    }
+    ops
+};
 
 /// A sample of each way lasts so long, when one is chosen.
 const SAMPLE: Duration = Duration::from_millis(4);

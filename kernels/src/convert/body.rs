@@ -122,7 +122,7 @@ fn convert<I: Math, X: Copy, Y, const U: usize, const S: usize, const A: usize>(
     isa: I,
     (src, dst): (&[X], &mut [Y]),
     (store, pair, stream): (impl Fn(&[X], &mut [Y]) + Copy, impl Fn(&[X], &mut [Y]), impl Fn(&[X], &mut [Y])),
-    element: impl Fn(X) -> Y,
+    element: fn(X) -> Y,
 ) {
     isa.vectorize(
         #[inline(always)]
@@ -131,9 +131,7 @@ fn convert<I: Math, X: Copy, Y, const U: usize, const S: usize, const A: usize>(
                 // A destination that is not aligned to its elements has no line that it begins.
                 let head = dst.as_ptr().align_offset(LINE_BYTES).min(dst.len());
                 let ((src_head, src), (dst_head, dst)) = (src.split_at(head), dst.split_at_mut(head));
-                for (x, y) in src_head.iter().zip(dst_head) {
-                    *y = element(*x);
-                }
+                elements(src_head, dst_head, element);
                 row::<I, X, Y, 2, U, A>((src, dst), stream, store, element);
                 isa.fence();
             } else if U.is_multiple_of(2) {
@@ -151,7 +149,7 @@ fn row<I: Math, X: Copy, Y, const V: usize, const U: usize, const A: usize>(
     (src, dst): (&[X], &mut [Y]),
     several: impl Fn(&[X], &mut [Y]),
     vector: impl Fn(&[X], &mut [Y]),
-    element: impl Fn(X) -> Y,
+    element: fn(X) -> Y,
 ) {
     let (mut from, mut to) = (src.chunks_exact(U * I::LANES), dst.chunks_exact_mut(U * I::LANES));
     for (src, dst) in from.by_ref().zip(to.by_ref()) {
@@ -170,7 +168,13 @@ fn row<I: Math, X: Copy, Y, const V: usize, const U: usize, const A: usize>(
     for (src, dst) in from.by_ref().zip(to.by_ref()) {
         vector(src, dst);
     }
-    for (x, y) in from.remainder().iter().zip(to.into_remainder()) {
+    elements(from.remainder(), to.into_remainder(), element);
+}
+
+/// What does not fill a vector, element by element: out of the way of the loops over vectors.
+#[inline(never)]
+fn elements<X: Copy, Y>(src: &[X], dst: &mut [Y], element: fn(X) -> Y) {
+    for (x, y) in src.iter().zip(dst) {
         *y = element(*x);
     }
 }

@@ -30,9 +30,9 @@ row_kernels! {
 row_kernels! {
     SILU_QUANTISE = SiluMulQuantise F32 ["silu_mul_quantise_f32_"] SiluQuantise ["gate::SiluQuantise::<isa::"] source;
     Scalar "scalar" "any": (u 1);
-    Avx2 "avx2" "x86_64": (u 1) (u 2);
-    Avx512 "avx512" "x86_64": (u 1) (u 2) (u 4);
-    Neon "neon" "aarch64": (u 1) (u 2);
+    Avx2 "avx2" "x86_64": (u 1) (u 2) (u 4);
+    Avx512 "avx512" "x86_64": (u 1) (u 2) (u 4) (u 8);
+    Neon "neon" "aarch64": (u 1) (u 2) (u 4);
     Sve "sve" "aarch64": (u 1) (u 2);
 }
 

@@ -44,15 +44,19 @@ norms! {
     Sve "sve" "aarch64": (u 1 r 1 s 0 a 0) (u 2 r 1 s 0 a 0) (u 4 r 1 s 0 a 0);
 }
 
-macro_rules! fused {
-    ($($lines:tt)+) => {
-        row_kernels! { ADD_RMS = AddRmsNorm F32 ["add_rms_norm_f32_"] AddRms ["norm::AddRms::<isa::"] fused_source; $($lines)+ }
-        row_kernels! { RMS_QUANTISE = RmsNormQuantise F32 ["rms_norm_quantise_f32_"] RmsQuantise ["norm::RmsQuantise::<isa::"] fused_source; $($lines)+ }
-    };
+// ISA, its name and architecture: (vectors at a time, MiB from which results pass the caches)…
+row_kernels! {
+    ADD_RMS = AddRmsNorm F32 ["add_rms_norm_f32_"] AddRms ["norm::AddRms::<isa::"] fused_source;
+    Scalar "scalar" "any": (u 1 s 0);
+    Avx2 "avx2" "x86_64": (u 1 s 0) (u 4 s 0) (u 4 s 1);
+    Avx512 "avx512" "x86_64": (u 1 s 0) (u 4 s 0) (u 4 s 1) (u 4 s 16);
+    Neon "neon" "aarch64": (u 1 s 0) (u 2 s 0) (u 4 s 0);
+    Sve "sve" "aarch64": (u 1 s 0) (u 2 s 0);
 }
 
-// ISA, its name and architecture: (vectors at a time, or spans of 32 elements)…
-fused! {
+// ISA, its name and architecture: (spans of 32 elements at a time)…
+row_kernels! {
+    RMS_QUANTISE = RmsNormQuantise F32 ["rms_norm_quantise_f32_"] RmsQuantise ["norm::RmsQuantise::<isa::"] fused_source;
     Scalar "scalar" "any": (u 1);
     Avx2 "avx2" "x86_64": (u 1) (u 2) (u 4);
     Avx512 "avx512" "x86_64": (u 1) (u 2) (u 4) (u 8);

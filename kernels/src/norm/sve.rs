@@ -32,7 +32,7 @@ impl<const U: usize> Body<LayerNormOp> for Layer<Sve, U, 1, 0, 0> {
     }
 }
 
-impl<const U: usize> Body<AddRmsNormOp> for AddRms<Sve, U> {
+impl<const U: usize> Body<AddRmsNormOp> for AddRms<Sve, U, 0> {
     fn run(&self, AddNorm { mut x, delta, weight, eps, mut y }: AddNorm<'_>) {
         for r in 0..x.rows() {
             let x = x.row_mut(r);
