@@ -98,13 +98,14 @@ impl Rows for Sequence {
                 stage(0, &mut Data { rows, cols, first, read: vec![x, data.read[1]], write: vec![y] });
             }
             Op::Rope => {
+                // Columns that make up no head stay as they are.
+                let dim = Extent::Head.of(cols);
+                let heads = cols / dim.max(1) * dim;
                 let bias: &[f32] = cast_slice(data.read[0]);
-                cast_slice_mut(data.write[0]).chunks_exact_mut(cols.max(1)).for_each(|x| stream::add(bias, x));
+                let x: &mut [f32] = cast_slice_mut(data.write[0]);
+                x.chunks_exact_mut(cols.max(1)).for_each(|x| stream::add(&bias[..heads], &mut x[..heads]));
                 if let Kernel::Rope(rope) = self.kernels[0].1 {
-                    let dim = Extent::Head.of(cols);
-                    let heads = cols / dim.max(1) * dim;
-                    let x = MatMut::new(cast_slice_mut(data.write[0]), rows, heads, cols);
-                    rope.run(x, &[], Mat::new(cast_slice(data.read[1]), rows, dim, dim));
+                    rope.run(MatMut::new(x, rows, heads, cols), &[], Mat::new(cast_slice(data.read[1]), rows, dim, dim));
                 }
             }
             _ => BETWEEN.with_borrow_mut(|between| {
@@ -196,7 +197,7 @@ mod tests {
     #[test]
     fn parts_make_what_the_fused_operation_makes() {
         for op in PEER.ops.iter().copied() {
-            for (shape, threads) in [("5x128", 1), ("7x256", 2)] {
+            for (shape, threads) in [("1x1", 1), ("5x128", 1), ("3x65", 1), ("7x256", 2)] {
                 let mut parts = Parts { ready: None };
                 let worst = verified(&mut parts, &mut row_operands(op, shape, threads), op.format());
                 assert!(worst.as_ref().is_ok_and(|w| *w <= 1.0), "{op} at {shape}: {worst:?}");
