@@ -14,7 +14,11 @@ const SHARED: u64 = fnv1a(of_source(include_bytes!("cache.rs")), include_bytes!(
 
 /// Hash of what kernels for many tokens are built from.
 const fn many(isa: isa::IsaId) -> u64 {
-    row::source(isa, const { fnv1a(SHARED, include_bytes!("prefill.rs")) })
+    const PREFILL: u64 = fnv1a(SHARED, include_bytes!("prefill.rs"));
+    match isa {
+        isa::IsaId::Sve => row::source(isa, const { fnv1a(PREFILL, include_bytes!("sve.rs")) }),
+        _ => row::source(isa, PREFILL),
+    }
 }
 
 /// The same of those for one.
@@ -41,6 +45,7 @@ macro_rules! formats {
                     Avx2 "avx2" "x86_64": (r 4 v 3 t 64) (r 4 v 2 t 64);
                     Avx512 "avx512" "x86_64": (r 8 v 3 t 64) (r 8 v 2 t 64) (r 8 v 3 t 128);
                     Neon "neon" "aarch64": (r 8 v 3 t 64) (r 4 v 4 t 64);
+                    Sve "sve" "aarch64": (r 8 v 3 t 64) (r 8 v 2 t 64);
                 }
 
                 // ISA, its name and architecture: (heads and vectors in registers, keys at a time, whether the next tile is

@@ -5,13 +5,15 @@
 //! A tile of keys at a time is scored; the largest score and the sum so far are carried along, and what was summed is
 //! scaled when a larger score comes (Milakov and Gimelshein 2018; Dao, Fu, Ermon, Rudra and Ré 2022). Two operations:
 //! [`Attention`] for many tokens (`prefill.rs`), [`AttentionDecode`] for one (`decode.rs`). How keys and values lie says
-//! [`cache`]; the registered parameters are in `list.rs`. Kernels never allocate, and start no threads.
+//! [`cache`]; the SVE loops are in `sve.rs`, the registered parameters in `list.rs`. Kernels never allocate, and start no threads.
 
 pub mod cache;
 mod decode;
 mod list;
 mod online;
 mod prefill;
+#[cfg(target_arch = "aarch64")]
+mod sve;
 
 pub use cache::{Kv, Layout};
 pub use decode::Token;

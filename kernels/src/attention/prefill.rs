@@ -3,11 +3,13 @@
 //! rows of a block are in registers at a time. `T` keys are scored before their values are summed.
 //!
 //! A task is some tokens of one head of keys. Its blocks take a tile of keys one after another, so that it is widened
-//! once for all. Only tiles that cross the diagonal are masked.
+//! once for all. Only tiles that cross the diagonal are masked. What a block does with a tile is [`Lanes::tile`]; all
+//! else is the same on instruction sets whose vectors have a length that is known here, and on SVE.
 
 use super::cache::{Cached, PANEL};
 use super::online::{AtMost, LEAST, LINE, aligned, common, scale, take, transpose};
 use super::{Body, Mask, Operands, Prefill, Shape, attention_kernel, threads};
+use crate::isa::Simd;
 use crate::isa::math::Math;
 use crate::mat::{MatMut, Queue};
 use crate::team::Workers;
@@ -34,18 +36,54 @@ struct Plan {
     len: usize,
 }
 
-impl<I: Math, E: Cached, const R: usize, const V: usize, const T: usize> Tiles<I, E, R, V, T> {
-    const WIDTH: usize = V * I::LANES;
-    const FITS: () = assert!(PANEL.is_multiple_of(R) && T.is_multiple_of(PANEL) && V >= 1 && V <= 4);
+/// An instruction set whose lanes are tokens and heads.
+pub(super) trait Lanes: Copy + Send + Sync + 'static {
+    /// What does all that stands beside [`Lanes::tile`], with vectors that its own are whole multiples of.
+    type Beside: Math;
+    /// It.
+    fn beside(self) -> Self::Beside;
+    /// Lanes of a vector.
+    fn lanes(self) -> usize;
+    /// Adds what a tile of keys and values gives to a block of `V` vectors, whose scores have room for a whole tile.
+    fn tile<const R: usize, const V: usize>(self, block: Block<'_>, dim: usize, tile: Widened<'_>, hide: Hide<'_>, scores: &mut [f32]);
+}
 
-    fn plan(shape: Shape, threads: usize) -> Plan {
-        let (group, width) = (shape.group(), Self::WIDTH);
+/// Keys and values of a tile in f32.
+pub(super) type Widened<'a> = (&'a [[f32; PANEL]], &'a [f32]);
+
+impl<I: Math> Lanes for I {
+    type Beside = I;
+    #[inline(always)]
+    fn beside(self) -> I {
+        self
+    }
+    #[inline(always)]
+    fn lanes(self) -> usize {
+        I::LANES
+    }
+    #[inline(always)]
+    fn tile<const R: usize, const V: usize>(self, block: Block<'_>, dim: usize, tile: Widened<'_>, hide: Hide<'_>, scores: &mut [f32]) {
+        block.tile::<I, R, V>(self, dim, tile, hide, scores);
+    }
+}
+
+/// Whether parameters go together: of no use where kernels are not compiled.
+struct Fits<const R: usize, const V: usize, const T: usize>;
+
+impl<const R: usize, const V: usize, const T: usize> Fits<R, V, T> {
+    const YES: () = assert!(PANEL.is_multiple_of(R) && T.is_multiple_of(PANEL) && V >= 1 && V <= 4);
+}
+
+impl Plan {
+    /// Of blocks of `V` vectors of so many lanes, and tiles of `T` keys.
+    fn new<const V: usize, const T: usize>(lanes_of_vector: usize, shape: Shape, threads: usize) -> Plan {
+        let (group, width) = (shape.group(), V * lanes_of_vector);
         // So many tokens fill whole blocks.
         let whole = width / common(width, group);
         let most = (BLOCKS * width).div_ceil(whole * group) * whole;
         let even = if threads > 1 { (shape.tokens * shape.kv_heads).div_ceil(TASKS * threads) } else { usize::MAX };
         let tokens = shape.tokens.min(most).min(even).max(1);
-        let lanes = (tokens * group).next_multiple_of(I::LANES);
+        let lanes = (tokens * group).next_multiple_of(lanes_of_vector);
         // Queries and results of all lanes; their positions, largest scores and sums; a tile's scores and mask, keys
         // and values.
         let all = [2 * shape.dim * lanes, 3 * lanes, 2 * T * width, 2 * T * shape.dim];
@@ -53,19 +91,19 @@ impl<I: Math, E: Cached, const R: usize, const V: usize, const T: usize> Tiles<I
     }
 }
 
-impl<I: Math, E: Cached, const R: usize, const V: usize, const T: usize> Body for Tiles<I, E, R, V, T> {
+impl<I: Lanes, E: Cached, const R: usize, const V: usize, const T: usize> Body for Tiles<I, E, R, V, T> {
     fn workspace_len(&self, shape: Shape, threads: usize) -> usize {
         // More threads never make a task longer.
-        threads * Self::plan(shape, threads).len + LINE
+        threads * Plan::new::<V, T>(self.0.lanes(), shape, threads).len + LINE
     }
 
     fn run(&self, operands: Operands<'_>, out: MatMut<'_, f32>, workers: &dyn Workers, workspace: &mut [f32]) {
-        const { Self::FITS };
+        const { Fits::<R, V, T>::YES };
         let shape = operands.shape;
         let keys = operands.mask.seen(shape.tokens - 1, shape.context);
         let work = (2 * shape.heads * shape.dim * shape.tokens).saturating_mul(keys);
         let threads = threads(workers, work);
-        let plan = Self::plan(shape, workers.count());
+        let plan = Plan::new::<V, T>(self.0.lanes(), shape, workers.count());
         let scratch = Queue::new(MatMut::new(aligned(workspace), threads, plan.len, plan.len), (1, plan.len));
         // The last tokens, which have the most to do, come first.
         let tasks = Queue::new(out, (plan.tokens, shape.group() * shape.dim));
@@ -74,7 +112,7 @@ impl<I: Math, E: Cached, const R: usize, const V: usize, const T: usize> Body fo
             while let Some(((block, head), out)) = tasks.next() {
                 let first = block * plan.tokens;
                 let task = Task { operands, tokens: first..first + out.rows(), head, lanes: plan.lanes };
-                self.0.vectorize(
+                self.0.beside().vectorize(
                     #[inline(always)]
                     || task.run::<I, E, R, V, T>(self.0, out, scratch.row_mut(0)),
                 );
@@ -92,22 +130,22 @@ struct Task<'a> {
 }
 
 /// What is known of the lanes of a block.
-struct Block<'a> {
+pub(super) struct Block<'a> {
     /// Queries, dimension by dimension.
-    q: &'a [f32],
+    pub(super) q: &'a [f32],
     /// Results so far, the same.
-    o: &'a mut [f32],
+    pub(super) o: &'a mut [f32],
     /// Twice the position.
-    position: &'a [f32],
+    pub(super) position: &'a [f32],
     /// The largest score so far.
-    most: &'a mut [f32],
+    pub(super) most: &'a mut [f32],
     /// The sum of powers so far.
-    sum: &'a mut [f32],
+    pub(super) sum: &'a mut [f32],
 }
 
 /// What hides keys in a tile.
 #[derive(Clone, Copy)]
-enum Hide<'a> {
+pub(super) enum Hide<'a> {
     Nothing,
     /// Keys behind a lane's position; the first key of the tile.
     Later(usize),
@@ -125,16 +163,16 @@ impl Task<'_> {
     }
 
     #[inline(always)]
-    fn run<I: Math, E: Cached, const R: usize, const V: usize, const T: usize>(
+    fn run<I: Lanes, E: Cached, const R: usize, const V: usize, const T: usize>(
         &self,
         isa: I,
         mut out: MatMut<'_, f32>,
         workspace: &mut [f32],
     ) {
         let Operands { shape, kv, mask, .. } = self.operands;
-        let (dim, group, width) = (shape.dim, shape.group(), V * I::LANES);
-        let used = self.tokens.len() * group;
-        let lanes = used.next_multiple_of(I::LANES);
+        let (dim, group, width) = (shape.dim, shape.group(), V * isa.lanes());
+        let (used, beside) = (self.tokens.len() * group, isa.beside());
+        let lanes = used.next_multiple_of(isa.lanes());
         let mut rest = workspace;
         let (q, o) = (take(&mut rest, dim * self.lanes), take(&mut rest, dim * self.lanes));
         let position = take(&mut rest, self.lanes);
@@ -155,7 +193,7 @@ impl Task<'_> {
             let (q, rows) = (&mut q[of.clone()], &mut o[of]);
             for (l, row) in rows.chunks_exact_mut(dim).enumerate() {
                 let (token, head) = self.lane(lane + l);
-                scaled(isa, self.operands.query(token, self.head * group + head), scale(dim), row);
+                scaled(beside, self.operands.query(token, self.head * group + head), scale(dim), row);
             }
             transpose(rows, width, q);
         }
@@ -172,11 +210,11 @@ impl Task<'_> {
             let values = &values[key * spans..][..tile * spans];
             let keys = E::plain_keys(keys).unwrap_or_else(
                 #[inline(always)]
-                || widen_keys::<I, E>(isa, keys, wide_keys),
+                || widen_keys::<I::Beside, E>(beside, keys, wide_keys),
             );
             let values = E::plain_values(values).unwrap_or_else(
                 #[inline(always)]
-                || widen_values::<I, E>(isa, values, dim, wide_values),
+                || widen_values::<I::Beside, E>(beside, values, dim, wide_values),
             );
             for lane in (0..lanes).step_by(width) {
                 let width = width.min(lanes - lane);
@@ -191,7 +229,7 @@ impl Task<'_> {
                         let rows = &mut scores[..width * count];
                         for (l, row) in rows.chunks_exact_mut(count).enumerate() {
                             let added = mask.row(self.lane(lane + l).0).expect("rows are adjacent, as `run` asserts");
-                            scaled(isa, &added[key..key + count], core::f32::consts::LOG2_E, row);
+                            scaled(beside, &added[key..key + count], core::f32::consts::LOG2_E, row);
                         }
                         transpose(rows, width, added);
                         Hide::Added(added)
@@ -207,11 +245,11 @@ impl Task<'_> {
                     sum: &mut sum[lane..][..width],
                 };
                 let tile = (keys, &values[..count * dim]);
-                match width / I::LANES {
-                    1 if AtMost::<1, V>::YES => block.tile::<I, R, 1>(isa, dim, tile, hide, scores),
-                    2 if AtMost::<2, V>::YES => block.tile::<I, R, 2>(isa, dim, tile, hide, scores),
-                    3 if AtMost::<3, V>::YES => block.tile::<I, R, 3>(isa, dim, tile, hide, scores),
-                    _ => block.tile::<I, R, V>(isa, dim, tile, hide, scores),
+                match width / isa.lanes() {
+                    1 if AtMost::<1, V>::YES => isa.tile::<R, 1>(block, dim, tile, hide, scores),
+                    2 if AtMost::<2, V>::YES => isa.tile::<R, 2>(block, dim, tile, hide, scores),
+                    3 if AtMost::<3, V>::YES => isa.tile::<R, 3>(block, dim, tile, hide, scores),
+                    _ => isa.tile::<R, V>(block, dim, tile, hide, scores),
                 }
             }
         }
@@ -219,13 +257,13 @@ impl Task<'_> {
         for lane in (0..lanes).step_by(width) {
             let width = width.min(lanes - lane);
             let o = &mut o[lane * dim..][..width * dim];
-            for at in (0..width).step_by(I::LANES) {
+            for at in (0..width).step_by(I::Beside::LANES) {
                 // Whoever sees a key has a sum of at least 1; who sees none has results of 0.
-                let sum = isa.max(isa.splat(f32::MIN_POSITIVE), isa.load(&sum[lane + at..]));
-                let by = isa.div(isa.splat(1.0), sum);
+                let sum = beside.max(beside.splat(f32::MIN_POSITIVE), beside.load(&sum[lane + at..]));
+                let by = beside.div(beside.splat(1.0), sum);
                 for row in o.chunks_exact_mut(width) {
-                    let row = &mut row[at..][..I::LANES];
-                    isa.store(isa.mul(isa.load(row), by), row);
+                    let row = &mut row[at..][..I::Beside::LANES];
+                    beside.store(beside.mul(beside.load(row), by), row);
                 }
             }
             // Queries are of no use any more.
@@ -286,14 +324,7 @@ fn widen_values<'a, I: Math, E: Cached>(isa: I, values: &[E::Value], dim: usize,
 impl Block<'_> {
     /// Adds what a tile of keys and values gives. A function of its own, which kernels of all formats share.
     #[inline(never)]
-    fn tile<I: Math, const R: usize, const V: usize>(
-        self,
-        isa: I,
-        dim: usize,
-        tile: (&[[f32; PANEL]], &[f32]),
-        hide: Hide<'_>,
-        scores: &mut [f32],
-    ) {
+    fn tile<I: Math, const R: usize, const V: usize>(self, isa: I, dim: usize, tile: Widened<'_>, hide: Hide<'_>, scores: &mut [f32]) {
         isa.vectorize(
             #[inline(always)]
             || self.add::<I, R, V>(isa, dim, tile, hide, scores),
@@ -305,7 +336,7 @@ impl Block<'_> {
         self,
         isa: I,
         dim: usize,
-        (keys, values): (&[[f32; PANEL]], &[f32]),
+        (keys, values): Widened<'_>,
         hide: Hide<'_>,
         scores: &mut [f32],
     ) {
