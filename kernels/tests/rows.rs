@@ -230,3 +230,23 @@ fn what_becomes_of_a_row_does_not_depend_on_the_others() {
         }
     }
 }
+
+#[test]
+fn a_large_mean_leaves_the_variance_of_a_layer_norm_alone() {
+    let mut random = Random(11);
+    for cols in [100, 896, 8191] {
+        let rows = 5;
+        // The squares of such numbers have no digits left for what they differ by.
+        let x: Vec<f32> = random.row(rows * cols, 0).iter().map(|x| 1e4 + x).collect();
+        let (weight, bias) = (vec![1.0; cols], vec![0.0; cols]);
+        for (name, kernel) in kernels!(LayerNorm) {
+            let mut got = vec![0.0; x.len()];
+            kernel.run(Mat::new(&x, rows, cols, cols), &weight, &bias, 1e-6, MatMut::new(&mut got, rows, cols, cols));
+            for (x, got) in x.chunks(cols).zip(got.chunks(cols)) {
+                let want = reference::layer_norm(x, &weight, &bias, 1e-6);
+                let worst = want.iter().zip(got).map(|(want, got)| (want - f64::from(*got)).abs()).fold(0.0, f64::max);
+                assert!(worst < 0.01, "{name}: {cols} columns are off by {worst}");
+            }
+        }
+    }
+}
