@@ -29,9 +29,9 @@ fn kernels_in(symbol: &str) -> Vec<String> {
         ("gemm::dot::Pairs<", "gemm_bf16", &[]),
         ("gemm::dot::Quads<", "gemm_s8", &[]),
         ("gemm::block::", "gemm_block", &[]),
-        ("norm::body::Rms<", "rms_norm_f32", &["u", "r", "s"]),
-        ("norm::body::Layer<", "layer_norm_f32", &["u", "r", "s"]),
-        ("norm::fused::AddRms<", "add_rms_norm_f32", &["u"]),
+        ("norm::body::Rms<", "rms_norm_f32", &["u", "r", "s", "a"]),
+        ("norm::body::Layer<", "layer_norm_f32", &["u", "r", "s", "a"]),
+        ("norm::fused::AddRms<", "add_rms_norm_f32", &["u", "s"]),
         ("norm::fused::RmsQuantise<", "rms_norm_quantise_f32", &["u"]),
         ("convert::body::Widen<", "f16_to_f32", &["u", "s", "a"]),
         ("convert::body::Narrow<", "f32_to_f16", &["u", "s", "a"]),
@@ -41,7 +41,7 @@ fn kernels_in(symbol: &str) -> Vec<String> {
         ("rope::body::Turn<", "rope_f32", &["u"]),
         ("gate::body::Silu<", "silu_mul_f32", &["u"]),
         ("gate::body::SiluQuantise<", "silu_mul_quantise_f32", &["u"]),
-        ("softmax::body::Three<", "softmax_f32", &["u", "a"]),
+        ("softmax::body::Three<", "softmax_f32", &["u", "r", "a"]),
         ("select::body::First<", "argmax_f32", &["u"]),
         ("select::body::Few<", "top_k_f32", &["u"]),
     ];
@@ -89,6 +89,6 @@ fn the_binary_holds_the_winners_and_none_of_the_losers() {
 fn symbols_are_read_as_kernel_names() {
     let symbol = "<kiln_kernels::gemm::micro::Tile<kiln_kernels::gemm::dot::Fma<kiln_kernels::isa::avx2::Avx2>, 6, 2, 4> as kiln_kernels::gemm::micro::MicroKernel>::tile";
     assert_eq!(kernels_in(symbol), ["gemm_f32_avx2_6x2v_u4"]);
-    let symbol = "<kiln_kernels::norm::body::Rms<kiln_kernels::isa::neon::Neon, 4, 1, 0> as X>::run";
-    assert_eq!(kernels_in(symbol), ["rms_norm_f32_neon_u4_r1_s0"]);
+    let symbol = "<kiln_kernels::norm::body::Rms<kiln_kernels::isa::neon::Neon, 4, 1, 0, 16> as X>::run";
+    assert_eq!(kernels_in(symbol), ["rms_norm_f32_neon_u4_r1_s0_a16"]);
 }

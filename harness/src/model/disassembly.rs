@@ -94,13 +94,14 @@ impl Code {
         innermost_loop(&listing, |line| Multiply::of(line, machine)).context("it has no inner loop with multiply-adds")
     }
 
-    /// The loop of a function that moves the most bytes and holds no other loop, and those bytes. What goes by way of the
-    /// stack is an edge, unless all does.
+    /// The loop of a function that moves the most bytes and holds no other loop, and those bytes. What computes nothing
+    /// fills or copies, and what goes by way of the stack is an edge, unless all does.
     pub(super) fn widest_loop(&self, tools: &Tools, machine: &Machine, symbol: &str) -> anyhow::Result<(String, usize)> {
         let listing = self.listing(tools, Some(symbol))?;
         let moved = |body: &[String]| body.iter().map(|line| traffic::bytes(line, machine)).sum::<usize>();
         let inside = |body: &[String]| !body.iter().any(|line| line.contains("[sp") || line.contains("(%rsp"));
-        let found = innermost_loops(&listing).into_iter().map(|body| ((inside(&body), moved(&body)), body));
+        let computes = |body: &Vec<String>| body.iter().any(|line| traffic::computes(line, machine));
+        let found = innermost_loops(&listing).into_iter().filter(computes).map(|body| ((inside(&body), moved(&body)), body));
         let found = found.filter(|((_, bytes), _)| *bytes > 0);
         let ((_, bytes), body) = found
             .reduce(|best, found| if found.0 > best.0 { found } else { best })

@@ -9,6 +9,20 @@ pub(super) fn bytes(instruction: &str, machine: &Machine) -> usize {
     if machine.arch == "aarch64" { arm(name, operands, super::sve_bits(machine) / 8) } else { x86(name, operands) }
 }
 
+/// Whether an instruction makes vectors other than by moving them.
+pub(super) fn computes(instruction: &str, machine: &Machine) -> bool {
+    let words = || instruction.split([' ', ',', '{']).skip(1);
+    match machine.arch.as_str() {
+        // Loads and stores compute nothing.
+        "aarch64" => {
+            let vector = |word: &str| word.starts_with(['v', 'z']) && word.contains('.');
+            !instruction.starts_with("mov") && bytes(instruction, machine) == 0 && words().any(vector)
+        }
+        // Operands may be in memory.
+        _ => instruction.starts_with('v') && !instruction.starts_with("vmov"),
+    }
+}
+
 fn arm(name: &str, operands: &str, sve: usize) -> usize {
     if !operands.contains('[') {
         return 0;
@@ -73,6 +87,25 @@ fn x86(name: &str, operands: &str) -> usize {
 mod tests {
     use super::*;
     use kiln_profiles::lookup;
+
+    #[test]
+    fn what_only_moves_does_not_compute() {
+        let machine = |cpu| lookup::machine(lookup::default_root(), cpu).unwrap();
+        let (n2, zen4) = (machine("neoverse-n2"), machine("zen4"));
+        for (instruction, want) in [
+            ("fcvtl v0.4s, v1.4h", true),
+            ("fmla z1.s, p0/m, z0.s, z2.s", true),
+            ("stp q0, q0, [x8], #32", false),
+            ("movi v0.2d, #0", false),
+            ("st1w { z0.s }, p0, [x1]", false),
+            ("add x0, x0, #16", false),
+        ] {
+            assert_eq!(computes(instruction, &n2), want, "{instruction}");
+        }
+        assert!(computes("vmulps %zmm0, %zmm1, %zmm2", &zen4) && computes("vcvtph2ps 32(%rdi), %zmm0", &zen4));
+        assert!(!computes("vmovups %zmm0, (%rdi)", &zen4));
+        assert!(!computes("addq $64, %rax", &zen4));
+    }
 
     #[test]
     fn vectors_are_counted_by_what_they_are_in_memory() {
