@@ -6,7 +6,7 @@ use crate::filter;
 use crate::machine::Machine;
 use crate::measure::clock::Effort;
 use crate::peers::{self, Choice, Chosen, Peer, Task};
-use crate::space::{Temperature, shape};
+use crate::space::{self, Temperature, shape};
 use crate::store::shared;
 use anyhow::{Context, ensure};
 use kiln_kernels::format::Format;
@@ -210,7 +210,7 @@ fn plot(comparison: &Comparison, path: &Path) -> anyhow::Result<()> {
 
 fn text(comparison: &Comparison) -> String {
     // What is counted in bytes has no peak and no packed weights.
-    let rows = comparison.op != Op::Gemm && comparison.op != Op::Attention;
+    let rows = space::is_counted_in_bytes(comparison.op);
     let of_products: &[&str] = if rows { &[] } else { &["of peak", "GB/s"] };
     let head = ["size", "threads", "system", if rows { "GB/s" } else { "GFLOP/s" }, "95 %"];
     let mut table = Table::new([&head, of_products, &["kiln / system", "95 %", "kiln is"]].concat());

@@ -3,8 +3,7 @@
 use crate::measure::statistics::{Ratio, median, median_ci, paired_ratio};
 use crate::peers::Chosen;
 use crate::ranking;
-use crate::space::{Problem, Shape};
-use kiln_kernels::registry::Op;
+use crate::space::{self, Problem, Shape};
 use kiln_profiles::schema::Tier;
 use kiln_reports::gflops::Unit;
 use serde::Serialize;
@@ -77,9 +76,7 @@ impl Rate {
     fn new(problem: &Problem, ns: &[f64]) -> Option<Rate> {
         let (middle, (low, high)) = (median(ns)?, median_ci(ns)?);
         let rate = |work: f64| (work / middle, (work / high, work / low));
-        // One token attends as fast as keys and values come.
-        let flops = problem.shape.flops().filter(|_| problem.op != Op::AttentionDecode);
-        Some(match flops {
+        Some(match problem.shape.flops().filter(|_| !space::is_counted_in_bytes(problem.op)) {
             Some(flops) => {
                 let (gflops_median, gflops_ci) = rate(flops);
                 Rate::Operations { gflops_median, gflops_ci }

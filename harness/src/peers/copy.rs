@@ -9,6 +9,7 @@ use super::{Peer, System};
 use crate::measure::operands::{Buffer, Operands};
 use crate::measure::statistics::Random;
 use crate::measure::{clock, runner};
+use crate::space;
 use anyhow::Context;
 use kiln_kernels::format::Format;
 use kiln_kernels::isa::stream;
@@ -27,11 +28,11 @@ pub(super) const PEER: Peer = Peer {
     open: |_| Ok(Box::new(Copy { ready: None })),
 };
 
-/// The operations that are: all but products, and attention of many tokens, which is made of them.
+/// The operations that are.
 const BOUND_BY_BYTES: [Op; Op::ALL.len() - 2] = {
     let (mut ops, mut found, mut next) = ([Op::RmsNorm; Op::ALL.len() - 2], 0, 0);
     while next < Op::ALL.len() {
-        if !matches!(Op::ALL[next], Op::Gemm | Op::Attention) {
+        if space::is_counted_in_bytes(Op::ALL[next]) {
             ops[found] = Op::ALL[next];
             found += 1;
         }

@@ -172,20 +172,12 @@ impl System for Parts {
                 ready.sequence.kernels[part] = best.1;
             }
         }
-        self.ready = Some(ready);
+        self.ready = Some(Ready { next: 0, ..ready });
         Ok(())
     }
 
     fn sample(&mut self, operands: &mut Operands, calls: usize) -> anyhow::Result<f64> {
         Ok(self.ready.as_mut().context("it was not made ready")?.sample(operands, calls))
-    }
-
-    fn rows(&mut self, operands: &mut Operands) -> anyhow::Result<()> {
-        operands.spoil();
-        let ready = self.ready.as_mut().context("it was not made ready")?;
-        ready.next = 0;
-        ready.sample(operands, 1);
-        Ok(())
     }
 }
 

@@ -118,6 +118,12 @@ pub struct Pruned {
     pub reason: String,
 }
 
+/// Whether what an operation does is counted in the bytes that it must move: of all but products, and attention of many
+/// tokens, which is made of them. One token attends as fast as keys and values come.
+pub const fn is_counted_in_bytes(op: Op) -> bool {
+    !matches!(op, Op::Gemm | Op::Attention)
+}
+
 /// Data cache sizes of one core, with its share of the last level.
 pub fn caches(machine: &Machine) -> Caches {
     let size = |level: u32| machine.cache_bytes(level).map(|b| b as usize);

@@ -4,7 +4,7 @@ use super::{SiluMulOp, SiluMulQuantiseOp};
 use crate::format::{SPAN, q8_0};
 use crate::isa::math::Math;
 use crate::mat::{Mat, MatMut};
-use crate::quantise::Spans;
+use crate::quantise::{PIECE, Spans};
 use crate::row::{Body, row_kernel};
 
 row_kernel! {
@@ -49,9 +49,6 @@ fn silu_mul<I: Math, const U: usize>(isa: I, gate: &[f32], up: &[f32], y: &mut [
         isa.store_partial(isa.mul(isa.silu(isa.load_partial(gate)), isa.load_partial(up)), y);
     }
 }
-
-/// Elements that go from one step to the other by way of the nearest cache.
-const PIECE: usize = 512;
 
 impl<I: Math, const U: usize> Body<SiluMulQuantiseOp> for SiluQuantise<I, U> {
     /// Piece by piece: what both steps need at once would not fit into registers.

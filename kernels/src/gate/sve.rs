@@ -6,7 +6,8 @@ use crate::format::{SPAN, q8_0};
 use crate::isa::math::sve::{EXP, exp_text, rounds_text};
 use crate::isa::{Sve, sve_asm};
 use crate::mat::{Mat, MatMut};
-use crate::quantise::sve::{PIECE, quantise};
+use crate::quantise::PIECE;
+use crate::quantise::sve::quantise;
 use crate::row::Body;
 
 impl<const U: usize> Body<SiluMulOp> for Silu<Sve, U> {

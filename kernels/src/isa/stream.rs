@@ -9,22 +9,30 @@ use core::hint::black_box;
 /// Vectors that are read at a time, each into an accumulator of its own.
 const AT_A_TIME: usize = 8;
 
+/// `on_widest!(isa => call)`: the call with the token of the widest vectors that this CPU has.
+macro_rules! on_widest {
+    ($isa:ident => $call:expr) => {{
+        #[cfg(target_arch = "x86_64")]
+        {
+            if let Some($isa) = Avx512::detect() {
+                return $call;
+            }
+            if let Some($isa) = Avx2::detect() {
+                return $call;
+            }
+        }
+        #[cfg(target_arch = "aarch64")]
+        if let Some($isa) = Neon::detect() {
+            return $call;
+        }
+        let $isa = Scalar;
+        $call
+    }};
+}
+
 /// The exclusive-or of all elements, `rounds` times over, by the widest vectors that this CPU has.
 pub fn read(data: &[f32], rounds: usize) -> u32 {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if let Some(isa) = Avx512::detect() {
-            return fold(isa, data, rounds);
-        }
-        if let Some(isa) = Avx2::detect() {
-            return fold(isa, data, rounds);
-        }
-    }
-    #[cfg(target_arch = "aarch64")]
-    if let Some(isa) = Neon::detect() {
-        return fold(isa, data, rounds);
-    }
-    fold(Scalar, data, rounds)
+    on_widest!(isa => fold(isa, data, rounds))
 }
 
 /// Copies by stores past the caches, where the widest vectors of this CPU have such.
@@ -33,20 +41,7 @@ pub fn read(data: &[f32], rounds: usize) -> u32 {
 /// If the slices differ in length.
 pub fn copy(from: &[f32], to: &mut [f32]) {
     assert_eq!(from.len(), to.len(), "source and destination differ in length");
-    #[cfg(target_arch = "x86_64")]
-    {
-        if let Some(isa) = Avx512::detect() {
-            return past_caches(isa, from, to);
-        }
-        if let Some(isa) = Avx2::detect() {
-            return past_caches(isa, from, to);
-        }
-    }
-    #[cfg(target_arch = "aarch64")]
-    if let Some(isa) = Neon::detect() {
-        return past_caches(isa, from, to);
-    }
-    past_caches(Scalar, from, to);
+    on_widest!(isa => past_caches(isa, from, to))
 }
 
 /// Adds `x` to `to`, element by element: what is left of an operation when all that may be fused with it is taken away.
@@ -55,20 +50,7 @@ pub fn copy(from: &[f32], to: &mut [f32]) {
 /// If the slices differ in length.
 pub fn add(x: &[f32], to: &mut [f32]) {
     assert_eq!(x.len(), to.len(), "what is added differs in length");
-    #[cfg(target_arch = "x86_64")]
-    {
-        if let Some(isa) = Avx512::detect() {
-            return sum(isa, x, to);
-        }
-        if let Some(isa) = Avx2::detect() {
-            return sum(isa, x, to);
-        }
-    }
-    #[cfg(target_arch = "aarch64")]
-    if let Some(isa) = Neon::detect() {
-        return sum(isa, x, to);
-    }
-    sum(Scalar, x, to);
+    on_widest!(isa => sum(isa, x, to))
 }
 
 fn sum<I: Math>(isa: I, x: &[f32], to: &mut [f32]) {

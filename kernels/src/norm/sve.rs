@@ -7,7 +7,8 @@ use super::{AddNorm, AddRmsNormOp, LayerNormOp, Norm, NormQuantise, RmsNormOp, R
 use crate::format::SPAN;
 use crate::isa::math::sve::{fold_text, rounds_text};
 use crate::isa::{Sve, sve_asm};
-use crate::quantise::sve::{PIECE, quantise};
+use crate::quantise::PIECE;
+use crate::quantise::sve::quantise;
 use crate::row::Body;
 
 impl<const U: usize> Body<RmsNormOp> for Rms<Sve, U, 1, 0, 0> {

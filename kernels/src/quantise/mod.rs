@@ -28,6 +28,9 @@ use crate::{
     row::{Data, Operand},
 };
 
+/// Elements of a row that are worth being computed before they are quantised: they stay in the nearest cache.
+pub(crate) const PIECE: usize = 16 * SPAN;
+
 /// A handle to a kernel that quantises: each 32 elements of a row become the nearest Q8_0 block.
 pub type Quantise = Row<QuantiseOp>;
 /// A handle to a kernel that turns blocks of weights into f32.

@@ -10,9 +10,6 @@ use crate::isa::{Sve, sve_asm};
 use crate::mat::{Mat, MatMut};
 use crate::row::Body;
 
-/// Elements of a row that are worth being computed before they are quantised: they stay in the nearest cache.
-pub(crate) const PIECE: usize = 16 * SPAN;
-
 impl<const U: usize> Body<QuantiseOp> for ToQ8_0<Sve, U> {
     fn run(&self, (x, mut y): (Mat<'_, f32>, MatMut<'_, q8_0::Block>)) {
         for r in 0..x.rows() {
