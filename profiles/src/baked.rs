@@ -1,13 +1,17 @@
 //! The types that generated code fills: kernels chosen at build time, made at run time.
 
+use std::sync::Arc;
+
 use crate::cpu;
 use crate::machine::Match;
 pub use kiln_kernels::attention::{Attention, AttentionDecode, Kv, Layout, Mask, Shape};
-pub use kiln_kernels::format::{Format, SPAN, q8_0};
-pub use kiln_kernels::gemm::{Blocking, Gemm, MOST_THREADS, Operands, PackedB, Split};
+pub use kiln_kernels::format::Format;
+pub use kiln_kernels::gemm::product::Product;
+pub use kiln_kernels::gemm::{Blocking, Caches, Linear, LinearKernel, MOST_THREADS, Split, for_rows_of_f32};
 pub use kiln_kernels::mat::{Mat, MatMut};
 pub use kiln_kernels::pages::Pages;
 pub use kiln_kernels::team::{DEFAULT_SPIN, Team, Workers};
+pub use kiln_kernels::with_product;
 
 macro_rules! define_baked {
     (product { $($product:tt)+ }
@@ -21,8 +25,8 @@ macro_rules! define_baked {
             pub profile: &'static str,
             /// Its weakest tier.
             pub tier: &'static str,
-            /// Matrix products, by rising M; the last serves every M. All share one packed layout.
-            pub gemm: Vec<GemmChoice>,
+            /// Products of rows of f32 with weights, by format; f32 is among them.
+            pub gemm: Vec<Products>,
             $(#[doc = $many_doc] pub $many: Vec<$many_handle>,)+
             $(#[doc = $one_doc] pub $one: $one_handle,)+
             $(#[doc = $attention_doc] pub $attention: Vec<$attention_handle>,)+
@@ -33,13 +37,22 @@ macro_rules! define_baked {
 }
 kiln_kernels::with_ops!([define_baked]);
 
+/// The kernels for products with weights of a format.
+#[derive(Clone, Debug)]
+pub struct Products {
+    /// The format.
+    pub format: Format,
+    /// By rising M; the last serves every M. All share one packed layout.
+    pub choices: Vec<GemmChoice>,
+}
+
 /// A matrix product kernel for M up to `m_max`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct GemmChoice {
     /// The largest M it is for.
     pub m_max: usize,
     /// The kernel.
-    pub kernel: Gemm,
+    pub kernel: Arc<dyn LinearKernel>,
     /// Its cache blocking.
     pub blocking: Blocking,
     /// How products are shared out over as many threads as it is for; `None`: computed for each shape.
@@ -121,12 +134,22 @@ impl Ops {
     /// Turns that threads spin for before they sleep. A team has one for all of its jobs: that of products of few
     /// rows, which are short, so that waking costs them most.
     pub fn spin(&self) -> u32 {
-        self.gemm.iter().find_map(|c| c.spin).unwrap_or(DEFAULT_SPIN)
+        self.gemm.iter().flat_map(|products| &products.choices).find_map(|c| c.spin).unwrap_or(DEFAULT_SPIN)
     }
 
-    /// The matrix product kernel for `m` rows.
-    pub fn gemm_for(&self, m: usize) -> &GemmChoice {
-        let last = self.gemm.len() - 1;
-        self.gemm.iter().find(|c| m <= c.m_max).unwrap_or(&self.gemm[last])
+    /// The products with weights that are stored in `format`: in their own, or in f32, which those are to be turned into
+    /// that there are no kernels for.
+    pub fn products_of(&self, format: Format) -> &Products {
+        let format = for_rows_of_f32(format);
+        let own = self.gemm.iter().position(|products| products.format == format);
+        &self.gemm[own.or_else(|| self.gemm.iter().position(|products| products.format == Format::F32)).unwrap_or(0)]
+    }
+}
+
+impl Products {
+    /// The kernel for `m` rows.
+    pub fn for_rows(&self, m: usize) -> &GemmChoice {
+        let last = self.choices.len() - 1;
+        self.choices.iter().find(|c| m <= c.m_max).unwrap_or(&self.choices[last])
     }
 }

@@ -3,10 +3,13 @@
 //! Every kernel is named as a type, so a profile that names a kernel which no longer exists does
 //! not compile; a kernel whose sources have changed compiles and is marked stale.
 
+use crate::defaults;
 use crate::error::Error;
 use crate::machine::Machine;
-use crate::schema::{Choice, Class, Parts, Tuned};
+use crate::schema::{Choice, Class, Parts, Tuned, Variant};
 use kiln_kernels::format::Format;
+use kiln_kernels::gemm::Caches;
+use kiln_kernels::isa::IsaId;
 use std::fmt::Write;
 
 /// A profile to bake; the machine is there when the profile is one of the project's own.
@@ -23,7 +26,7 @@ pub struct Source {
 enum Count {
     /// Exactly one of the class.
     One,
-    /// One of the class, or none.
+    /// Any number of the class.
     Perhaps,
     /// One for each of several formats, that one among them.
     Many(Format),
@@ -36,9 +39,9 @@ macro_rules! define_needed {
      attention { $($attention:ident $attention_op:ident $attention_handle:ty, $attention_format:ident $attention_doc:literal;)+ }) => {
         /// The operations of the engine, with their classes.
         const NEEDED: &[(&str, Class, Count)] = &[
-            ("gemm", Class::Decode, Count::One),
+            ("gemm", Class::Decode, Count::Many(Format::F32)),
             ("gemm", Class::Few, Count::Perhaps),
-            ("gemm", Class::Prefill, Count::One),
+            ("gemm", Class::Prefill, Count::Many(Format::F32)),
             $((stringify!($many), Class::Row, Count::Many(Format::$many_format)),)+
             $((stringify!($one), Class::Row, Count::One),)+
             $((stringify!($attention), Class::Row, Count::Many(Format::$attention_format)),)+
@@ -103,10 +106,12 @@ pub fn generate(sources: &[Source], target_arch: &str) -> Result<String, Error> 
         if tuned.variants.is_empty() {
             return Err(unfit("it has no [[variant]]".into()));
         }
-        for variant in &tuned.variants {
-            let choices: Vec<Choice> = variant.choices.iter().filter(|c| is_for_engine(c)).cloned().collect();
+        for (index, variant) in tuned.variants.iter().enumerate() {
+            let choices = complete(variant, &tuned.variants[index + 1..]);
             check(&choices).map_err(unfit)?;
-            function(&mut functions, number, &tuned.cpu, tuned.tier.name(), &choices);
+            let caches =
+                source.machine.as_ref().map_or(Caches::default(), |m| Caches { l1: m.caches.l1, l2: m.caches.l2, l3: m.caches.l3 });
+            function(&mut functions, number, (&tuned.cpu, tuned.tier.name()), caches, &choices);
             let cpus: Vec<String> = source
                 .machine
                 .iter()
@@ -117,11 +122,12 @@ pub fn generate(sources: &[Source], target_arch: &str) -> Result<String, Error> 
             number += 1;
         }
     }
-    function(&mut functions, number, "fallback", "predicted", &fallback());
+    function(&mut functions, number, ("fallback", "predicted"), Caches::default(), &fallback());
     candidate(&mut table, number, "fallback", &["scalar".into()], "");
     Ok(format!(
         "// Written by the build script from tuned profiles; changes are lost.\n\
-         use kiln_profiles::baked::{{Blocking, Candidate, GemmChoice, Ops, Reason}};\n\n\
+         use std::sync::Arc;\n\n\
+         use kiln_profiles::baked::{{Blocking, Caches, Candidate, Format, GemmChoice, LinearKernel, Ops, Products, Reason}};\n\n\
          /// The kernels in this binary, best first; the last runs everywhere.\n\
          pub static CANDIDATES: &[Candidate] = &[\n{table}];\n\n{functions}"
     ))
@@ -132,7 +138,7 @@ fn candidate(table: &mut String, number: usize, profile: &str, isas: &[String], 
 }
 
 /// One `make_N`: the choices as handles, and their reasons.
-fn function(out: &mut String, number: usize, profile: &str, tier: &str, choices: &[Choice]) {
+fn function(out: &mut String, number: usize, (profile, tier): (&str, &str), caches: Caches, choices: &[Choice]) {
     let _ = writeln!(out, "fn make_{number}() -> Option<Ops> {{\n    static REASONS: &[Reason] = &[");
     for c in choices {
         let fingerprint = u64::from_str_radix(&c.fingerprint, 16).unwrap_or(0);
@@ -157,26 +163,17 @@ fn function(out: &mut String, number: usize, profile: &str, tier: &str, choices:
             c.note
         );
     }
-    let _ = writeln!(out, "    ];\n    Some(Ops {{\n        profile: {profile:?},\n        tier: {tier:?},\n        gemm: vec![");
-    let mut products: Vec<&Choice> = choices.iter().filter(|c| c.op == "gemm").collect();
-    products.sort_by_key(|c| c.rows());
-    for c in products {
-        let b = c.blocking.unwrap_or(kiln_kernels::gemm::Blocking::new(256, 96, 1024).into());
-        let split = match c.split {
-            Some(Parts { rows, cols }) => format!("Some(kiln_profiles::baked::Split {{ rows: {rows}, cols: {cols} }})"),
-            None => "None".into(),
-        };
-        let m_max = if c.rows() == usize::MAX { "usize::MAX".into() } else { c.rows().to_string() };
-        let _ = writeln!(
-            out,
-            "            GemmChoice {{ m_max: {m_max}, kernel: {}::handle()?, blocking: Blocking {{ kc: {}, mc: {}, nc: {}, order: kiln_kernels::gemm::Order::{:?} }}, split: {split}, spin: {:?} }},",
-            path(c),
-            b.kc,
-            b.mc,
-            b.nc,
-            b.order,
-            c.spin
-        );
+    let Caches { l1, l2, l3 } = caches;
+    let _ = writeln!(out, "    ];\n    let caches = Caches {{ l1: {l1}, l2: {l2}, l3: {l3} }};");
+    let _ = writeln!(out, "    Some(Ops {{\n        profile: {profile:?},\n        tier: {tier:?},\n        gemm: vec![");
+    for format in defaults::FORMATS {
+        let mut of_format: Vec<&Choice> = choices.iter().filter(|c| c.op == "gemm" && c.format == format.name()).collect();
+        of_format.sort_by_key(|c| c.rows());
+        if !of_format.is_empty() {
+            let _ = writeln!(out, "            Products {{ format: Format::{format:?}, choices: vec![");
+            of_format.iter().for_each(|c| product(out, c));
+            let _ = writeln!(out, "            ] }},");
+        }
     }
     let _ = writeln!(out, "        ],");
     for (op, _, count) in NEEDED.iter().filter(|(op, ..)| *op != "gemm") {
@@ -191,6 +188,28 @@ fn function(out: &mut String, number: usize, profile: &str, tier: &str, choices:
     let _ = writeln!(out, "        reasons: REASONS,\n    }})\n}}\n");
 }
 
+/// One choice for products.
+fn product(out: &mut String, c: &Choice) {
+    let blocking = match c.blocking {
+        Some(b) => {
+            let order = kiln_kernels::gemm::Order::from(b.order);
+            format!("Blocking {{ kc: {}, mc: {}, nc: {}, order: kiln_kernels::gemm::Order::{order:?} }}", b.kc, b.mc, b.nc)
+        }
+        None => "Blocking::analytical(kernel.geometry(), caches)".into(),
+    };
+    let split = match c.split {
+        Some(Parts { rows, cols }) => format!("Some(kiln_profiles::baked::Split {{ rows: {rows}, cols: {cols} }})"),
+        None => "None".into(),
+    };
+    let m_max = if c.rows() == usize::MAX { "usize::MAX".into() } else { c.rows().to_string() };
+    let _ = writeln!(
+        out,
+        "                {{ let kernel: Arc<dyn LinearKernel> = Arc::new({}::handle()?); GemmChoice {{ m_max: {m_max}, blocking: {blocking}, kernel, split: {split}, spin: {:?} }} }},",
+        path(c),
+        c.spin
+    );
+}
+
 /// `kiln_kernels::gemm::F32::<kiln_kernels::isa::Avx2, 6, 2, 4>`.
 fn path(c: &Choice) -> String {
     format!("kiln_kernels::{}", c.rust_type.replace("isa::", "kiln_kernels::isa::"))
@@ -200,10 +219,28 @@ fn plain_type(c: &Choice) -> String {
     path(c).replace("::<", "<")
 }
 
-/// Whether the engine runs what was chosen: it multiplies in f32, while profiles also keep the winners of
-/// the formats that the laboratory alone multiplies in.
+/// The choices of a variant that the engine runs. What it lacks it takes from the first `later` one whose instruction sets
+/// it needs too; products of other formats than f32 are completed by the defaults of those sets.
+fn complete(variant: &Variant, later: &[Variant]) -> Vec<Choice> {
+    let is_smaller = |other: &&Variant| other.isas.iter().all(|isa| variant.isas.contains(isa));
+    let mut choices: Vec<Choice> = Vec::new();
+    for variant in [variant].into_iter().chain(later.iter().find(is_smaller)) {
+        let lacks = |c: &Choice| !choices.iter().any(|have| (&have.op, &have.format) == (&c.op, &c.format));
+        let more: Vec<Choice> = variant.choices.iter().filter(|c| is_for_engine(c) && lacks(c)).cloned().collect();
+        choices.extend(more);
+    }
+    let isas: Vec<IsaId> = variant.isas.iter().filter_map(|isa| isa.parse().ok()).collect();
+    for format in defaults::FORMATS {
+        if !choices.iter().any(|c| c.op == "gemm" && c.format == format.name()) {
+            choices.extend(defaults::products(*format, &isas));
+        }
+    }
+    choices
+}
+
+/// Whether the engine runs what was chosen: profiles also keep the winners of products that it does not compute.
 fn is_for_engine(c: &Choice) -> bool {
-    c.op != "gemm" || c.format == "f32"
+    c.op != "gemm" || defaults::FORMATS.iter().any(|format| format.name() == c.format)
 }
 
 fn check(choices: &[Choice]) -> Result<(), String> {
@@ -212,7 +249,7 @@ fn check(choices: &[Choice]) -> Result<(), String> {
         let (class, count) = (class.name(), of_op.len());
         let fits = match wanted {
             Count::One => count == 1,
-            Count::Perhaps => count <= 1,
+            Count::Perhaps => true,
             Count::Many(format) if count > 0 && of_op.iter().all(|c| c.format != format.name()) => {
                 return Err(format!("it has no choice for {op} of {format}, which is needed; sweep and bake that format"));
             }
@@ -227,9 +264,18 @@ fn check(choices: &[Choice]) -> Result<(), String> {
     if let Some(c) = choices.iter().find(|c| !NEEDED.iter().any(|(op, class, _)| (*op, *class) == (c.op.as_str(), c.class))) {
         return Err(format!("it has a choice for {} ({}), which the engine does not know", c.op, c.class.name()));
     }
-    let layouts: Vec<&str> = choices.iter().filter(|c| c.op == "gemm").map(|c| c.layout.as_str()).collect();
-    if layouts.windows(2).any(|w| w[0] != w[1]) {
-        return Err(format!("its gemm kernels pack weights differently ({})", layouts.join(", ")));
+    for format in defaults::FORMATS {
+        let of_format = || choices.iter().filter(|c| c.op == "gemm" && c.format == format.name());
+        let layouts: Vec<&str> = of_format().map(|c| c.layout.as_str()).collect();
+        if layouts.windows(2).any(|w| w[0] != w[1]) {
+            return Err(format!("its kernels for gemm of {format} pack weights differently ({})", layouts.join(", ")));
+        }
+        if !layouts.is_empty() && of_format().all(|c| c.rows() != usize::MAX) {
+            return Err(format!("it has no choice for gemm of {format} with any number of rows"));
+        }
+        if let Some(twice) = of_format().find(|c| of_format().filter(|other| other.rows() == c.rows()).count() > 1) {
+            return Err(format!("it has several choices for gemm of {format} ({}), one is enough", twice.class.name()));
+        }
     }
     match choices.iter().find(|c| !is_type(&c.rust_type)) {
         Some(c) => Err(format!("'{}' is not a kernel type", c.rust_type)),

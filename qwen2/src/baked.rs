@@ -2,8 +2,8 @@
 //! portable fallback last. Nothing else of the kernel crate's table is part of a release binary.
 
 pub use kiln_profiles::baked::{
-    Attention, AttentionDecode, Blocking, Candidate, Format, Gemm, GemmChoice, Kv, Layout, MOST_THREADS, Mask, Mat, MatMut, Operands, Ops,
-    PackedB, Pages, Reason, SPAN, Shape, Split, Team, Workers, q8_0,
+    Attention, AttentionDecode, Blocking, Candidate, Format, GemmChoice, Kv, Layout, Linear as Operands, LinearKernel, MOST_THREADS, Mask,
+    Mat, MatMut, Ops, Pages, Product, Products, Reason, Shape, Split, Team, Workers, with_product,
 };
 
 use crate::error::Error;

@@ -55,6 +55,14 @@ pub enum Error {
     /// A weight or a block's scale is infinite or not a number.
     #[error("tensor '{0}' holds a value that is not finite; the file is damaged")]
     NotFinite(String),
+    /// The bytes of a tensor could not be read.
+    #[error("cannot read tensor '{name}': {source}")]
+    Unreadable {
+        /// The tensor.
+        name: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The tokenizer's lists are inconsistent or of another kind.
     #[error("tokenizer: {0}")]
     Tokenizer(String),

@@ -11,8 +11,9 @@ use qwen2::model::Model;
 use qwen2::{Error, Tokenizer};
 use serde::Deserialize;
 
-/// Largest difference of a logit. The reference computes its rotary angles in f32.
-const TOLERANCE: f32 = 2e-3;
+/// Largest difference of a logit. The reference itself is up to 1.46e-3 (prompt 6) away from what the same program computes
+/// in f64, which this engine comes within 1.1e-5 of.
+const TOLERANCE: f32 = 1.5e-3;
 /// Where the two likeliest tokens are closer than this, either may be chosen.
 const TIE: f32 = 1e-3;
 

@@ -167,7 +167,8 @@ fn shapes_of_tensors() {
 
 #[test]
 fn types_of_tensors() {
-    spoilt("type 12 (Q4_K)", |f| f.tensor("blk.0.attn_q.weight").kind = 12);
+    spoilt("type 10 (Q2_K)", |f| f.tensor("blk.0.attn_q.weight").kind = 10);
+    spoilt("does not divide into blocks of 256", |f| f.tensor("blk.0.attn_q.weight").kind = 12);
     spoilt("type 4711;", |f| f.tensor("blk.0.attn_q.weight").kind = 4711);
     spoilt("does not divide into blocks of 32", |f| f.add("odd", &[33], 8, vec![0; 68]));
 }

@@ -23,12 +23,13 @@ fn held(binary: &[u8]) -> BTreeSet<String> {
 /// The kernels that a demangled symbol names.
 fn kernels_in(symbol: &str) -> Vec<String> {
     // With the letters of parameters in names; none of a tile.
-    const FAMILIES: [(&str, &str, &[&str]); 20] = [
+    const FAMILIES: [(&str, &str, &[&str]); 21] = [
         ("gemm::dot::Fma<", "gemm_f32", &[]),
-        ("gemm::dot::Widen<", "gemm_f16_or_bf16", &[]),
+        ("gemm::dot::Widen<", "gemm", &[]),
         ("gemm::dot::Pairs<", "gemm_bf16", &[]),
         ("gemm::dot::Quads<", "gemm_s8", &[]),
-        ("gemm::block::", "gemm_block", &[]),
+        ("gemm::block::BlockTile<", "gemm", &[]),
+        ("gemm::block_pairs::BlockPairs<", "gemm", &[]),
         ("norm::body::Rms<", "rms_norm_f32", &["u", "r", "s", "a"]),
         ("norm::body::Layer<", "layer_norm_f32", &["u", "r", "s", "a"]),
         ("norm::fused::AddRms<", "add_rms_norm_f32", &["u", "s"]),
@@ -51,6 +52,7 @@ fn kernels_in(symbol: &str) -> Vec<String> {
             // Of a tile, the parameters follow the arithmetic that it does: `Tile<Fma<Isa>, MR, NV, KU, AHEAD>`, the
             // last of which a symbol lacks when it is 0.
             let Some((inner, outer)) = rest.split_once('>') else { continue };
+            let prefix = [prefix.to_owned()].into_iter().chain(format_in(inner)).collect::<Vec<_>>().join("_");
             let mut inner = inner.split(", ");
             let isa = inner.next().and_then(|path| path.rsplit("::").next()).unwrap_or("").to_lowercase();
             let outer = outer.strip_prefix(", ").and_then(|o| o.split('>').next()).unwrap_or("");
@@ -63,6 +65,7 @@ fn kernels_in(symbol: &str) -> Vec<String> {
                 }
                 // A generic function's symbol may spell the type with fewer parameters: that says nothing.
                 _ if !letters.is_empty() => {}
+                [mr, nv, ahead] if family.contains("BlockTile") => found.push(format!("{prefix}_{isa}_{mr}x{nv}v_a{ahead}")),
                 [mr, nv, ku] => found.push(format!("{prefix}_{isa}_{mr}x{nv}v_u{ku}")),
                 [mr, nv, _, ahead] => found.push(format!("{prefix}_{isa}_{mr}x{nv}v_a{ahead}")),
                 _ => {}
@@ -70,6 +73,14 @@ fn kernels_in(symbol: &str) -> Vec<String> {
         }
     }
     found
+}
+
+/// The format that the parameters of a kernel name, where they do.
+fn format_in(parameters: &str) -> Option<String> {
+    let products =
+        [("product::HalfWeights", "f16w"), ("product::BFloatWeights", "bf16w"), ("product::Half", "f16"), ("product::BFloat", "bf16")];
+    let product = products.iter().find(|(product, _)| parameters.contains(product)).map(|(_, name)| (*name).to_owned());
+    product.or_else(|| Some(parameters.split_once("::format::")?.1.split_once("::Block")?.0.to_owned()))
 }
 
 #[test]
@@ -89,6 +100,10 @@ fn the_binary_holds_the_winners_and_none_of_the_losers() {
 fn symbols_are_read_as_kernel_names() {
     let symbol = "<kiln_kernels::gemm::micro::Tile<kiln_kernels::gemm::dot::Fma<kiln_kernels::isa::avx2::Avx2>, 6, 2, 4> as kiln_kernels::gemm::micro::MicroKernel>::tile";
     assert_eq!(kernels_in(symbol), ["gemm_f32_avx2_6x2v_u4"]);
+    let symbol = "<kiln_kernels::gemm::block::BlockTile<kiln_kernels::isa::avx512::Avx512Vnni, kiln_kernels::format::q8_0::Block, false, 1, 2, 8> as kiln_kernels::gemm::micro::MicroKernel<X>>::tile";
+    assert_eq!(kernels_in(symbol), ["gemm_q8_0_avx512vnni_1x2v_a8"]);
+    let symbol = "<kiln_kernels::gemm::micro::Tile<kiln_kernels::gemm::dot::Widen<kiln_kernels::isa::avx2::Avx2, kiln_kernels::gemm::product::HalfWeights>, 1, 2, 4, 128> as X>::tile";
+    assert_eq!(kernels_in(symbol), ["gemm_f16w_avx2_1x2v_a128"]);
     let symbol = "<kiln_kernels::norm::body::Rms<kiln_kernels::isa::neon::Neon, 4, 1, 0, 16> as X>::run";
     assert_eq!(kernels_in(symbol), ["rms_norm_f32_neon_u4_r1_s0_a16"]);
 }

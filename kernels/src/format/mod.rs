@@ -19,6 +19,8 @@ pub mod q8_0;
 
 pub use block::{Block, SPAN};
 
+use crate::gemm::product::Product;
+
 /// The list of formats: variant of [`Format`], name, kind with a type, description. Of a `plain` format
 /// the type is the product that a matrix of it is the right operand of; of a `block` format it is the
 /// module with its `Block`, and kernels for all of their tiles follow. A `rows` format is the block format
@@ -33,6 +35,8 @@ macro_rules! with_formats {
             F32 "f32" plain Single "IEEE 754 binary32.";
             F16 "f16" plain Half "IEEE 754 binary16.";
             Bf16 "bf16" plain BFloat "The upper half of binary32.";
+            F16Weights "f16w" plain HalfWeights "f16 weights for rows of f32.";
+            Bf16Weights "bf16w" plain BFloatWeights "bf16 weights for rows of f32.";
             S8 "s8" plain Byte "Signed bytes.";
             Q8_0 "q8_0" block q8_0 "Blocks of 32 signed bytes with a scale.";
             Q4_0 "q4_0" block q4_0 "Blocks of 32 times 4 bits with a scale.";
@@ -88,12 +92,42 @@ macro_rules! define_formats {
             /// The format whose multiply-adds its products consist of: bytes for blocks, since activations
             /// are quantised for them.
             pub const fn arithmetic(self) -> Format {
-                if self.is_blocks() { Format::S8 } else { self }
+                match self {
+                    Format::F16Weights | Format::Bf16Weights => Format::F32,
+                    blocks if blocks.is_blocks() => Format::S8,
+                    plain => plain,
+                }
+            }
+
+            /// Weights that are stored together: 1 unless it [is of blocks](Format::is_blocks).
+            pub const fn depth(self) -> usize {
+                match self { $(Format::$format => <$crate::product_of!($kind $type) as Product>::B_DEPTH),+ }
+            }
+
+            /// Bytes of as many weights.
+            pub const fn bytes(self) -> usize {
+                match self { $(Format::$format => size_of::<<$crate::product_of!($kind $type) as Product>::B>()),+ }
+            }
+
+            /// Whether all of some stored weights are finite. Bytes that make no whole element do not count.
+            pub fn is_finite(self, weights: &[u8]) -> bool {
+                match self { $(Format::$format => all_finite::<$crate::product_of!($kind $type)>(weights)),+ }
             }
         }
     };
 }
 with_formats!([define_formats]);
+
+fn all_finite<P: Product>(weights: &[u8]) -> bool {
+    // Without a way out of the middle, so that plain formats are looked through in vectors.
+    weights.chunks(CHUNK * size_of::<P::B>()).all(|chunk| {
+        let elements = chunk.chunks_exact(size_of::<P::B>()).map(bytemuck::pod_read_unaligned::<P::B>);
+        elements.fold(true, |finite, element| finite & P::is_finite(&element))
+    })
+}
+
+/// Elements that are looked at before it is asked whether one was not finite.
+const CHUNK: usize = 256;
 
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

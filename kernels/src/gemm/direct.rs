@@ -49,7 +49,9 @@ impl<P: Product> Gemm<P> {
     /// Whether dot products can be made of what is there.
     fn lie_well(&self, a: Mat<'_, P::A>, b: &Right<'_, P::B>) -> bool {
         let Right::Plain(b) = b else { return false };
-        self.micro.has_dots() && a.rows() > 0 && a.cols() > 0 && a.row(0).is_some() && b.transposed().row(0).is_some()
+        // Rows of both sides are read in the same way.
+        let alike = size_of::<P::A>() == size_of::<P::B>();
+        alike && self.micro.has_dots() && a.rows() > 0 && a.cols() > 0 && a.row(0).is_some() && b.transposed().row(0).is_some()
     }
 
     /// A product without the few columns at its right edge that would leave a panel almost empty, which `direct` is

@@ -7,7 +7,7 @@ use super::block_pairs::BlockPairs;
 use super::dot::{Fma, Lengthen, Pairs, Quads, Widen};
 use super::micro::Tile;
 use super::mmla::Mmla;
-use super::product::{BFloat, Byte, Half};
+use super::product::{BFloat, BFloatWeights, Byte, Half, HalfWeights};
 use crate::fingerprint::{fnv1a, of_source};
 use crate::format;
 use crate::isa;
@@ -29,6 +29,14 @@ pub type Bf16<I, const MR: usize, const NV: usize, const KU: usize> = Tile<Widen
 pub type Bf16Dot<I, const MR: usize, const NV: usize, const KU: usize> = Tile<Pairs<I>, MR, NV, KU>;
 /// bf16 × bf16 in pairs, asking for B ahead.
 pub type Bf16DotAhead<I, const MR: usize, const NV: usize, const AHEAD: usize> = Tile<Pairs<I>, MR, NV, 4, AHEAD>;
+/// f32 × f16 by widening.
+pub type F16Weights<I, const MR: usize, const NV: usize, const KU: usize> = Tile<Widen<I, HalfWeights>, MR, NV, KU>;
+/// f32 × f16 by widening, asking for B ahead.
+pub type F16WeightsAhead<I, const MR: usize, const NV: usize, const AHEAD: usize> = Tile<Widen<I, HalfWeights>, MR, NV, 4, AHEAD>;
+/// f32 × bf16 by widening.
+pub type Bf16Weights<I, const MR: usize, const NV: usize, const KU: usize> = Tile<Widen<I, BFloatWeights>, MR, NV, KU>;
+/// f32 × bf16 by widening, asking for B ahead.
+pub type Bf16WeightsAhead<I, const MR: usize, const NV: usize, const AHEAD: usize> = Tile<Widen<I, BFloatWeights>, MR, NV, 4, AHEAD>;
 /// f16 × f16 without widening.
 pub type F16Fma<I, const MR: usize, const NV: usize, const KU: usize> = Tile<Lengthen<I>, MR, NV, KU>;
 /// bf16 × bf16 in blocks of 2 × 2.
@@ -112,6 +120,10 @@ pub(crate) const ENTRIES: &[&[&[Entry]]] = &[
     F16_AHEAD_TILES,
     F16_FMA_TILES,
     F16_FMA_SVE_TILES,
+    F16_WEIGHTS_TILES,
+    F16_WEIGHTS_AHEAD_TILES,
+    BF16_WEIGHTS_TILES,
+    BF16_WEIGHTS_AHEAD_TILES,
     BF16_TILES,
     BF16_DOT_TILES,
     BF16_DOT_AHEAD_TILES,
@@ -205,6 +217,29 @@ tiles! {
 tiles! {
     F16_FMA_SVE_TILES = F16Fma F16 "f16" "f16-k2b" isa::IsaId::order; "Lengthen" [, ">"];
     Sve2 "sve2" "aarch64" [1 4]: (1 2) (1 3) (1 4) (6 4) (8 3) (12 2);
+}
+
+/// The tiles of 16-bit weights for rows of f32: table = kernel types, format, its name, product.
+macro_rules! weights {
+    ($($table:ident $ahead_table:ident = $kernel:ident $ahead:ident $name:literal $layout:literal $product:literal;)+) => {$(
+        tiles! {
+            $table = $kernel $kernel $name $layout isa::IsaId::order; "Widen" [, concat!(", kiln_kernels::gemm::product::", $product, ">")];
+            Scalar "scalar" "any" [1]: (1 4) (4 4);
+            Avx2 "avx2" "x86_64" [1 4]: (1 2) (6 2);
+            Avx512 "avx512" "x86_64" [1 4]: (1 4) (4 4) (6 4);
+            Neon "neon" "aarch64" [1 4]: (1 4) (4 4) (6 4);
+        }
+        tiles! {
+            $ahead_table = ahead $ahead $kernel $name $layout isa::IsaId::order; "Widen" [, concat!(", kiln_kernels::gemm::product::", $product, ">")];
+            Avx2 "avx2" "x86_64" [128]: (1 2);
+            Avx512 "avx512" "x86_64" [128]: (1 4) (4 4);
+        }
+    )+};
+}
+
+weights! {
+    F16_WEIGHTS_TILES F16_WEIGHTS_AHEAD_TILES = F16Weights F16WeightsAhead "f16w" "f16w-b" "HalfWeights";
+    BF16_WEIGHTS_TILES BF16_WEIGHTS_AHEAD_TILES = Bf16Weights Bf16WeightsAhead "bf16w" "bf16w-b" "BFloatWeights";
 }
 
 tiles! {

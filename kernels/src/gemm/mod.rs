@@ -17,6 +17,7 @@ mod block_weights;
 mod blocking;
 mod direct;
 mod dot;
+mod linear;
 mod list;
 mod loops;
 mod micro;
@@ -29,9 +30,11 @@ pub mod product;
 mod scaled;
 #[cfg(target_arch = "aarch64")]
 mod sve;
+mod weights;
 
 pub use batch::{Products, RightBatch};
 pub use blocking::{Blocking, Caches, Order};
+pub use linear::{Linear, LinearKernel, for_rows_of_f32};
 pub use list::*;
 pub use micro::Geometry;
 pub use operands::{Operands, Right};
@@ -243,6 +246,11 @@ impl AnyGemm {
     /// How its packed operands are laid out.
     pub fn geometry(&self) -> Geometry {
         with_gemm!(self, gemm => gemm.geometry())
+    }
+
+    /// It as a kernel of linear layers, if it multiplies rows of f32.
+    pub fn linear(&self) -> Option<&dyn LinearKernel> {
+        with_gemm!(self, gemm => Product::linear(gemm))
     }
 }
 

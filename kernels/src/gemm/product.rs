@@ -1,6 +1,7 @@
 //! What can be multiplied: one type for each combination of operand formats, with its elements, its
 //! result and the meaning of each element. Nothing here is fast; kernels are.
 
+use super::{Gemm, LinearKernel};
 use crate::format::{Block, Format, SPAN};
 use crate::isa::Simd;
 use bytemuck::Pod;
@@ -29,9 +30,16 @@ pub trait Product: Copy + Send + Sync + 'static {
     fn b_magnitude(b: &Self::B, at: usize) -> f64 {
         Self::b_value(b, at).abs()
     }
+    /// Whether all that an element of B stands for is finite.
+    fn is_finite(b: &Self::B) -> bool;
     /// Bytes of `k` elements of B along the depth.
     fn b_bytes(k: usize) -> usize {
         k.div_ceil(Self::B_DEPTH) * size_of::<Self::B>()
+    }
+    /// The kernel as one of linear layers, if A and C are of f32.
+    fn linear(gemm: &Gemm<Self>) -> Option<&dyn LinearKernel> {
+        let _ = gemm;
+        None
     }
     /// The element of A nearest to `x`, which is in −1..1.
     fn a_of(x: f32) -> Self::A;
@@ -124,6 +132,14 @@ pub struct Single;
 #[derive(Clone, Copy, Debug)]
 pub struct Half;
 
+/// f32 × f16 → f32: weights in halves, multiplied without rounding what they meet.
+#[derive(Clone, Copy, Debug)]
+pub struct HalfWeights;
+
+/// f32 × bf16 → f32, likewise.
+#[derive(Clone, Copy, Debug)]
+pub struct BFloatWeights;
+
 /// bf16 × bf16 → f32. Elements below the smallest normal bf16 (2^-126) may count as 0, which AVX512-BF16's instruction
 /// makes of them.
 #[derive(Clone, Copy, Debug)]
@@ -133,35 +149,51 @@ pub struct BFloat;
 #[derive(Clone, Copy, Debug)]
 pub struct Byte;
 
+/// Product, format; element of A, how it is made of f32; the same of B; element of C; `linear` if A and C are of f32.
 macro_rules! plain {
-    ($product:ident $format:ident $element:ty => $result:ty, $value:expr, $of:expr) => {
+    ($($product:ident $format:ident: $a:ty, $a_of:expr; $b:ty, $b_of:expr; $c:ty $(, $linear:ident)?;)+) => {$(
         impl Product for $product {
             const FORMAT: Format = Format::$format;
             const B_DEPTH: usize = 1;
-            type A = $element;
-            type B = $element;
-            type C = $result;
+            type A = $a;
+            type B = $b;
+            type C = $c;
 
-            fn a_values(row: &[$element]) -> Vec<f64> {
-                row.iter().map(|a| $value(*a)).collect()
+            fn a_values(row: &[$a]) -> Vec<f64> {
+                row.iter().map(|a| f64::from(*a)).collect()
             }
-            fn b_value(b: &$element, _: usize) -> f64 {
-                $value(*b)
+            fn b_value(b: &$b, _: usize) -> f64 {
+                f64::from(*b)
             }
-            fn a_of(x: f32) -> $element {
-                $of(x)
+            #[inline(always)]
+            fn is_finite(b: &$b) -> bool {
+                f32::from(*b).is_finite()
             }
-            fn b_of(x: &[f32]) -> $element {
-                $of(x[0])
+            $(fn $linear(gemm: &Gemm<Self>) -> Option<&dyn LinearKernel> {
+                Some(gemm)
+            })?
+            fn a_of(x: f32) -> $a {
+                $a_of(x)
+            }
+            fn b_of(x: &[f32]) -> $b {
+                $b_of(x[0])
             }
         }
-    };
+    )+};
 }
 
-plain!(Single F32 f32 => f32, f64::from, |x| x);
-plain!(Half F16 f16 => f32, f64::from, f16::from_f32);
-plain!(BFloat Bf16 bf16 => f32, f64::from, bf16::from_f32);
-plain!(Byte S8 i8 => i32, f64::from, |x: f32| (x * 127.0).round() as i8);
+plain! {
+    Single F32: f32, core::convert::identity; f32, core::convert::identity; f32, linear;
+    Half F16: f16, f16::from_f32; f16, f16::from_f32; f32;
+    BFloat Bf16: bf16, bf16::from_f32; bf16, bf16::from_f32; f32;
+    HalfWeights F16Weights: f32, core::convert::identity; f16, f16::from_f32; f32, linear;
+    BFloatWeights Bf16Weights: f32, core::convert::identity; bf16, bf16::from_f32; f32, linear;
+    Byte S8: i8, byte; i8, byte; i32;
+}
+
+fn byte(x: f32) -> i8 {
+    (x * 127.0).round() as i8
+}
 
 /// f32 × blocks of weights → f32: each row of A is quantised to s8 with a scale for each [`SPAN`] depths, or
 /// (`ROWS`) with one for the whole row, and the products of a span are summed exactly.
@@ -197,6 +229,13 @@ impl<B: Block, const ROWS: bool> Product for Blocks<B, ROWS> {
     }
     fn b_magnitude(b: &B, at: usize) -> f64 {
         b.terms(at).iter().map(|term| term.abs()).sum()
+    }
+    fn linear(gemm: &Gemm<Self>) -> Option<&dyn LinearKernel> {
+        Some(gemm)
+    }
+    #[inline(always)]
+    fn is_finite(b: &B) -> bool {
+        b.scale().is_finite() & b.minimum().is_finite()
     }
     fn a_of(x: f32) -> f32 {
         x

@@ -32,9 +32,9 @@ pub(super) struct Args {
     /// Instead of a file: random weights of this shape, made in memory
     #[arg(long, conflicts_with = "model")]
     size: Option<Size>,
-    /// Type the random weights are rounded to
-    #[arg(long = "type", default_value = "f16", requires = "size")]
-    kind: Kind,
+    /// Type the random weights are stored in: f32, f16, bf16, q8_0, q4_0, q4_k, …
+    #[arg(long = "type", value_name = "TYPE", default_value = "f16", requires = "size")]
+    kind: TensorType,
     /// Prompt lengths to time, separated by commas; 0: none
     #[arg(short = 'p', long, value_name = "N", value_delimiter = ',', default_value = "512")]
     n_prompt: Vec<usize>,
@@ -66,14 +66,6 @@ enum Size {
     /// Qwen2.5-1.5B
     #[value(name = "1.5b")]
     OneAndHalf,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Kind {
-    F32,
-    F16,
-    #[value(name = "q8_0")]
-    Q8_0,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -170,11 +162,7 @@ impl Args {
             let loaded = self.file.load(&self.compute)?;
             return Ok(Subject { model: loaded.model, filename: loaded.name, bytes, kind });
         };
-        let kind = match self.kind {
-            Kind::F32 => TensorType::F32,
-            Kind::F16 => TensorType::F16,
-            Kind::Q8_0 => TensorType::Q8_0,
-        };
+        let kind = self.kind;
         let ops = self.compute.ops()?;
         let mut progress = Progress::new("making weights");
         let model = Model::random(size.config(), kind, 1, ops, self.compute.threads(), &mut |done, total| progress.set(done, total))?;

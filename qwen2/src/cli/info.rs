@@ -131,13 +131,14 @@ fn size(bytes: u64) -> String {
 fn kernels(ops: &Ops) -> (Value, String) {
     let rows = |m_max: usize| if m_max == usize::MAX { None } else { Some(m_max) };
     let mut text = format!("profile {} ({})\n", ops.profile, ops.tier);
-    for choice in &ops.gemm {
+    let choices = || ops.gemm.iter().flat_map(|products| products.choices.iter().map(|choice| (products.format, choice)));
+    for (format, choice) in choices() {
         let blocking = choice.blocking;
         let upto = rows(choice.m_max).map_or("any number of".to_owned(), |m| format!("up to {m}"));
         let split = choice.split.map_or("computed for each shape".to_owned(), |split| format!("{}x{}", split.rows, split.cols));
         let spin = choice.spin.map_or("usual".to_owned(), |spin| spin.to_string());
         text += &format!(
-            "  {upto} rows: {}, kc {} mc {} nc {}, split over threads {split}, spin {spin}\n",
+            "  {format}, {upto} rows: {}, kc {} mc {} nc {}, split over threads {split}, spin {spin}\n",
             choice.kernel.meta().name,
             blocking.kc,
             blocking.mc,
@@ -156,14 +157,12 @@ fn kernels(ops: &Ops) -> (Value, String) {
         text += &format!("  {} ({}): {note}\n", candidate.profile, candidate.isas.join(", "));
         profiles.push(json!({ "profile": candidate.profile, "isas": candidate.isas, "runs_here": runs }));
     }
-    let gemm: Vec<Value> = ops
-        .gemm
-        .iter()
-        .map(|choice| {
+    let gemm: Vec<Value> = choices()
+        .map(|(format, choice)| {
             let blocking = json!({ "kc": choice.blocking.kc, "mc": choice.blocking.mc, "nc": choice.blocking.nc });
             let split = choice.split.map(|split| json!({ "rows": split.rows, "cols": split.cols }));
             json!({
-                "m_max": rows(choice.m_max), "kernel": choice.kernel.meta().name, "blocking": blocking,
+                "format": format.name(), "m_max": rows(choice.m_max), "kernel": choice.kernel.meta().name, "blocking": blocking,
                 "split": split, "spin": choice.spin,
             })
         })

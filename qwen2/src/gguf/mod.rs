@@ -1,9 +1,10 @@
-//! GGUF files, versions 2 and 3: metadata and tensors of a model, read from a mapped file or from memory.
+//! GGUF files, versions 2 and 3: metadata and tensors of a model, read from a file or from memory.
 //!
 //! The file is not trusted: every count, length, offset and type is checked against the bytes that are there
 //! before anything is allocated or sliced, and what cannot be read is a [`GgufError`]. This module knows the
 //! container alone; what a Qwen2 model must contain is the business of `model`.
 
+mod data;
 mod error;
 mod reader;
 mod tensor;
@@ -19,6 +20,7 @@ pub use tensor::{Tensor, TensorInfo, TensorType};
 pub use value::{Array, MAX_DEPTH, Value};
 
 use crate::error::Error;
+use data::Data;
 
 /// Smallest bytes of one metadata entry: a one-letter key, a type, a one-byte value.
 const MIN_ENTRY: usize = 8 + 1 + 4 + 1;
@@ -27,29 +29,18 @@ const MIN_TENSOR: usize = 8 + 1 + 4 + 8 + 4 + 8;
 /// Alignment of the data section when the file gives none.
 const DEFAULT_ALIGNMENT: u64 = 32;
 
-/// Where a file's bytes are.
-#[derive(Debug)]
-enum Bytes {
-    Mapped(memmap2::Mmap),
-    Static(&'static [u8]),
-    Owned(Vec<u8>),
-}
-
-impl Bytes {
-    fn as_slice(&self) -> &[u8] {
-        match self {
-            Self::Mapped(map) => map,
-            Self::Static(bytes) => bytes,
-            Self::Owned(bytes) => bytes,
-        }
-    }
-}
-
 /// An opened GGUF file: its metadata, and tensors whose bytes are known to be there.
 #[derive(Debug)]
 pub struct Gguf {
-    bytes: Bytes,
+    head: Head,
+    data: Data,
+}
+
+/// What stands before the data.
+#[derive(Debug)]
+struct Head {
     version: u32,
+    file_len: usize,
     data_start: usize,
     metadata: BTreeMap<String, Value>,
     tensors: Vec<TensorInfo>,
@@ -57,7 +48,7 @@ pub struct Gguf {
 }
 
 impl Gguf {
-    /// Maps the file at `path` and reads everything but the tensors' data.
+    /// Opens the file at `path` and reads everything but the tensors' data.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::NotAFile`] when it cannot be opened or mapped, [`Error::Gguf`] when it is malformed.
@@ -73,9 +64,10 @@ impl Gguf {
         }
         // SAFETY: the mapping is private and read-only, so nothing in this process writes to it. What remains is
         // the condition of every mapped file: no other process may rewrite or shorten it meanwhile. The time for
-        // that is kept short: text is copied out and checked here, tensors are packed once, then it is unmapped.
+        // that is short: text is copied out and checked here, then it is unmapped.
         let map = unsafe { memmap2::MmapOptions::new().map_copy_read_only(&file) }.map_err(io)?;
-        Ok(Self::parse(Bytes::Mapped(map))?)
+        let head = Head::parse(&map)?;
+        Ok(Self { data: Data::in_file(file, head.data_start), head })
     }
 
     /// Reads a file that is part of the program.
@@ -83,7 +75,8 @@ impl Gguf {
     /// # Errors
     /// [`GgufError`] when it is malformed.
     pub fn from_static(bytes: &'static [u8]) -> Result<Self, GgufError> {
-        Self::parse(Bytes::Static(bytes))
+        let head = Head::parse(bytes)?;
+        Ok(Self { data: Data::in_program(bytes, head.data_start), head })
     }
 
     /// Reads a file's content from memory.
@@ -91,11 +84,13 @@ impl Gguf {
     /// # Errors
     /// [`GgufError`] when it is malformed.
     pub fn from_vec(bytes: Vec<u8>) -> Result<Self, GgufError> {
-        Self::parse(Bytes::Owned(bytes))
+        let head = Head::parse(&bytes)?;
+        Ok(Self { data: Data::in_memory(bytes, head.data_start), head })
     }
+}
 
-    fn parse(bytes: Bytes) -> Result<Self, GgufError> {
-        let all = bytes.as_slice();
+impl Head {
+    fn parse(all: &[u8]) -> Result<Self, GgufError> {
         if !all.starts_with(b"GGUF") {
             return Err(GgufError::Magic(all[..all.len().min(4)].to_vec()));
         }
@@ -158,44 +153,45 @@ impl Gguf {
         check_overlap(&tensors)?;
         // In range: it was limited to the slice's length above.
         let data_start = data_start as usize;
-        Ok(Self { bytes, version, data_start, metadata, tensors, index })
+        Ok(Self { version, file_len: all.len(), data_start, metadata, tensors, index })
     }
+}
 
+impl Gguf {
     /// The format's version, 2 or 3.
     pub fn version(&self) -> u32 {
-        self.version
+        self.head.version
     }
 
     /// Length of the file in bytes.
     pub fn file_len(&self) -> usize {
-        self.bytes.as_slice().len()
+        self.head.file_len
     }
 
     /// All tensors in the order of the file.
     pub fn tensors(&self) -> &[TensorInfo] {
-        &self.tensors
+        &self.head.tensors
     }
 
     /// The tensor called `name`, if there is one.
     pub fn tensor(&self, name: &str) -> Option<Tensor<'_>> {
-        let info = &self.tensors[*self.index.get(name)?];
-        let start = self.data_start + info.offset;
-        Some(Tensor { info, bytes: &self.bytes.as_slice()[start..start + info.len] })
+        let info = &self.head.tensors[*self.head.index.get(name)?];
+        Some(Tensor { info, data: &self.data })
     }
 
     /// The value of `key`, if it is there.
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.metadata.get(key)
+        self.head.metadata.get(key)
     }
 
     /// Removes and returns the value of `key`, so that a long list need not be kept or copied.
     pub fn take(&mut self, key: &str) -> Option<Value> {
-        self.metadata.remove(key)
+        self.head.metadata.remove(key)
     }
 
     /// All metadata, by key.
     pub fn metadata(&self) -> &BTreeMap<String, Value> {
-        &self.metadata
+        &self.head.metadata
     }
 
     /// The non-negative integer at `key`, if the key is there.

@@ -1,77 +1,107 @@
 //! Tensor descriptions and their data, checked against each other and against the file's size.
-//! Nothing here copies tensor data; rows are unpacked one request at a time.
+//! Data is read as it is stored, a few rows at a time.
 
 use std::fmt;
+use std::str::FromStr;
 
-use crate::baked::{Format, Ops};
+use crate::baked::Format;
 
+use super::data::Data;
 use super::error::{GgufError, shown};
 
-/// Element types that can be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum TensorType {
-    /// 32-bit floats.
-    F32,
-    /// 16-bit floats.
-    F16,
-    /// Blocks of an f16 scale and 32 signed bytes.
-    Q8_0,
+/// The list of element types that are read and written: variant, number in the format, name, how the kernels call it.
+macro_rules! tensor_types {
+    ($($kind:ident $id:literal $name:literal $format:ident;)+) => {
+        /// Element types that can be read.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum TensorType {
+            $(#[doc = concat!("GGUF's `", $name, "`.")] $kind,)+
+        }
+
+        impl TensorType {
+            /// Every type, in the order of the list.
+            pub const ALL: &'static [TensorType] = &[$(Self::$kind),+];
+
+            /// The type with this number in the format.
+            pub fn from_id(id: u32) -> Option<Self> {
+                match id {
+                    $($id => Some(Self::$kind),)+
+                    _ => None,
+                }
+            }
+
+            /// Its number in the format.
+            pub const fn id(self) -> u32 {
+                match self { $(Self::$kind => $id),+ }
+            }
+
+            /// Its name.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$kind => $name),+ }
+            }
+
+            /// How its elements are stored.
+            pub const fn format(self) -> Format {
+                match self { $(Self::$kind => Format::$format),+ }
+            }
+        }
+    };
+}
+
+tensor_types! {
+    F32 0 "F32" F32;
+    F16 1 "F16" F16;
+    Bf16 30 "BF16" Bf16;
+    Q8_0 8 "Q8_0" Q8_0;
+    Q4_0 2 "Q4_0" Q4_0;
+    Q4_1 3 "Q4_1" Q4_1;
+    Q5_0 6 "Q5_0" Q5_0;
+    Q5_1 7 "Q5_1" Q5_1;
+    Q4K 12 "Q4_K" Q4K;
+    Q5K 13 "Q5_K" Q5K;
+    Q6K 14 "Q6_K" Q6K;
 }
 
 impl TensorType {
-    /// The type with this number in the format.
-    pub fn from_id(id: u32) -> Option<Self> {
-        match id {
-            0 => Some(Self::F32),
-            1 => Some(Self::F16),
-            8 => Some(Self::Q8_0),
-            _ => None,
-        }
-    }
-
     /// Elements in a block.
     pub const fn block_elements(self) -> usize {
-        match self {
-            Self::F32 | Self::F16 => 1,
-            Self::Q8_0 => 32,
-        }
+        self.format().depth()
     }
 
     /// Bytes in a block.
     pub const fn block_bytes(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::F16 => 2,
-            Self::Q8_0 => 34,
-        }
+        self.format().bytes()
     }
 }
 
 impl fmt::Display for TensorType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::F32 => "F32",
-            Self::F16 => "F16",
-            Self::Q8_0 => "Q8_0",
-        })
+        f.pad(self.name())
+    }
+}
+
+/// The name in any case, as it stands on the command line.
+impl FromStr for TensorType {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = || Self::ALL.iter().map(|kind| kind.name().to_lowercase()).collect::<Vec<_>>().join(", ");
+        let found = Self::ALL.iter().find(|kind| kind.name().eq_ignore_ascii_case(text));
+        found.copied().ok_or_else(|| format!("'{text}' is no type of weights; known are {}", known()))
     }
 }
 
 /// ` (name)` of a type number that the format defines and this reader does not support, else empty.
 pub(super) fn known_type(id: u32) -> &'static str {
     match id {
-        2 => " (Q4_0)",
-        3 => " (Q4_1)",
-        6 => " (Q5_0)",
-        7 => " (Q5_1)",
         9 => " (Q8_1)",
         10 => " (Q2_K)",
         11 => " (Q3_K)",
-        12 => " (Q4_K)",
-        13 => " (Q5_K)",
-        14 => " (Q6_K)",
         15 => " (Q8_K)",
-        30 => " (BF16)",
+        16..=23 | 29 => " (one of the IQ types)",
+        24..=27 => " (integers)",
+        28 => " (F64)",
+        34 | 35 => " (one of the TQ types)",
+        39 => " (MXFP4)",
         _ => "",
     }
 }
@@ -144,47 +174,33 @@ impl TensorInfo {
     }
 }
 
-/// A tensor and its bytes.
+/// A tensor and where its bytes are.
 #[derive(Debug, Clone, Copy)]
 pub struct Tensor<'a> {
     /// Its description.
     pub info: &'a TensorInfo,
-    /// Its bytes, exactly `info.len` of them.
-    pub bytes: &'a [u8],
+    /// The file's data.
+    pub(super) data: &'a Data,
+}
+
+impl TensorInfo {
+    /// Bytes of a row.
+    pub fn row_bytes(&self) -> usize {
+        self.cols / self.kind.block_elements() * self.kind.block_bytes()
+    }
 }
 
 impl Tensor<'_> {
-    /// Unpacks rows `from .. from + out.len() / cols` into `out`, row after row. Halves and blocks go through baked kernels.
+    /// Reads the rows from `from` on into `out`, as they are stored: as many as it holds.
     ///
-    /// Returns `false` when a value or a scale is not finite; `out` then holds it.
+    /// # Errors
+    /// What the system says.
     ///
     /// # Panics
     /// When `out` is not a whole number of rows, or the rows do not exist: the caller's mistake, never the file's.
-    pub fn unpack_rows(&self, ops: &Ops, from: usize, out: &mut [f32]) -> bool {
-        let cols = self.info.cols;
-        assert_eq!(out.len() % cols, 0, "a whole number of rows");
-        let row_bytes = cols / self.info.kind.block_elements() * self.info.kind.block_bytes();
-        let count = out.len() / cols;
-        let bytes = &self.bytes[from * row_bytes..(from + count) * row_bytes];
-        match self.info.kind {
-            TensorType::F32 => {
-                let (words, _) = bytes.as_chunks::<4>();
-                for (value, word) in out.iter_mut().zip(words) {
-                    *value = f32::from_le_bytes(*word);
-                }
-            }
-            TensorType::F16 => {
-                // Copied first: the file's bytes need not be aligned for u16.
-                let (halves, _) = bytes.as_chunks::<2>();
-                let halves: Vec<u16> = halves.iter().map(|half| u16::from_le_bytes(*half)).collect();
-                ops.f16_to_f32.run(&halves, out);
-            }
-            TensorType::Q8_0 => match ops.dequantise_of(Format::Q8_0) {
-                Some(kernel) => kernel.run_bytes(bytes, out),
-                None => out.fill(f32::NAN),
-            },
-        }
-        // A sum of zeros and NaNs: x * 0 is 0 for finite x and NaN for the rest.
-        out.iter().fold(0.0, |sum, &value| sum + value * 0.0) == 0.0
+    pub fn read_rows(&self, from: usize, out: &mut [u8]) -> std::io::Result<()> {
+        let row = self.info.row_bytes();
+        assert!(out.len().is_multiple_of(row) && from + out.len() / row <= self.info.rows, "rows of '{}' that exist", self.info.name);
+        self.data.read(self.info.offset + from * row, out)
     }
 }

@@ -1,10 +1,13 @@
 //! The forward pass of Qwen2: tokens in, logits out, keys and values kept between calls.
 //!
-//! Every operation on more than a handful of numbers is a baked kernel's. All arithmetic is in f32. A [`Session`] holds everything that changes; its buffers are made once.
+//! Every operation on more than a handful of numbers is a baked kernel's. Activations are f32. A [`Session`] holds
+//! everything that changes; its buffers are made once.
 
 mod attention;
 mod product;
 mod rope;
+
+use std::ops::Range;
 
 use crate::baked::{Mat, MatMut, Ops};
 use crate::error::{Error, zeroed};
@@ -17,7 +20,11 @@ use rope::Rope;
 /// Tokens that go through the layers together while a prompt is read, unless told otherwise.
 pub const DEFAULT_CHUNK: usize = 512;
 
+/// Tokens whose logits are computed together where those of many are asked for.
+const HEAD_ROWS: usize = 64;
+
 /// What an element takes, in multiply-adds of a product: it decides how many threads rows are worth.
+const COST_OF_EMBEDDING: usize = 64;
 const COST_OF_NORM: usize = 8;
 const COST_OF_ROPE: usize = 8;
 const COST_OF_GATE: usize = 32;
@@ -49,7 +56,7 @@ struct Buffers {
     gate_up: Vec<f32>,
     /// Their product, `ffn` wide.
     gated: Vec<f32>,
-    /// Logits of the last token.
+    /// Logits of the last token, or of several where they are asked for.
     logits: Vec<f32>,
 }
 
@@ -118,6 +125,43 @@ impl<'m> Session<'m> {
     /// # Errors
     /// No tokens, one that does not exist, or more than there is room for; the session is then as it was.
     pub fn feed(&mut self, tokens: &[u32]) -> Result<&[f32], Error> {
+        self.check(tokens)?;
+        for chunk in tokens.chunks(self.buffers.chunk) {
+            self.layers(chunk);
+        }
+        let last = (tokens.len() - 1) % self.buffers.chunk;
+        self.head(last..last + 1);
+        Ok(&self.buffers.logits[..self.model.config().vocab])
+    }
+
+    /// Reads `tokens` and calls `each` with the number (of `tokens`) and the logits of what follows each of them, from number
+    /// `from` on: of the others no logits are computed.
+    ///
+    /// # Errors
+    /// As [`feed`](Self::feed), or there is no memory for the logits of several tokens.
+    pub fn feed_each(&mut self, tokens: &[u32], from: usize, mut each: impl FnMut(usize, &[f32])) -> Result<(), Error> {
+        self.check(tokens)?;
+        let vocab = self.model.config().vocab;
+        let at_a_time = HEAD_ROWS.min(self.buffers.chunk);
+        if self.buffers.logits.len() < at_a_time * vocab {
+            self.buffers.logits = zeroed(at_a_time * vocab, "logits")?;
+        }
+        for (number, chunk) in tokens.chunks(self.buffers.chunk).enumerate() {
+            self.layers(chunk);
+            let start = number * self.buffers.chunk;
+            let mut row = from.saturating_sub(start).min(chunk.len());
+            while row < chunk.len() {
+                let rows = row..(row + at_a_time).min(chunk.len());
+                self.head(rows.clone());
+                rows.clone().zip(self.buffers.logits.chunks_exact(vocab)).for_each(|(row, logits)| each(start + row, logits));
+                row = rows.end;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether `tokens` can be read next.
+    fn check(&self, tokens: &[u32]) -> Result<(), Error> {
         let vocab = self.model.config().vocab;
         if tokens.is_empty() {
             return Err(Error::EmptyPrompt);
@@ -129,11 +173,7 @@ impl<'m> Session<'m> {
         if needed > self.cache.capacity() {
             return Err(Error::Context { needed, what: "session", limit: self.cache.capacity() });
         }
-        for chunk in tokens.chunks(self.buffers.chunk) {
-            self.layers(chunk);
-        }
-        self.head(tokens.len().wrapping_sub(1) % self.buffers.chunk);
-        Ok(&self.buffers.logits)
+        Ok(())
     }
 
     /// Sends one chunk of tokens through all layers.
@@ -150,9 +190,13 @@ impl<'m> Session<'m> {
         let gate_up = &mut gate_up[..rows * 2 * ffn];
         let gated = &mut gated[..rows * ffn];
 
-        for (&id, row) in tokens.iter().zip(x.chunks_exact_mut(hidden)) {
-            weights.embed(id, row);
-        }
+        let embeddings = weights.embeddings();
+        threads::each_block(team, COST_OF_EMBEDDING, (x, hidden), |range, mut x| {
+            let mut workspace = vec![0; embeddings.row_workspace_len(ops)];
+            for (row, &id) in tokens[range].iter().enumerate() {
+                embeddings.row(ops, weights.memory(), id as usize, x.row_mut(row), &mut workspace);
+            }
+        });
         for (index, layer) in weights.layers.iter().enumerate() {
             norm(self.model, x, &layer.attn_norm, normed);
             self.product.linear(self.model, &layer.qkv, normed, qkv, false);
@@ -186,13 +230,13 @@ impl<'m> Session<'m> {
         self.position += rows;
     }
 
-    /// Computes the logits of row `row` of the last chunk; the head is far too wide to compute it for all.
-    fn head(&mut self, row: usize) {
-        let hidden = self.model.config().hidden;
+    /// Computes the logits of some rows of the last chunk: the head is far too wide to compute it for all unasked.
+    fn head(&mut self, rows: Range<usize>) {
+        let (hidden, vocab) = (self.model.config().hidden, self.model.config().vocab);
         let weights = self.model.weights();
         let Buffers { x, normed, logits, .. } = &mut self.buffers;
-        let normed = &mut normed[..hidden];
-        norm(self.model, &x[row * hidden..(row + 1) * hidden], &weights.output_norm, normed);
+        let (normed, logits) = (&mut normed[..rows.len() * hidden], &mut logits[..rows.len() * vocab]);
+        norm(self.model, &x[rows.start * hidden..rows.end * hidden], &weights.output_norm, normed);
         self.product.linear(self.model, &weights.head, normed, logits, false);
     }
 }

@@ -21,25 +21,30 @@ impl Product {
     pub(super) fn new(model: &Model, rows: usize) -> Result<Self, Error> {
         let config = model.config();
         let depth = config.hidden.max(config.ffn).max(config.q_dim());
-        let widest = Split { rows: 1, cols: model.team().count().min(MOST_THREADS) };
-        let choices = model.ops().gemm.iter();
-        let len = choices.map(|choice| choice.kernel.workspace_len(&choice.blocking, widest, true, (rows, 0, depth))).max().unwrap_or(0);
-        Ok(Self { workspace: zeroed(len, "workspace")? })
+        let threads = model.team().count().min(MOST_THREADS);
+        let formats = model.weights().formats();
+        let choices = model.ops().gemm.iter().filter(|products| formats.contains(&products.format)).flat_map(|products| &products.choices);
+        let len = choices.map(|choice| choice.kernel.workspace_len(&choice.blocking, threads, rows.min(choice.m_max), depth)).max();
+        Ok(Self { workspace: zeroed(len.unwrap_or(0), "workspace")? })
     }
 
     /// `out <- x · W`, or `out <- out + x · W` when `accumulate`. `x` has rows of `linear.inputs()`, `out` as many of
     /// `linear.outputs()`.
     pub(super) fn linear(&mut self, model: &Model, linear: &Linear, x: &[f32], out: &mut [f32], accumulate: bool) {
-        let (inputs, outputs) = (linear.inputs(), linear.outputs());
+        let (inputs, width) = (linear.inputs(), linear.outputs());
         let rows = x.len() / inputs;
-        let choice = model.ops().gemm_for(rows);
-        let (kernel, team) = (choice.kernel, model.team());
-        // A baked split is for as many threads as were measured; fewer may be worth it here, or more there.
-        let threads = threads::worth(team, rows * inputs * outputs, usize::MAX);
-        let baked = choice.split.filter(|split| split.threads() == threads);
-        let split = baked.unwrap_or_else(|| Split::analytical(threads, kernel.geometry(), rows, outputs, true));
-        let (a, c) = (Mat::new(x, rows, inputs, inputs), MatMut::new(out, rows, outputs, outputs));
-        let operands = Operands::new(a, model.weights().panels(linear), c).accumulate(accumulate);
-        kernel.run_parallel(operands, &choice.blocking, split, team, &mut self.workspace);
+        let (a, mut out) = (Mat::new(x, rows, inputs, inputs), MatMut::new(out, rows, width, width));
+        for part in linear.parts() {
+            let outputs = part.outputs();
+            let choice = part.products(model.ops()).for_rows(rows);
+            let (kernel, team) = (&choice.kernel, model.team());
+            // A baked split is for as many threads as were measured; fewer may be worth it here, or more there.
+            let threads = threads::worth(team, rows * inputs * outputs.len(), usize::MAX);
+            let baked = choice.split.filter(|split| split.threads() == threads);
+            let split = baked.unwrap_or_else(|| Split::analytical(threads, kernel.geometry(), rows, outputs.len(), true));
+            let c = out.block(0, outputs.start, rows, outputs.len());
+            let weights = part.panels(model.weights().memory());
+            kernel.run(Operands { a, weights, c, accumulate, blocking: choice.blocking }, split, team, &mut self.workspace);
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Rotary positions in the NEOX order: element `i` of a head turns with element `i + head_dim / 2`.
-//! Angles are computed in f64, so that they do not depend on how far into a text they are.
+//! Angles are those of the arithmetic that models were trained with: frequencies and their products with positions are
+//! rounded to f32 each. Of these numbers sines and cosines are exact.
 
 use crate::baked::Mat;
 use crate::error::{Error, zeroed};
@@ -23,7 +24,8 @@ impl Rope {
         for (position, row) in table.chunks_exact_mut(head_dim).enumerate() {
             let (cosines, sines) = row.split_at_mut(half);
             for (i, (cosine, sine)) in cosines.iter_mut().zip(sines).enumerate() {
-                let angle = position as f64 * base.powf(-(2.0 * i as f64) / head_dim as f64);
+                let frequency = 1.0 / base.powf(2.0 * i as f64 / head_dim as f64) as f32;
+                let angle = f64::from(position as f32 * frequency);
                 *cosine = angle.cos() as f32;
                 *sine = angle.sin() as f32;
             }

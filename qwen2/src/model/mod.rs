@@ -4,6 +4,7 @@
 mod config;
 mod linear;
 mod source;
+mod stored;
 mod weights;
 
 use std::fmt;
@@ -12,7 +13,7 @@ use crate::baked::{Ops, Team};
 
 pub use config::Config;
 pub(crate) use config::{check_architecture, token_id};
-pub use linear::Linear;
+pub use linear::{Linear, Part};
 pub(crate) use source::mix;
 pub use source::{GgufSource, RandomSource, Rows, Source};
 pub use weights::{Layer, Memory, Plan, Progress, Weights};
@@ -50,12 +51,13 @@ impl Model {
         Self::from_plan(plan, config, ops, threads, progress)
     }
 
-    /// Makes a model of shape `config` with random weights of type `kind`, for timing.
+    /// Makes a model of shape `config` with random weights stored as `kind`, for timing.
     ///
     /// # Errors
     /// Memory or threads are not to be had.
     pub fn random(config: Config, kind: TensorType, seed: u64, ops: Ops, threads: usize, progress: Progress<'_>) -> Result<Self, Error> {
-        let source = RandomSource { kind, seed };
+        let own = ops.clone();
+        let source = RandomSource { kind, seed, ops: &own };
         let plan = Plan::new(&source, &config, &ops)?;
         Self::from_plan(plan, config, ops, threads, progress)
     }

@@ -1,12 +1,13 @@
-//! Where weights come from: a GGUF file, or numbers drawn at random for timing. Both give rows of f32 on request,
-//! so that packing never needs a whole matrix in f32 beside its packed form.
+//! Where weights come from: a GGUF file, or numbers drawn at random for timing. Both give rows as they are stored on
+//! request, so that packing never needs a whole matrix beside its packed form.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::io;
 
-use crate::baked::{Format, Mat, MatMut, Ops, SPAN, q8_0};
-use half::f16;
+use crate::baked::{Format, Ops};
 
+use super::stored::{store, widen};
 use crate::error::Error;
 use crate::gguf::{Gguf, Tensor, TensorType, shown};
 
@@ -16,8 +17,17 @@ pub trait Rows: Sync {
     fn rows(&self) -> usize;
     /// Elements of a row.
     fn cols(&self) -> usize;
-    /// Writes rows `from ..` into `out`, as many as fit; `false` when one of the numbers is not finite.
-    fn fill(&self, ops: &Ops, from: usize, out: &mut [f32]) -> bool;
+    /// How they are stored.
+    fn format(&self) -> Format;
+    /// Writes rows `from ..` into `out`, as they are stored: as many as it holds.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn read(&self, from: usize, out: &mut [u8]) -> io::Result<()>;
+    /// Bytes of a row.
+    fn row_bytes(&self) -> usize {
+        self.cols() / self.format().depth() * self.format().bytes()
+    }
 }
 
 /// Gives the tensors of a model by name.
@@ -47,8 +57,12 @@ impl Rows for Tensor<'_> {
         self.info.cols
     }
 
-    fn fill(&self, ops: &Ops, from: usize, out: &mut [f32]) -> bool {
-        self.unpack_rows(ops, from, out)
+    fn format(&self) -> Format {
+        self.info.kind.format()
+    }
+
+    fn read(&self, from: usize, out: &mut [u8]) -> io::Result<()> {
+        self.read_rows(from, out)
     }
 }
 
@@ -100,38 +114,59 @@ impl Source for GgufSource<'_> {
 
     fn vector(&self, ops: &Ops, name: &str, len: usize) -> Result<Vec<f32>, Error> {
         let tensor = self.tensor(name, 1, 1, len)?;
+        let mut stored = vec![0; tensor.row_bytes()];
+        tensor.read(0, &mut stored).map_err(|source| Error::Unreadable { name: name.to_owned(), source })?;
+        if !tensor.format().is_finite(&stored) {
+            return Err(Error::NotFinite(name.to_owned()));
+        }
         let mut out = vec![0.0; len];
-        if tensor.unpack_rows(ops, 0, &mut out) { Ok(out) } else { Err(Error::NotFinite(name.to_owned())) }
+        widen(ops, tensor.format(), &stored, &mut out);
+        Ok(out)
     }
 }
 
 /// Weights drawn at random from a seed and the tensor's name: the same model at every start, of no use but timing.
-pub struct RandomSource {
-    /// Numbers are rounded to what this type can hold.
+pub struct RandomSource<'a> {
+    /// How they are stored.
     pub kind: TensorType,
     /// The seed.
     pub seed: u64,
+    /// What stores numbers in blocks.
+    pub ops: &'a Ops,
 }
 
+/// Rows are runs of a pool of blocks, each from a place of its own: drawing every number would take longer than packing.
 struct RandomRows {
     rows: usize,
     cols: usize,
-    scale: f32,
     kind: TensorType,
     seed: u64,
+    pool: Vec<u8>,
 }
 
-impl Source for RandomSource {
+/// Elements in a pool.
+const POOL: usize = 1 << 16;
+
+impl Source for RandomSource<'_> {
     fn has(&self, name: &str) -> bool {
         // Tied, and with separate projections, as the published models of these sizes are.
         !matches!(name, "output.weight") && !name.contains("attn_qkv")
     }
 
     fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<Box<dyn Rows + '_>, Error> {
+        let kind = self.kind;
+        if !cols.is_multiple_of(kind.block_elements()) {
+            let why = format!("rows of {cols} elements are no whole blocks of {kind}; choose another type");
+            return Err(Error::Usage(why));
+        }
         let seed = name.bytes().fold(self.seed, |hash, byte| mix(hash ^ u64::from(byte)));
         // Keeps the variance of a product's output near that of its input.
         let scale = (1.0 / cols as f32).sqrt();
-        Ok(Box::new(RandomRows { rows, cols, scale, kind: self.kind, seed }))
+        let numbers: Vec<f32> = (0..POOL as u64)
+            // Uniform in -1 .. 1 from the top 24 bits.
+            .map(|at| ((mix(seed ^ at) >> 40) as f32 / (1 << 23) as f32 - 1.0) * scale)
+            .collect();
+        Ok(Box::new(RandomRows { rows, cols, kind, seed, pool: store(self.ops, kind.format(), &numbers) }))
     }
 
     fn vector(&self, _: &Ops, name: &str, len: usize) -> Result<Vec<f32>, Error> {
@@ -148,30 +183,23 @@ impl Rows for RandomRows {
         self.cols
     }
 
-    fn fill(&self, ops: &Ops, from: usize, out: &mut [f32]) -> bool {
-        let first = (from * self.cols) as u64;
-        for (at, value) in (first..).zip(out.iter_mut()) {
-            // Uniform in -1 .. 1 from the top 24 bits.
-            let bits = mix(self.seed ^ at) >> 40;
-            *value = (bits as f32 / (1 << 23) as f32 - 1.0) * self.scale;
-        }
-        match self.kind {
-            TensorType::F32 => {}
-            TensorType::F16 => {
-                let mut halves = vec![0; out.len()];
-                ops.f32_to_f16.run(out, &mut halves);
-                ops.f16_to_f32.run(&halves, out);
-            }
-            TensorType::Q8_0 => {
-                let mut blocks = vec![q8_0::Block { d: f16::ZERO, quants: [0; SPAN] }; out.len().div_ceil(SPAN)];
-                let count = blocks.len();
-                ops.quantise.run(Mat::new(out, 1, out.len(), out.len()), MatMut::new(&mut blocks, 1, count, count));
-                if let Some(kernel) = ops.dequantise_of(Format::Q8_0) {
-                    kernel.run(&blocks, out);
-                }
+    fn format(&self) -> Format {
+        self.kind.format()
+    }
+
+    fn read(&self, from: usize, out: &mut [u8]) -> io::Result<()> {
+        let block = self.kind.block_bytes();
+        let blocks = self.pool.len() / block;
+        for (at, mut row) in out.chunks_exact_mut(self.row_bytes()).enumerate() {
+            let mut start = mix(self.seed ^ (from + at) as u64) as usize % blocks;
+            while !row.is_empty() {
+                let run = row.len().min((blocks - start) * block);
+                let (head, rest) = row.split_at_mut(run);
+                head.copy_from_slice(&self.pool[start * block..][..run]);
+                (row, start) = (rest, 0);
             }
         }
-        true
+        Ok(())
     }
 }
 
@@ -183,7 +211,7 @@ pub(crate) fn mix(mut x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// Several matrices of equal row length, one below the other.
+/// Several matrices of equal row length and one format, one below the other.
 pub struct Stack<'a>(pub Vec<Box<dyn Rows + 'a>>);
 
 impl Rows for Stack<'_> {
@@ -195,21 +223,24 @@ impl Rows for Stack<'_> {
         self.0.first().map_or(0, |part| part.cols())
     }
 
-    fn fill(&self, ops: &Ops, mut from: usize, mut out: &mut [f32]) -> bool {
-        let cols = self.cols();
-        let mut finite = true;
+    fn format(&self) -> Format {
+        self.0.first().map_or(Format::F32, |part| part.format())
+    }
+
+    fn read(&self, mut from: usize, mut out: &mut [u8]) -> io::Result<()> {
         for part in &self.0 {
             if from >= part.rows() {
                 from -= part.rows();
                 continue;
             }
-            let here = ((part.rows() - from) * cols).min(out.len());
+            let here = ((part.rows() - from) * part.row_bytes()).min(out.len());
             let (mine, rest) = out.split_at_mut(here);
-            finite &= mine.is_empty() || part.fill(ops, from, mine);
-            out = rest;
-            from = 0;
+            if !mine.is_empty() {
+                part.read(from, mine)?;
+            }
+            (out, from) = (rest, 0);
         }
-        finite
+        Ok(())
     }
 }
 

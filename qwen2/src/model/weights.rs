@@ -1,15 +1,17 @@
-//! A model's weights in the form the engine computes with: matrices packed once into the panels of the baked GEMM,
+//! A model's weights in the form the engine computes with: matrices packed once into the panels of the baked kernels,
 //! vectors as they are.
 //!
 //! Loading has two steps. [`Plan::new`] names every tensor of a Qwen2 model, in this one place, and checks that it
 //! is there in the right shape; [`Plan::pack`] then does the work. So a bad file is refused before any work is done.
 
-use crate::baked::{Ops, PackedB, Pages, Team};
+use std::collections::BTreeSet;
+
+use crate::baked::{Format, Ops, Pages, Team};
 
 use super::config::Config;
-use super::linear::Linear;
-use super::source::{Rows, Source, Stack};
-use crate::error::{Error, zeroed};
+use super::linear::{Linear, Matrix, Part};
+use super::source::{Source, Stack};
+use crate::error::Error;
 
 /// One transformer layer. Matrices that read the same input lie in one [`Linear`].
 #[derive(Debug)]
@@ -39,16 +41,16 @@ pub struct Weights {
     pub output_norm: Vec<f32>,
     /// `hidden` → `vocab`. When the model is tied, embeddings are read out of it.
     pub head: Linear,
-    /// Embedding rows of a model that is not tied: `vocab` × `hidden`.
-    pub embedding: Option<Vec<f32>>,
+    /// The embeddings of a model that is not tied, packed as if they were a head.
+    pub embedding: Option<Linear>,
     /// The words of all packed matrices, on huge pages where the system gives them.
     memory: Pages<u32>,
 }
 
 impl Weights {
-    /// The panels of one of its matrices.
-    pub fn panels(&self, linear: &Linear) -> PackedB<'_> {
-        linear.panels(&self.memory)
+    /// The words of all packed matrices.
+    pub fn memory(&self) -> &[u32] {
+        &self.memory
     }
 
     /// The share of the packed matrices that lies on huge pages; `None` if the system does not say.
@@ -56,41 +58,49 @@ impl Weights {
         self.memory.huge_share()
     }
 
-    /// Writes the embedding of token `id`, which must be below the vocabulary's size, into `out`.
-    pub fn embed(&self, id: u32, out: &mut [f32]) {
-        let id = id as usize;
-        match &self.embedding {
-            Some(rows) => out.copy_from_slice(&rows[id * out.len()..(id + 1) * out.len()]),
-            None => self.head.row(&self.memory, id, out),
-        }
+    /// The formats of the products that it takes part in.
+    pub(crate) fn formats(&self) -> BTreeSet<Format> {
+        let layers = self.layers.iter().flat_map(|layer| [&layer.qkv, &layer.attn_output, &layer.gate_up, &layer.down]);
+        layers.chain([&self.head]).chain(&self.embedding).flat_map(Linear::parts).map(Part::format).collect()
+    }
+
+    /// The matrix that embeddings are rows of.
+    pub fn embeddings(&self) -> &Linear {
+        self.embedding.as_ref().unwrap_or(&self.head)
     }
 }
 
 /// Told how far loading is: matrices done, matrices in all.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 
-/// A matrix found and checked, not yet read.
-struct Matrix<'a> {
-    name: String,
-    rows: Box<dyn Rows + 'a>,
-}
-
 struct LayerPlan<'a> {
     attn_norm: Vec<f32>,
-    qkv: Matrix<'a>,
+    qkv: Vec<Matrix<'a>>,
     qkv_bias: Vec<f32>,
-    attn_output: Matrix<'a>,
+    attn_output: Vec<Matrix<'a>>,
     ffn_norm: Vec<f32>,
-    gate_up: Matrix<'a>,
-    down: Matrix<'a>,
+    gate_up: Vec<Matrix<'a>>,
+    down: Vec<Matrix<'a>>,
+}
+
+impl<'a> LayerPlan<'a> {
+    /// Its linear layers, each with the matrices that it consists of.
+    fn linears(&self) -> [&[Matrix<'a>]; 4] {
+        [&self.qkv, &self.attn_output, &self.gate_up, &self.down]
+    }
+
+    /// Its vectors.
+    fn vectors(&self) -> [&[f32]; 3] {
+        [&self.attn_norm, &self.ffn_norm, &self.qkv_bias]
+    }
 }
 
 /// All tensors of a model, found and checked, none but the vectors read.
 pub struct Plan<'a> {
     layers: Vec<LayerPlan<'a>>,
     output_norm: Vec<f32>,
-    head: Matrix<'a>,
-    embedding: Option<Matrix<'a>>,
+    head: Vec<Matrix<'a>>,
+    embedding: Option<Vec<Matrix<'a>>>,
 }
 
 /// Bytes that a loaded model takes.
@@ -100,7 +110,7 @@ pub struct Memory {
     pub layers: u64,
     /// The packed head; a tied model reads its embeddings out of it.
     pub head: u64,
-    /// Embedding rows kept beside the head, when the model is not tied.
+    /// The packed embeddings, when the model is not tied.
     pub embedding: u64,
     /// Norm weights and biases.
     pub vectors: u64,
@@ -113,8 +123,9 @@ impl<'a> Plan<'a> {
     /// A tensor is missing or has the wrong shape, a vector is not finite.
     pub fn new(source: &'a dyn Source, config: &Config, ops: &Ops) -> Result<Self, Error> {
         let Config { hidden, ffn, vocab, .. } = *config;
-        let matrix =
-            |name: String, rows, cols| -> Result<Matrix<'a>, Error> { Ok(Matrix { rows: source.matrix(&name, rows, cols)?, name }) };
+        let matrix = |name: String, rows, cols| -> Result<Vec<Matrix<'a>>, Error> {
+            Ok(vec![Matrix { rows: source.matrix(&name, rows, cols)?, name }])
+        };
         // Not sized by the layer count, which is believed only as far as there are tensors for it.
         let mut layers = Vec::new();
         for index in 0..config.layers {
@@ -128,7 +139,9 @@ impl<'a> Plan<'a> {
                 qkv_bias,
                 attn_output: matrix(name("attn_output.weight"), hidden, config.q_dim())?,
                 ffn_norm: vector("ffn_norm.weight", hidden)?,
-                gate_up: stack(vec![matrix(name("ffn_gate.weight"), ffn, hidden)?, matrix(name("ffn_up.weight"), ffn, hidden)?]),
+                gate_up: stack(
+                    [matrix(name("ffn_gate.weight"), ffn, hidden)?, matrix(name("ffn_up.weight"), ffn, hidden)?].into_iter().flatten(),
+                ),
                 down: matrix(name("ffn_down.weight"), hidden, ffn)?,
             });
         }
@@ -142,29 +155,26 @@ impl<'a> Plan<'a> {
     /// Number of weights, tied ones once.
     pub fn parameters(&self) -> u64 {
         let size = |matrix: &Matrix<'_>| matrix.rows.rows() * matrix.rows.cols();
-        let mut sum = self.output_norm.len() + size(&self.head) + self.embedding.as_ref().map_or(0, size);
-        for layer in &self.layers {
-            sum += [&layer.qkv, &layer.attn_output, &layer.gate_up, &layer.down].map(size).iter().sum::<usize>();
-            sum += layer.attn_norm.len() + layer.ffn_norm.len() + layer.qkv_bias.len();
-        }
-        sum as u64
+        let matrices: usize = self.linears().flatten().map(size).sum();
+        let vectors: usize = self.layers.iter().flat_map(LayerPlan::vectors).map(<[f32]>::len).sum();
+        (matrices + vectors + self.output_norm.len()) as u64
+    }
+
+    /// All linear layers, each with the matrices that it consists of, in the order in which they are packed.
+    fn linears(&self) -> impl Iterator<Item = &[Matrix<'a>]> {
+        self.layers.iter().flat_map(LayerPlan::linears).chain([self.head.as_slice()]).chain(self.embedding.as_deref())
     }
 
     /// What [`pack`](Self::pack) will take.
     pub fn memory(&self, ops: &Ops) -> Memory {
-        let packed = |matrix: &Matrix<'_>| (Linear::words(ops, &*matrix.rows) * size_of::<u32>()) as u64;
-        let mut memory = Memory {
-            layers: 0,
+        let packed = |matrices: &[Matrix<'_>]| matrices.iter().map(|matrix| (matrix.words(ops) * size_of::<u32>()) as u64).sum::<u64>();
+        let vectors = self.layers.iter().flat_map(LayerPlan::vectors).chain([self.output_norm.as_slice()]);
+        Memory {
+            layers: self.layers.iter().flat_map(LayerPlan::linears).map(packed).sum(),
             head: packed(&self.head),
-            embedding: self.embedding.as_ref().map_or(0, |table| (table.rows.rows() * table.rows.cols() * size_of::<f32>()) as u64),
-            vectors: size_of_val(self.output_norm.as_slice()) as u64,
-        };
-        for layer in &self.layers {
-            memory.layers += [&layer.qkv, &layer.attn_output, &layer.gate_up, &layer.down].map(packed).iter().sum::<u64>();
-            memory.vectors +=
-                [&layer.qkv_bias, &layer.attn_norm, &layer.ffn_norm].map(|v| size_of_val(v.as_slice()) as u64).iter().sum::<u64>();
+            embedding: self.embedding.as_deref().map_or(0, packed),
+            vectors: vectors.map(|vector| size_of_val(vector) as u64).sum(),
         }
-        memory
     }
 
     /// Reads and packs all matrices on the threads of `team`.
@@ -172,15 +182,15 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// A weight is not finite, or memory does not suffice.
     pub fn pack(self, ops: &Ops, team: &Team, progress: Progress<'_>) -> Result<Weights, Error> {
-        let total = 4 * self.layers.len() as u64 + 1;
-        let Memory { layers, head, .. } = self.memory(ops);
-        let (bytes, what) = (layers + head, "the packed weights");
+        let total = self.linears().count() as u64;
+        let Memory { layers, head, embedding, .. } = self.memory(ops);
+        let (bytes, what) = (layers + head + embedding, "the packed weights");
         let words = usize::try_from(bytes).unwrap_or(usize::MAX) / size_of::<u32>();
         let mut memory = Pages::zeroed(words).map_err(|_| Error::Memory { what, bytes })?;
         let (mut at, mut done) = (0, 0);
-        let mut pack = |matrix: Matrix<'_>| {
-            let linear = Linear::pack(ops, team, &*matrix.rows, &matrix.name, &mut memory, at)?;
-            at += Linear::words(ops, &*matrix.rows);
+        let mut pack = |matrices: Vec<Matrix<'_>>| {
+            let linear = Linear::pack(ops, team, &matrices, &mut memory, at)?;
+            at += matrices.iter().map(|matrix| matrix.words(ops)).sum::<usize>();
             done += 1;
             progress(done, total);
             Ok::<_, Error>(linear)
@@ -198,7 +208,7 @@ impl<'a> Plan<'a> {
             });
         }
         let head = pack(self.head)?;
-        let embedding = self.embedding.map(|table| read_all(ops, &table)).transpose()?;
+        let embedding = self.embedding.map(pack).transpose()?;
         Ok(Weights { layers, output_norm: self.output_norm, head, embedding, memory })
     }
 }
@@ -209,7 +219,7 @@ fn plan_qkv<'a>(
     config: &Config,
     ops: &Ops,
     name: &dyn Fn(&str) -> String,
-) -> Result<(Matrix<'a>, Vec<f32>), Error> {
+) -> Result<(Vec<Matrix<'a>>, Vec<f32>), Error> {
     let (q, kv, hidden) = (config.q_dim(), config.kv_dim(), config.hidden);
     let fused = [("attn_qkv", q + 2 * kv)];
     let separate = [("attn_q", q), ("attn_k", kv), ("attn_v", kv)];
@@ -224,13 +234,18 @@ fn plan_qkv<'a>(
     Ok((stack(matrices), bias))
 }
 
-/// Matrices with the same input, as one.
-fn stack(parts: Vec<Matrix<'_>>) -> Matrix<'_> {
-    let (names, rows): (Vec<_>, Vec<_>) = parts.into_iter().map(|part| (part.name, part.rows)).unzip();
-    Matrix { name: names.join("' or '"), rows: Box::new(Stack(rows)) }
-}
-
-fn read_all(ops: &Ops, table: &Matrix<'_>) -> Result<Vec<f32>, Error> {
-    let mut out = zeroed(table.rows.rows() * table.rows.cols(), "the embedding")?;
-    if table.rows.fill(ops, 0, &mut out) { Ok(out) } else { Err(Error::NotFinite(table.name.clone())) }
+/// Matrices with the same input, as one where neighbours are stored alike.
+fn stack<'a>(parts: impl IntoIterator<Item = Matrix<'a>>) -> Vec<Matrix<'a>> {
+    let mut runs: Vec<Vec<Matrix<'a>>> = Vec::new();
+    for part in parts {
+        match runs.last_mut() {
+            Some(run) if run[0].rows.format() == part.rows.format() => run.push(part),
+            _ => runs.push(vec![part]),
+        }
+    }
+    let merge = |run: Vec<Matrix<'a>>| {
+        let (names, rows): (Vec<_>, Vec<_>) = run.into_iter().map(|part| (part.name, part.rows)).unzip();
+        Matrix { name: names.join("' or '"), rows: Box::new(Stack(rows)) }
+    };
+    runs.into_iter().map(merge).collect()
 }

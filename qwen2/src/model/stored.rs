@@ -1,0 +1,70 @@
+//! Numbers as they are stored, to and from f32. It knows formats, and neither tensors nor files.
+
+use crate::baked::{Format, Ops, Product, with_product};
+
+/// Turns the elements of `stored`, of any format that a file can have, into as many f32 as `out` holds, by baked kernels.
+///
+/// # Panics
+/// If there are other than as many.
+pub(crate) fn widen(ops: &Ops, format: Format, stored: &[u8], out: &mut [f32]) {
+    assert_eq!(stored.len(), out.len() / format.depth() * format.bytes(), "as many elements as there is room for");
+    let halves = || stored.as_chunks::<2>().0.iter().map(|half| u16::from_le_bytes(*half)).collect::<Vec<u16>>();
+    match format {
+        Format::F16 => ops.f16_to_f32.run(&halves(), out),
+        Format::Bf16 => ops.bf16_to_f32.run(&halves(), out),
+        _ => match ops.dequantise_of(format) {
+            Some(kernel) => kernel.run_bytes(stored, out),
+            // f32, or a format for which no kernel was baked.
+            None => {
+                with_product!(format, P => out.chunks_mut(P::B_DEPTH).zip(stored.chunks_exact(size_of::<<P as Product>::B>())).for_each(
+                    |(out, element)| {
+                        let element: <P as Product>::B = bytemuck::pod_read_unaligned(element);
+                        out.iter_mut().enumerate().for_each(|(at, out)| *out = P::b_value(&element, at) as f32);
+                    }
+                ))
+            }
+        },
+    }
+}
+
+/// `numbers` in `format`, each element nearest to the numbers that it stands for. There are as many as whole elements hold.
+pub(crate) fn store(ops: &Ops, format: Format, numbers: &[f32]) -> Vec<u8> {
+    let halves = |round: &dyn Fn(&[f32], &mut [u16])| {
+        let mut halves = vec![0; numbers.len()];
+        round(numbers, &mut halves);
+        bytemuck::cast_slice(&halves).to_vec()
+    };
+    match format {
+        Format::F16 => halves(&|x, y| ops.f32_to_f16.run(x, y)),
+        Format::Bf16 => halves(&|x, y| ops.f32_to_bf16.run(x, y)),
+        Format::F32 => bytemuck::cast_slice(numbers).to_vec(),
+        _ => with_product!(format, P => {
+            let elements: Vec<<P as Product>::B> = numbers.chunks_exact(P::B_DEPTH).map(P::b_of).collect();
+            bytemuck::cast_slice(&elements).to_vec()
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::baked;
+    use crate::gguf::TensorType;
+
+    #[test]
+    fn what_was_stored_comes_back_as_near_as_its_format_allows() {
+        let ops = baked::select(None).expect("kernels");
+        let numbers: Vec<f32> = (0..512).map(|i| (i as f32 * 0.37).sin()).collect();
+        for kind in TensorType::ALL {
+            let stored = store(&ops, kind.format(), &numbers);
+            assert_eq!(stored.len(), 512 / kind.block_elements() * kind.block_bytes(), "{kind}");
+            assert!(kind.format().is_finite(&stored));
+            let mut back = vec![f32::NAN; 512];
+            widen(&ops, kind.format(), &stored, &mut back);
+            let error = back.iter().zip(&numbers).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(error < 0.15, "{kind} is off by {error}");
+            assert_eq!(kind.name().to_lowercase().parse(), Ok(*kind));
+            assert_eq!(TensorType::from_id(kind.id()), Some(*kind));
+        }
+    }
+}
