@@ -3,7 +3,7 @@
 
 pub use kiln_profiles::baked::{
     Attention, AttentionDecode, Blocking, Candidate, Format, GemmChoice, Kv, Layout, Linear as Operands, LinearKernel, MOST_THREADS, Mask,
-    Mat, MatMut, Ops, Pages, Product, Products, Reason, Shape, Split, Team, Workers, with_product,
+    Mat, MatMut, Ops, Pages, Product, Products, Reason, Shape, Split, Team, Workers, peaks, with_product,
 };
 
 use crate::error::Error;

@@ -165,8 +165,8 @@ fn info_describes_the_model_and_the_kernels() {
 #[test]
 fn the_fallback_computes_the_same() {
     let text = |profile: &[&str]| json(&mut qwen2(&[&["run", "-p", "A vector is", "-n", "8", "--json"], profile].concat()))["text"].clone();
-    assert_eq!(text(&["--profile", "fallback"]), text(&[]));
-    refused(&mut qwen2(&["run", "-p", "a", "--profile", "zen99"]), "'zen99' is not in this binary");
+    assert_eq!(text(&["--tuned", "fallback"]), text(&[]));
+    refused(&mut qwen2(&["run", "-p", "a", "--tuned", "zen99"]), "'zen99' is not in this binary");
 }
 
 #[test]

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use qwen2::baked::Format;
 use qwen2::gguf::Gguf;
+use qwen2::graph::DEFAULT_CACHE;
 use qwen2::model::Model;
-use qwen2::{EMBEDDED_NAME, Tokenizer, baked, threads};
+use qwen2::{EMBEDDED_NAME, Error, Tokenizer, baked, threads};
 
 use super::Failure;
 use super::progress::Progress;
@@ -25,7 +27,33 @@ pub(super) struct ComputeArgs {
     threads: Option<u16>,
     /// Profile to use, of those in this binary [default: the best this CPU can run]
     #[arg(long, value_name = "NAME")]
-    profile: Option<String>,
+    tuned: Option<String>,
+}
+
+/// How keys and values are kept.
+#[derive(Debug, clap::Args)]
+pub(super) struct CacheArgs {
+    /// Type of the keys that are kept: f32, f16, bf16, q8_0
+    #[arg(long, value_name = "TYPE", default_value = DEFAULT_CACHE.name())]
+    cache_type_k: String,
+    /// Type of the values that are kept, which must be that of the keys
+    #[arg(long, value_name = "TYPE")]
+    cache_type_v: Option<String>,
+}
+
+impl CacheArgs {
+    /// The format of both.
+    pub(super) fn format(&self) -> Result<Format, Failure> {
+        const KNOWN: [Format; 4] = [Format::F32, Format::F16, Format::Bf16, Format::Q8_0];
+        if self.cache_type_v.as_ref().is_some_and(|values| *values != self.cache_type_k) {
+            return Err(
+                Error::Usage("keys and values are kept in one type; give --cache-type-v the value of --cache-type-k".to_owned()).into()
+            );
+        }
+        let format = KNOWN.into_iter().find(|format| format.name() == self.cache_type_k);
+        let known = || KNOWN.map(|format| format.name()).join(", ");
+        Ok(format.ok_or_else(|| Error::Usage(format!("'{}' is no type of a cache; known are {}", self.cache_type_k, known())))?)
+    }
 }
 
 /// A model, its tokenizer and its name.
@@ -67,7 +95,7 @@ impl FileArgs {
 impl ComputeArgs {
     /// The kernels.
     pub(super) fn ops(&self) -> Result<qwen2::baked::Ops, Failure> {
-        Ok(baked::select(self.profile.as_deref())?)
+        Ok(baked::select(self.tuned.as_deref())?)
     }
 
     /// The number of threads.

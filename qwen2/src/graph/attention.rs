@@ -1,6 +1,7 @@
 //! The key-value cache of all layers, and attention over it by the baked kernels. Causal: a token sees itself and what
 //! came before.
 
+use super::profile::Work;
 use crate::baked::{Attention, AttentionDecode, Format, Kv, Layout, Mask, Mat, MatMut, Ops, Shape, Team, Workers};
 use crate::error::{Error, zeroed};
 use crate::model::Config;
@@ -20,13 +21,16 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    /// Room for `capacity` tokens, of which up to `chunk` are attended for at a time, on the threads of `team`.
+    /// Room for `capacity` tokens stored in `format`, of which up to `chunk` are attended for at a time, on the threads of `team`.
     ///
     /// # Errors
     /// [`Error::Memory`], or [`Error::Profile`] when there is no kernel for such a cache.
-    pub(super) fn new(config: &Config, ops: &Ops, team: &Team, capacity: usize, chunk: usize) -> Result<Self, Error> {
-        let layout = Layout::new(Format::F32, capacity, config.head_dim);
-        let (many, one) = ops.attention_to(layout.format()).ok_or_else(|| Error::Profile("no kernel for attention".to_owned()))?;
+    pub(super) fn new(config: &Config, ops: &Ops, team: &Team, format: Format, capacity: usize, chunk: usize) -> Result<Self, Error> {
+        let lacking = || {
+            Error::Profile(format!("profile '{}' has no kernel for attention to a cache of {format}; ask for another type", ops.profile))
+        };
+        let (many, one) = ops.attention_to(format).ok_or_else(lacking)?;
+        let layout = Layout::new(format, capacity, config.head_dim);
         let what = "the key-value cache; ask for fewer tokens";
         let heads = config.layers.saturating_mul(config.kv_heads);
         let room = |words: usize| zeroed(heads.saturating_mul(words), what);
@@ -41,6 +45,11 @@ impl Cache {
             one,
             workspace: zeroed(needed, "the workspace of attention")?,
         })
+    }
+
+    /// How they are stored.
+    pub(super) fn format(&self) -> Format {
+        self.layout.format()
     }
 
     /// Number of tokens there is room for.
@@ -71,6 +80,20 @@ impl Cache {
             self.one.run(queries, &kv, (context, mask), out, team, &mut self.workspace);
         } else {
             self.many.run(queries, &kv, (context, mask), out, team, &mut self.workspace);
+        }
+    }
+
+    /// What attention must do for `rows` tokens from `position` on, whose queries are `width` wide.
+    pub(super) fn work(&self, position: usize, rows: usize, width: usize) -> Work {
+        // Each token sees those before it and itself: two multiply-adds a key for each element of its queries.
+        let seen = rows * position + rows * (rows + 1) / 2;
+        let cache = (self.layout.key_words() + self.layout.value_words()) * self.kv_heads * size_of::<u32>();
+        let kernel = if rows == 1 { self.one.meta() } else { self.many.meta() };
+        Work {
+            bytes: (cache * (position + rows) / self.capacity().max(1) + 2 * rows * width * size_of::<f32>()) as u64,
+            ops: (4 * seen * width) as u64,
+            arithmetic: Some(Format::F32),
+            kernel: kernel.name.to_owned(),
         }
     }
 }

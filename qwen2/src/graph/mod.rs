@@ -5,20 +5,26 @@
 
 mod attention;
 mod product;
+pub mod profile;
 mod rope;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::baked::{Mat, MatMut, Ops};
+use crate::baked::{Format, Mat, MatMut, Ops};
 use crate::error::{Error, zeroed};
 use crate::model::{Config, Model};
 use crate::threads;
 use attention::Cache;
 use product::Product;
+use profile::{Cell, Place, Profile, Stage, Work};
 use rope::Rope;
 
 /// Tokens that go through the layers together while a prompt is read, unless told otherwise.
 pub const DEFAULT_CHUNK: usize = 512;
+
+/// How keys and values are kept unless told otherwise.
+pub const DEFAULT_CACHE: Format = Format::F32;
 
 /// Tokens whose logits are computed together where those of many are asked for.
 const HEAD_ROWS: usize = 64;
@@ -38,6 +44,7 @@ pub struct Session<'m> {
     position: usize,
     buffers: Buffers,
     product: Product,
+    profile: Profile,
 }
 
 /// Activations of one chunk, row after row.
@@ -77,11 +84,20 @@ impl Buffers {
 }
 
 impl<'m> Session<'m> {
-    /// A session with room for `capacity` tokens that reads prompts `chunk` tokens at a time.
+    /// A session with room for `capacity` tokens that reads prompts `chunk` tokens at a time, and keeps keys and values in
+    /// [`DEFAULT_CACHE`].
     ///
     /// # Errors
     /// `capacity` exceeds the model's context, `chunk` is 0, or memory does not suffice.
     pub fn new(model: &'m Model, capacity: usize, chunk: usize) -> Result<Self, Error> {
+        Self::with_cache(model, capacity, chunk, DEFAULT_CACHE)
+    }
+
+    /// As [`new`](Self::new), with keys and values kept in the format `cache`.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), or there are no kernels for attention to such a cache.
+    pub fn with_cache(model: &'m Model, capacity: usize, chunk: usize, cache: Format) -> Result<Self, Error> {
         let config = model.config();
         if capacity > config.context {
             return Err(Error::Context { needed: capacity, what: "model's context", limit: config.context });
@@ -92,17 +108,23 @@ impl<'m> Session<'m> {
         let chunk = chunk.min(capacity.max(1));
         Ok(Self {
             model,
-            cache: Cache::new(config, model.ops(), model.team(), capacity, chunk)?,
+            cache: Cache::new(config, model.ops(), model.team(), cache, capacity, chunk)?,
             rope: Rope::new(config.head_dim, config.rope_base, capacity)?,
             position: 0,
             buffers: Buffers::new(config, chunk)?,
             product: Product::new(model, chunk)?,
+            profile: Profile::default(),
         })
     }
 
     /// The kernels that its model runs.
     pub(crate) fn ops(&self) -> &'m Ops {
         self.model.ops()
+    }
+
+    /// How keys and values are kept.
+    pub fn cache(&self) -> Format {
+        self.cache.format()
     }
 
     /// Number of tokens read so far.
@@ -113,6 +135,16 @@ impl<'m> Session<'m> {
     /// Number of tokens there is room for.
     pub fn capacity(&self) -> usize {
         self.cache.capacity()
+    }
+
+    /// Begins to count where the time goes, or stops.
+    pub fn profile(&mut self, on: bool) {
+        self.profile.turn(on);
+    }
+
+    /// What was counted since the last call.
+    pub fn take_profile(&mut self) -> BTreeMap<Place, Cell> {
+        self.profile.take()
     }
 
     /// Forgets all tokens after the first `position`; those beyond what was read are ignored.
@@ -189,7 +221,12 @@ impl<'m> Session<'m> {
         let attended = &mut attended[..rows * q_dim];
         let gate_up = &mut gate_up[..rows * 2 * ffn];
         let gated = &mut gated[..rows * ffn];
+        let (model, profile) = (self.model, &mut self.profile);
+        // Bytes of so many activations.
+        let moved = |elements: usize| (elements * size_of::<f32>()) as u64;
+        let by_rows = |elements: usize, kernel: &str| Work { bytes: moved(elements), kernel: kernel.to_owned(), ..Work::default() };
 
+        profile.begin();
         let embeddings = weights.embeddings();
         threads::each_block(team, COST_OF_EMBEDDING, (x, hidden), |range, mut x| {
             let mut workspace = vec![0; embeddings.row_workspace_len(ops)];
@@ -197,9 +234,13 @@ impl<'m> Session<'m> {
                 embeddings.row(ops, weights.memory(), id as usize, x.row_mut(row), &mut workspace);
             }
         });
+        profile.mark((Stage::Embedding, None), || by_rows(rows * hidden, "unit vectors"));
         for (index, layer) in weights.layers.iter().enumerate() {
-            norm(self.model, x, &layer.attn_norm, normed);
-            self.product.linear(self.model, &layer.qkv, normed, qkv, false);
+            let at = |stage| (stage, Some(index));
+            norm(model, x, &layer.attn_norm, normed);
+            profile.mark(at(Stage::AttnNorm), || by_rows(2 * rows * hidden, ops.rms_norm.meta().name));
+            self.product.linear(model, &layer.qkv, normed, qkv, false);
+            profile.mark(at(Stage::Qkv), || product::work(model, &layer.qkv, rows));
             let (rope, position) = (&self.rope, self.position);
             let (bias, value_bias) = layer.qkv_bias.split_at(q_dim + kv_dim);
             threads::each_block(team, COST_OF_ROPE, (qkv, qkv_dim), |range, mut qkv| {
@@ -210,34 +251,46 @@ impl<'m> Session<'m> {
                     qkv.row_mut(row)[q_dim + kv_dim..].iter_mut().zip(value_bias).for_each(|(value, bias)| *value += bias);
                 }
             });
+            profile.mark(at(Stage::Rope), || by_rows(2 * rows * qkv_dim, ops.rope.meta().name));
             for (row, qkv) in qkv.chunks_exact(qkv_dim).enumerate() {
                 let (keys, values) = qkv[q_dim..].split_at(kv_dim);
                 self.cache.store(index, position + row, keys, values);
             }
+            profile.mark(at(Stage::Store), || by_rows(2 * rows * 2 * kv_dim, "plain code"));
             let queries = Mat::new(qkv, rows, qkv_dim, qkv_dim).block(0, 0, rows, q_dim);
             self.cache.attend(team, (index, position), queries, MatMut::new(attended, rows, q_dim, q_dim));
-            self.product.linear(self.model, &layer.attn_output, attended, x, true);
+            profile.mark(at(Stage::Attention), || self.cache.work(position, rows, q_dim));
+            self.product.linear(model, &layer.attn_output, attended, x, true);
+            profile.mark(at(Stage::AttnOutput), || product::work(model, &layer.attn_output, rows));
 
-            norm(self.model, x, &layer.ffn_norm, normed);
-            self.product.linear(self.model, &layer.gate_up, normed, gate_up, false);
+            norm(model, x, &layer.ffn_norm, normed);
+            profile.mark(at(Stage::FfnNorm), || by_rows(2 * rows * hidden, ops.rms_norm.meta().name));
+            self.product.linear(model, &layer.gate_up, normed, gate_up, false);
+            profile.mark(at(Stage::GateUp), || product::work(model, &layer.gate_up, rows));
             let both = Mat::new(gate_up, rows, 2 * ffn, 2 * ffn);
             threads::each_block(team, COST_OF_GATE, (gated, ffn), |range, gated| {
                 let half = |col| both.block(range.start, col, range.len(), ffn);
                 ops.silu_mul.run(half(0), half(ffn), gated);
             });
-            self.product.linear(self.model, &layer.down, gated, x, true);
+            profile.mark(at(Stage::Gate), || by_rows(3 * rows * ffn, ops.silu_mul.meta().name));
+            self.product.linear(model, &layer.down, gated, x, true);
+            profile.mark(at(Stage::Down), || product::work(model, &layer.down, rows));
         }
         self.position += rows;
     }
 
     /// Computes the logits of some rows of the last chunk: the head is far too wide to compute it for all unasked.
     fn head(&mut self, rows: Range<usize>) {
-        let (hidden, vocab) = (self.model.config().hidden, self.model.config().vocab);
-        let weights = self.model.weights();
+        let (model, hidden, vocab) = (self.model, self.model.config().hidden, self.model.config().vocab);
+        let weights = model.weights();
         let Buffers { x, normed, logits, .. } = &mut self.buffers;
         let (normed, logits) = (&mut normed[..rows.len() * hidden], &mut logits[..rows.len() * vocab]);
-        norm(self.model, &x[rows.start * hidden..rows.end * hidden], &weights.output_norm, normed);
-        self.product.linear(self.model, &weights.head, normed, logits, false);
+        norm(model, &x[rows.start * hidden..rows.end * hidden], &weights.output_norm, normed);
+        let kernel = || model.ops().rms_norm.meta().name.to_owned();
+        let norm = || Work { bytes: (2 * size_of_val(normed)) as u64, kernel: kernel(), ..Work::default() };
+        self.profile.mark((Stage::OutputNorm, None), norm);
+        self.product.linear(model, &weights.head, normed, logits, false);
+        self.profile.mark((Stage::Head, None), || product::work(model, &weights.head, rows.len()));
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::baked::{MOST_THREADS, Mat, MatMut, Operands, Split, Workers};
 
+use super::profile::Work;
 use crate::error::{Error, zeroed};
 use crate::model::{Linear, Model};
 use crate::threads;
@@ -46,5 +47,17 @@ impl Product {
             let weights = part.panels(model.weights().memory());
             kernel.run(Operands { a, weights, c, accumulate, blocking: choice.blocking }, split, team, &mut self.workspace);
         }
+    }
+}
+
+/// What a linear layer must do for `rows` rows.
+pub(super) fn work(model: &Model, linear: &Linear, rows: usize) -> Work {
+    let (inputs, outputs) = (linear.inputs(), linear.outputs());
+    let kernels: Vec<&str> = linear.parts().iter().map(|part| part.products(model.ops()).for_rows(rows).kernel.meta().name).collect();
+    Work {
+        bytes: (linear.bytes() + rows * (inputs + outputs) * size_of::<f32>()) as u64,
+        ops: 2 * (rows * inputs * outputs) as u64,
+        arithmetic: linear.parts().first().map(|part| part.format().arithmetic()),
+        kernel: kernels.join(" "),
     }
 }

@@ -1,8 +1,14 @@
 //! `qwen2 bench`: times reading a prompt and generating, in the terms and field names of llama-bench.
-//! Every sample is one whole pass over a cleared session; one pass before them warms up and is not counted.
+//!
+//! Every sample is one whole pass over a cleared session; one pass before them warms up and is not counted. Between samples
+//! the weights are read once as fast as memory gives them: what that took is the limit of generation in the same minute.
 
-use std::io::Write;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+mod clock;
+mod limits;
+mod output;
+mod stages;
+
+use std::time::Instant;
 
 use clap::ValueEnum;
 use qwen2::Error;
@@ -12,14 +18,18 @@ use qwen2::model::{Config, Model};
 use qwen2::{baked::Workers, threads};
 use serde::Serialize;
 
-use super::load::{ComputeArgs, FileArgs};
+use super::Failure;
+use super::load::{CacheArgs, ComputeArgs, FileArgs};
 use super::progress::Progress;
-use super::{Failure, print_json};
+use clock::{mean_and_deviation, median, utc_now};
+use output::Output;
 
 const EXAMPLES: &str = "\
 Examples:
   qwen2 bench -m model.gguf -p 512 -n 128 -r 5
-  qwen2 bench --size 0.5b --type f16 -p 32,512 -n 64 -t 1 -o json";
+  qwen2 bench -m model.gguf -p 0 -n 32 -d 4096     generation behind a prompt of 4096 tokens
+  qwen2 bench -m model.gguf --profile              where the time goes, by operation and by layer
+  qwen2 bench --size 0.5b --type q4_0 -p 32,512 -n 64 -t 1 -o json";
 
 /// Options of `bench`.
 #[derive(Debug, clap::Args)]
@@ -29,6 +39,8 @@ pub(super) struct Args {
     file: FileArgs,
     #[command(flatten)]
     compute: ComputeArgs,
+    #[command(flatten)]
+    cache: CacheArgs,
     /// Instead of a file: random weights of this shape, made in memory
     #[arg(long, conflicts_with = "model")]
     size: Option<Size>,
@@ -41,12 +53,18 @@ pub(super) struct Args {
     /// Numbers of tokens to generate, separated by commas; 0: none
     #[arg(short = 'n', long, value_name = "N", value_delimiter = ',', default_value = "128")]
     n_gen: Vec<usize>,
+    /// Tokens that are there before, untimed, separated by commas
+    #[arg(short = 'd', long, value_name = "N", value_delimiter = ',', default_value = "0")]
+    n_depth: Vec<usize>,
     /// Samples of each test
     #[arg(short, long, value_name = "N", default_value_t = 5)]
     repetitions: usize,
-    /// Tokens of a prompt that are read together
-    #[arg(short, long, value_name = "N", default_value_t = DEFAULT_CHUNK)]
-    batch_size: usize,
+    /// Tokens of a prompt that go through the layers together
+    #[arg(long = "ubatch-size", visible_alias = "batch-size", short_alias = 'b', value_name = "N", default_value_t = DEFAULT_CHUNK)]
+    ubatch_size: usize,
+    /// Also tell where the time goes: by operation and by layer, prompts and generation apart
+    #[arg(long)]
+    profile: bool,
     /// Form of the answer
     #[arg(short, long, default_value = "md")]
     output: Output,
@@ -66,14 +84,6 @@ enum Size {
     /// Qwen2.5-1.5B
     #[value(name = "1.5b")]
     OneAndHalf,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// A table
-    Md,
-    /// An array of tests
-    Json,
 }
 
 /// One test's result. Field names are llama-bench's where it has the field.
@@ -104,6 +114,15 @@ struct Test {
     stddev_ts: f64,
     samples_ns: Vec<u64>,
     samples_ts: Vec<f64>,
+    /// Bytes of weights, and of keys and values, that one token of generation reads.
+    bytes_per_token: u64,
+    /// Bytes per second at which these threads read those very weights, between the samples: the median.
+    read_bytes_per_s: f64,
+    /// The share of that rate at which generation reads them: the median of samples.
+    read_fraction: Option<f64>,
+    /// Where the time went, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stages: Option<stages::Stages>,
 }
 
 /// A model to time, and what to call it.
@@ -114,44 +133,51 @@ struct Subject {
     kind: TensorType,
 }
 
+/// What is timed: tokens of a prompt or of generation, behind how many others.
+#[derive(Clone, Copy)]
+struct Lengths {
+    prompt: usize,
+    generated: usize,
+    depth: usize,
+}
+
+impl Lengths {
+    fn timed(self) -> usize {
+        self.prompt + self.generated
+    }
+}
+
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if args.repetitions == 0 {
         return Err(Error::Usage("-r 0 times nothing; ask for at least one repetition".to_owned()).into());
     }
-    let prompts = args.n_prompt.iter().map(|&n| (n, 0));
-    let generations = args.n_gen.iter().map(|&n| (0, n));
-    let lengths: Vec<(usize, usize)> = prompts.chain(generations).filter(|&(p, n)| p + n > 0).collect();
-    if lengths.is_empty() {
+    let tests = args.tests();
+    if tests.is_empty() {
         return Err(Error::Usage("nothing to time; give -p or -n above 0".to_owned()).into());
+    }
+    if args.ubatch_size == 0 {
+        return Err(Error::Usage("the batch size must be at least 1".to_owned()).into());
     }
     let subject = args.subject()?;
     let limit = subject.model.config().context;
-    if let Some(needed) = lengths.iter().map(|(p, n)| p.saturating_add(*n)).find(|&tokens| tokens > limit) {
+    if let Some(needed) = tests.iter().map(|test| test.timed().saturating_add(test.depth)).find(|&tokens| tokens > limit) {
         return Err(Error::Context { needed, what: "model's context", limit }.into());
     }
-    if args.batch_size == 0 {
-        return Err(Error::Usage("the batch size must be at least 1".to_owned()).into());
+    let mut writer = output::Writer::new(if args.json { Output::Json } else { args.output })?;
+    for lengths in tests {
+        writer.write(args.time(&subject, lengths)?)?;
     }
-    let json = args.json || args.output == Output::Json;
-    if !json {
-        writeln!(
-            std::io::stdout(),
-            "| model | size | params | profile | threads | test | t/s |\n| --- | ---: | ---: | --- | ---: | ---: | ---: |"
-        )?;
-    }
-    let mut tests = Vec::new();
-    for (n_prompt, n_gen) in lengths {
-        let test = args.time(&subject, n_prompt, n_gen)?;
-        if json {
-            tests.push(test);
-        } else {
-            write_row(&test)?;
-        }
-    }
-    if json { print_json(&tests) } else { Ok(()) }
+    writer.finish()
 }
 
 impl Args {
+    fn tests(&self) -> Vec<Lengths> {
+        let prompts = self.n_prompt.iter().map(|&prompt| (prompt, 0));
+        let generations = self.n_gen.iter().map(|&generated| (0, generated));
+        let lengths = prompts.chain(generations).filter(|&(p, n)| p + n > 0);
+        lengths.flat_map(|(prompt, generated)| self.n_depth.iter().map(move |&depth| Lengths { prompt, generated, depth })).collect()
+    }
+
     fn subject(&self) -> Result<Subject, Failure> {
         let Some(size) = self.size else {
             let file = self.file.open()?;
@@ -172,27 +198,36 @@ impl Args {
         Ok(Subject { filename, bytes: blocks * kind.block_bytes() as u64, kind, model })
     }
 
-    fn time(&self, subject: &Subject, n_prompt: usize, n_gen: usize) -> Result<Test, Failure> {
+    fn time(&self, subject: &Subject, lengths: Lengths) -> Result<Test, Failure> {
+        let Lengths { prompt: n_prompt, generated: n_gen, depth } = lengths;
         let model = &subject.model;
-        let tokens = n_prompt + n_gen;
-        let mut session = Session::new(model, tokens, self.batch_size)?;
+        let tokens = lengths.timed();
+        let cache = self.cache.format()?;
+        let mut session = Session::with_cache(model, depth + tokens, self.ubatch_size, cache)?;
         let vocab = model.config().vocab;
         // Spread over the vocabulary: the same for every run, and no token twice in a row.
-        let prompt: Vec<u32> = (0..tokens).map(|i| (i.wrapping_mul(7919) % vocab) as u32).collect();
+        let text: Vec<u32> = (0..depth + tokens).map(|i| (i.wrapping_mul(7919) % vocab) as u32).collect();
+        let (before, timed) = text.split_at(depth);
         let test_time = utc_now();
         let mut progress = Progress::new("timing");
-        let mut samples_ns = Vec::with_capacity(self.repetitions.min(1 << 16));
+        let (mut samples_ns, mut reads) = (Vec::with_capacity(self.repetitions.min(1 << 16)), Vec::new());
+        if depth > 0 {
+            session.feed(before)?;
+        }
         for repetition in 0..=self.repetitions {
-            session.rewind(0);
+            session.rewind(depth);
+            reads.push(limits::read(model));
+            session.profile(self.profile && repetition > 0);
             let start = Instant::now();
             if n_prompt > 0 {
-                session.feed(&prompt)?;
+                session.feed(timed)?;
             } else {
-                for token in &prompt {
+                for token in timed {
                     session.feed(std::slice::from_ref(token))?;
                 }
             }
             let took = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX).max(1);
+            session.profile(false);
             if repetition > 0 {
                 samples_ns.push(took);
             }
@@ -201,29 +236,36 @@ impl Args {
         let samples_ts: Vec<f64> = samples_ns.iter().map(|&ns| tokens as f64 * 1e9 / ns as f64).collect();
         let (avg_ns, stddev_ns) = mean_and_deviation(&samples_ns.iter().map(|&ns| ns as f64).collect::<Vec<_>>());
         let (avg_ts, stddev_ts) = mean_and_deviation(&samples_ts);
+        let bytes_per_token = limits::bytes_per_token(model, cache, depth + n_gen / 2);
+        let read = median(&reads);
+        let stages = self.profile.then(|| stages::Stages::new(session.take_profile(), &samples_ns, read, model.team()));
         Ok(Test {
             build_version: env!("CARGO_PKG_VERSION"),
             backends: "CPU",
             profile: model.ops().profile,
             tier: model.ops().tier,
             model_filename: subject.filename.clone(),
-            model_type: format!("qwen2 {} {}", short(model.parameters()), subject.kind),
+            model_type: format!("qwen2 {} {}", output::short(model.parameters()), subject.kind),
             model_size: subject.bytes,
             model_n_params: model.parameters(),
             weights_on_huge_pages: model.weights().huge_share(),
-            n_batch: self.batch_size,
-            n_ubatch: self.batch_size,
+            n_batch: self.ubatch_size,
+            n_ubatch: self.ubatch_size,
             n_threads: model.team().count(),
-            type_k: "f32",
-            type_v: "f32",
+            type_k: cache.name(),
+            type_v: cache.name(),
             n_prompt,
             n_gen,
-            n_depth: 0,
+            n_depth: depth,
             test_time,
             avg_ns: avg_ns as u64,
             stddev_ns: stddev_ns as u64,
             avg_ts,
             stddev_ts,
+            bytes_per_token,
+            read_bytes_per_s: read,
+            read_fraction: (n_gen > 0).then(|| bytes_per_token as f64 * median(&samples_ts) / read),
+            stages,
             samples_ns,
             samples_ts,
         })
@@ -256,82 +298,9 @@ impl Size {
     }
 }
 
-fn write_row(test: &Test) -> Result<(), Failure> {
-    let what = if test.n_prompt > 0 { format!("pp{}", test.n_prompt) } else { format!("tg{}", test.n_gen) };
-    let mut out = std::io::stdout();
-    writeln!(
-        out,
-        "| {} | {} | {} | {} ({}) | {} | {what} | {:.2} ± {:.2} |",
-        test.model_type,
-        indicatif::BinaryBytes(test.model_size),
-        short(test.model_n_params),
-        test.profile,
-        test.tier,
-        test.n_threads,
-        test.avg_ts,
-        test.stddev_ts,
-    )?;
-    Ok(out.flush()?)
-}
-
-/// Arithmetic mean and sample standard deviation; 0 for a single sample.
-fn mean_and_deviation(samples: &[f64]) -> (f64, f64) {
-    let count = samples.len() as f64;
-    let mean = samples.iter().sum::<f64>() / count;
-    if samples.len() < 2 {
-        return (mean, 0.0);
-    }
-    let squares: f64 = samples.iter().map(|sample| (sample - mean).powi(2)).sum();
-    (mean, (squares / (count - 1.0)).sqrt())
-}
-
-/// A number of parameters in millions or billions.
-fn short(parameters: u64) -> String {
-    let millions = parameters as f64 / 1e6;
-    if millions < 100.0 { format!("{millions:.1}M") } else { format!("{:.2}B", millions / 1e3) }
-}
-
-/// Now, as `2026-01-31T12:00:00Z`.
-fn utc_now() -> String {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
-    let (year, month, day) = date(seconds / 86_400);
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
-/// Year, month and day of a day counted from 1970.
-fn date(mut day: u64) -> (u64, u64, u64) {
-    let leap = |year: u64| (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400);
-    let mut year = 1970;
-    while day >= 365 + u64::from(leap(year)) {
-        day -= 365 + u64::from(leap(year));
-        year += 1;
-    }
-    let lengths = [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let mut month = 0;
-    while day >= lengths[month] {
-        day -= lengths[month];
-        month += 1;
-    }
-    (year, month as u64 + 1, day + 1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn dates_are_those_of_the_calendar() {
-        assert_eq!(date(0), (1970, 1, 1));
-        assert_eq!(date(11_016), (2000, 2, 29));
-        assert_eq!(date(20_453), (2025, 12, 31));
-    }
-
-    #[test]
-    fn deviation_is_that_of_a_sample() {
-        assert_eq!(mean_and_deviation(&[2.0, 4.0]), (3.0, 2f64.sqrt()));
-        assert_eq!(mean_and_deviation(&[7.0]), (7.0, 0.0));
-    }
 
     #[test]
     fn shapes_are_consistent() {

@@ -1,0 +1,56 @@
+//! What this machine can do at most, measured between samples: how fast the threads of a model read its very weights, and
+//! how fast they multiply.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use qwen2::baked::{Format, Layout, Team, Workers, peaks};
+use qwen2::model::Model;
+
+/// Bytes per second at which the threads of `model` read all of its packed weights, each its part of them in order.
+pub(super) fn read(model: &Model) -> f64 {
+    let (words, team) = (model.weights().memory(), model.team());
+    let threads = team.count();
+    let start = Instant::now();
+    team.share(threads, &|thread| {
+        let part = |i: usize| words.len() * i / threads;
+        black_box(sum(&words[part(thread)..part(thread + 1)]));
+    });
+    size_of_val(words) as f64 / start.elapsed().as_secs_f64()
+}
+
+/// Sums four lines of the cache at a time: nothing but reading takes time.
+fn sum(words: &[u32]) -> u32 {
+    let mut sums = [0u32; 64];
+    let (chunks, rest) = words.as_chunks::<64>();
+    for chunk in chunks {
+        for (sum, word) in sums.iter_mut().zip(chunk) {
+            *sum = sum.wrapping_add(*word);
+        }
+    }
+    sums.iter().chain(rest).fold(0, |sum, word| sum.wrapping_add(*word))
+}
+
+/// Bytes that a token of generation reads behind `context` others: weights, keys and values.
+pub(super) fn bytes_per_token(model: &Model, cache: Format, context: usize) -> u64 {
+    let (config, memory) = (model.config(), model.memory());
+    let layout = Layout::new(cache, context, config.head_dim);
+    let words = (layout.key_words() + layout.value_words()) * config.kv_heads * config.layers;
+    memory.layers + memory.head + memory.vectors + (words * size_of::<u32>()) as u64
+}
+
+/// Operations per second of all threads of `team` together, of multiply-adds in `arithmetic`; `None` where no instruction
+/// set has a loop for it.
+pub(super) fn arithmetic(team: &Team, arithmetic: Format) -> Option<f64> {
+    let best = peaks().into_iter().filter(|peak| peak.format == arithmetic).map(|peak| {
+        let start = Instant::now();
+        let mut done = 0;
+        while start.elapsed() < Duration::from_millis(30) {
+            let counts: Vec<std::sync::atomic::AtomicU64> = (0..team.count()).map(|_| 0.into()).collect();
+            team.share(team.count(), &|thread| counts[thread].store((peak.run)(20_000), std::sync::atomic::Ordering::Relaxed));
+            done += counts.into_iter().map(std::sync::atomic::AtomicU64::into_inner).sum::<u64>();
+        }
+        done as f64 / start.elapsed().as_secs_f64()
+    });
+    best.max_by(f64::total_cmp)
+}
