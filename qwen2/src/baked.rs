@@ -1,37 +1,13 @@
-//! The kernels that this binary was built with: profiles turned into code by the build script, best first, the
-//! portable fallback last. Nothing else of the kernel crate's table is part of a release binary.
+//! The kernels that this binary was built with, and choosing among them: see [`qwen2_baked`].
 
-pub use kiln_profiles::baked::{
-    Attention, AttentionDecode, Blocking, Candidate, Format, GemmChoice, Kv, Layout, Linear as Operands, LinearKernel, MOST_THREADS, Mask,
-    Mat, MatMut, Ops, Pages, Product, Products, Reason, Shape, Split, Team, Workers, peaks, with_product,
-};
+pub use qwen2_baked::*;
 
 use crate::error::Error;
-
-mod generated {
-    include!(concat!(env!("OUT_DIR"), "/baked.rs"));
-}
-
-/// The profiles in this binary, also those that need another CPU.
-pub fn candidates() -> &'static [Candidate] {
-    generated::CANDIDATES
-}
 
 /// The kernels of the profile called `name`, or the best ones for this CPU.
 ///
 /// # Errors
 /// [`Error::Profile`] when there is no such profile in this binary or this CPU cannot run it.
 pub fn select(name: Option<&str>) -> Result<Ops, Error> {
-    let Some(name) = name else {
-        return Ops::select(candidates()).ok_or_else(|| Error::Profile("this CPU can run none of the profiles in this binary".to_owned()));
-    };
-    let mut named = candidates().iter().filter(|candidate| candidate.profile == name).peekable();
-    if named.peek().is_none() {
-        let mut names: Vec<&str> = candidates().iter().map(|candidate| candidate.profile).collect();
-        names.dedup();
-        return Err(Error::Profile(format!("profile '{name}' is not in this binary; there are: {}", names.join(", "))));
-    }
-    let needed = named.clone().flat_map(|candidate| candidate.isas).copied().collect::<Vec<_>>().join(", ");
-    let made = named.find_map(|candidate| (candidate.make)());
-    made.ok_or_else(|| Error::Profile(format!("this CPU cannot run profile '{name}', which needs {needed}")))
+    qwen2_baked::select(name).map_err(Error::Profile)
 }

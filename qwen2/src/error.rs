@@ -95,6 +95,20 @@ pub enum Error {
         /// How much was asked for.
         bytes: u64,
     },
+    /// What is asked for is more than the process may take.
+    #[error(
+        "{sum} = {needed}, but {limit} leaves {room}; shorten the context (-c), keep it in a smaller type (--cache-type-k q8_0), or take a smaller model"
+    )]
+    TooLarge {
+        /// What is to be allocated.
+        sum: String,
+        /// All of it.
+        needed: String,
+        /// What is left.
+        room: String,
+        /// By whose limit.
+        limit: String,
+    },
     /// Text given to the program is not UTF-8.
     #[error("{what} is not UTF-8 (byte {at}); convert it first")]
     NotUtf8 {

@@ -25,6 +25,7 @@ mod error;
 pub mod generate;
 pub mod gguf;
 pub mod graph;
+pub mod memory;
 pub mod model;
 pub mod sampler;
 pub mod threads;

@@ -2,10 +2,11 @@
 
 mod common;
 
-use common::{FFN, HIDDEN, KV, LAYERS, encode, load, numbers, tiny};
+use common::{FFN, HIDDEN, KV, LAYERS, decode, encode, load, numbers, tiny};
 use qwen2::Error;
-use qwen2::baked::Workers;
+use qwen2::baked::{Format, Workers};
 use qwen2::generate::{Stop, generate};
+use qwen2::gguf::TensorType;
 use qwen2::graph::Session;
 use qwen2::model::Model;
 use qwen2::sampler::Sampler;
@@ -91,6 +92,75 @@ fn storage_changes_the_numbers_little() {
     let exact = logits(&model(&tiny(0), 1), 512);
     close(&logits(&model(&tiny(1), 1), 512), &exact, 1e-2);
     close(&logits(&model(&tiny(8), 1), 512), &exact, 1e-1);
+}
+
+/// The same weights, all turned into f32.
+fn as_f32(file: &common::File) -> common::File {
+    let mut plain = file.clone();
+    for tensor in plain.tensors.iter_mut().filter(|tensor| tensor.kind != 0) {
+        tensor.data = encode(0, &decode(tensor.kind, &tensor.data));
+        tensor.kind = 0;
+    }
+    plain
+}
+
+#[test]
+fn every_type_of_weights_is_multiplied_as_the_numbers_that_it_stands_for() {
+    for kind in TensorType::ALL {
+        let file = common::sized(256, 512, |_| kind.id());
+        let (stored, exact) = (logits(&model(&file, 2), 512), logits(&model(&as_f32(&file), 2), 512));
+        // Blocks are multiplied by activations rounded to bytes.
+        let scale = exact.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+        close(&stored, &exact, scale * if kind.block_elements() == 1 { 1e-5 } else { 3e-2 });
+        assert!(kind.block_elements() == 1 || stored != exact, "{kind} was not multiplied in its own format");
+    }
+}
+
+#[test]
+fn types_may_be_mixed_in_any_way() {
+    // Queries, keys and values of three types, gate and up of two, as published files have them.
+    let of = |name: &str| match name {
+        name if name.contains("attn_q") => TensorType::Q5_0,
+        name if name.contains("attn_k") => TensorType::Q4K,
+        name if name.contains("attn_v") => TensorType::Q8_0,
+        name if name.contains("ffn_gate") => TensorType::Q4_1,
+        name if name.contains("ffn_down") => TensorType::Q6K,
+        name if name.contains("token_embd") => TensorType::Bf16,
+        _ => TensorType::F16,
+    };
+    let file = common::sized(256, 512, |name| of(name).id());
+    let (stored, exact) = (logits(&model(&file, 2), 512), logits(&model(&as_f32(&file), 2), 512));
+    let scale = exact.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+    close(&stored, &exact, 3e-2 * scale);
+    // What is packed takes about the bytes of the file.
+    let bytes: usize = file.tensors.iter().map(|tensor| tensor.data.len()).sum();
+    let memory = model(&file, 1).memory().total() as usize;
+    assert!(memory.abs_diff(bytes) < bytes / 8, "{memory} bytes of a file with {bytes}");
+}
+
+#[test]
+fn caches_of_every_type_keep_what_the_text_depends_on() {
+    let model = model(&tiny(0), 2);
+    let exact = logits(&model, 512);
+    for (cache, tolerance) in [(Format::F32, 0.0), (Format::F16, 5e-3), (Format::Bf16, 4e-2), (Format::Q8_0, 4e-2)] {
+        let mut session = Session::with_cache(&model, PROMPT.len(), 4, cache).unwrap();
+        assert_eq!(session.cache(), cache);
+        let kept = session.feed(&PROMPT[..PROMPT.len() - 1]).map(|_| ()).and_then(|()| session.feed(&PROMPT[PROMPT.len() - 1..]));
+        close(kept.unwrap(), &exact, tolerance + 1e-4);
+    }
+}
+
+#[test]
+fn logits_of_each_token_are_those_of_the_last_of_a_shorter_text() {
+    let model = model(&tiny(0), 2);
+    let mut session = Session::new(&model, PROMPT.len(), 4).unwrap();
+    let mut all = Vec::new();
+    session.feed_each(&PROMPT, 3, |number, logits| all.push((number, logits.to_vec()))).unwrap();
+    assert_eq!(all.iter().map(|(number, _)| *number).collect::<Vec<_>>(), (3..PROMPT.len()).collect::<Vec<_>>());
+    for (number, logits) in all {
+        session.rewind(0);
+        close(session.feed(&PROMPT[..=number]).unwrap(), &logits, 1e-4);
+    }
 }
 
 #[test]

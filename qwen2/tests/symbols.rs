@@ -5,7 +5,7 @@ use object::{Object, ObjectSymbol};
 use std::collections::BTreeSet;
 
 /// What the build script wrote for this very binary.
-const BAKED: &str = include_str!(concat!(env!("OUT_DIR"), "/baked.rs"));
+const BAKED: &str = qwen2::baked::SOURCE;
 
 /// The names of the kernels that were baked.
 fn baked() -> BTreeSet<String> {

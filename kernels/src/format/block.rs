@@ -219,27 +219,28 @@ fn affine_span(x: &[f32], quants: &mut [u8], most: i32, from: f32, steps: u8) ->
     let mean = (x.iter().map(|x| x * x).sum::<f32>() / x.len() as f32).sqrt();
     let weights = || x.iter().map(|x| mean + x.abs());
     let (least, largest) = range(x);
-    let least = least.min(0.0);
-    if largest == least {
+    let mut minimum = least.min(0.0);
+    if largest == minimum {
         quants.fill(0);
-        return (0.0, -least);
+        return (0.0, -minimum);
     }
     let (sum_w, sum_x) = weights().zip(x).fold((0.0, 0.0), |(w, s), (weight, x)| (w + weight, s + weight * x));
-    let quant = |inverse: f32, x: f32| nearest(inverse * (x - least)).clamp(0, most);
+    let quant = |inverse: f32, minimum: f32, x: f32| nearest(inverse * (x - minimum)).clamp(0, most);
     let error = |scale: f32, minimum: f32, quants: &[u8]| {
         let each = weights().zip(x).zip(quants).map(|((w, x), q)| w * (scale * f32::from(*q) + minimum - x).powi(2));
         each.sum::<f32>()
     };
-    let first = most as f32 / (largest - least);
-    quants.iter_mut().zip(x).for_each(|(q, x)| *q = quant(first, *x) as u8);
-    let (mut scale, mut minimum) = (1.0 / first, least);
+    let first = most as f32 / (largest - minimum);
+    quants.iter_mut().zip(x).for_each(|(q, x)| *q = quant(first, minimum, *x) as u8);
+    let mut scale = 1.0 / first;
     let mut best = error(scale, minimum, quants);
     let mut tried = [0u8; SPAN];
     for step in 0..=steps {
-        let inverse = (from + 0.1 * f32::from(step) + most as f32) / (largest - least);
+        // From the best minimum so far, not from the least value: that is how ggml goes on.
+        let inverse = (from + 0.1 * f32::from(step) + most as f32) / (largest - minimum);
         let (mut sum_l, mut sum_l2, mut sum_xl) = (0.0f32, 0.0f32, 0.0f32);
         for ((w, x), q) in weights().zip(x).zip(&mut tried) {
-            *q = quant(inverse, *x) as u8;
+            *q = quant(inverse, minimum, *x) as u8;
             let l = f32::from(*q);
             sum_l += w * l;
             sum_l2 += w * l * l;

@@ -47,6 +47,13 @@ impl Cache {
         })
     }
 
+    /// Bytes of the keys and values of `capacity` tokens in `format`.
+    pub(super) fn bytes(config: &Config, format: Format, capacity: usize) -> u64 {
+        let layout = Layout::new(format, capacity, config.head_dim);
+        let heads = config.layers.saturating_mul(config.kv_heads) as u64;
+        heads.saturating_mul(((layout.key_words() + layout.value_words()) * size_of::<u32>()) as u64)
+    }
+
     /// How they are stored.
     pub(super) fn format(&self) -> Format {
         self.layout.format()

@@ -65,6 +65,7 @@ impl Model {
     fn from_plan(plan: Plan<'_>, config: Config, ops: Ops, threads: usize, progress: Progress<'_>) -> Result<Self, Error> {
         let team = threads::team(threads, ops.spin())?;
         let (memory, parameters) = (plan.memory(&ops), plan.parameters());
+        crate::memory::check(&[("weights", memory.total())])?;
         let weights = plan.pack(&ops, &team, progress)?;
         Ok(Self { config, weights, memory, parameters, ops, team })
     }

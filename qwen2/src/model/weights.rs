@@ -116,6 +116,13 @@ pub struct Memory {
     pub vectors: u64,
 }
 
+impl Memory {
+    /// All of it.
+    pub fn total(self) -> u64 {
+        self.layers + self.head + self.embedding + self.vectors
+    }
+}
+
 impl<'a> Plan<'a> {
     /// Looks up every tensor that a model of shape `config` needs.
     ///

@@ -3,6 +3,9 @@
 
 use std::path::PathBuf;
 
+use qwen2::baked::{Product, with_product};
+use qwen2::gguf::TensorType;
+
 /// Width of the residual stream of [`tiny`].
 pub const HIDDEN: u64 = 64;
 /// Feed-forward width of [`tiny`].
@@ -127,20 +130,19 @@ pub fn numbers(seed: u64, count: u64) -> Vec<f32> {
     (0..count).map(|_| next() * 0.25).collect()
 }
 
-/// `values` as the bytes of tensor type `kind`: 0 F32, 1 F16, 8 Q8_0.
+/// `values` as the bytes of tensor type `kind`, by its number in the format.
 pub fn encode(kind: u32, values: &[f32]) -> Vec<u8> {
-    match kind {
-        0 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        1 => values.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect(),
-        8 => values.chunks(32).flat_map(block).collect(),
-        _ => panic!("no encoder for type {kind}"),
-    }
+    let format = TensorType::from_id(kind).expect("a type of tensors").format();
+    with_product!(format, P => bytemuck::cast_slice(&values.chunks(P::B_DEPTH).map(P::b_of).collect::<Vec<_>>()).to_vec())
 }
 
-fn block(values: &[f32]) -> Vec<u8> {
-    let step = values.iter().fold(0.0f32, |max, v| max.max(v.abs())) / 127.0;
-    let scale = half::f16::from_f32(step).to_le_bytes();
-    scale.into_iter().chain(values.iter().map(|v| (v / step).round() as i8 as u8)).collect()
+/// What `encode` stored, as f32.
+pub fn decode(kind: u32, bytes: &[u8]) -> Vec<f32> {
+    let format = TensorType::from_id(kind).expect("a type of tensors").format();
+    with_product!(format, P => {
+        let elements = bytes.chunks_exact(format.bytes()).map(bytemuck::pod_read_unaligned::<<P as Product>::B>);
+        elements.flat_map(|element| (0..P::B_DEPTH).map(move |at| P::b_value(&element, at) as f32)).collect()
+    })
 }
 
 /// The 256 letters that stand for bytes, in the order of the bytes.
@@ -157,6 +159,12 @@ pub fn byte_letters() -> Vec<String> {
 
 /// A valid model with weights of type `kind`: bytes, two merges, `<|endoftext|>`, `<|im_end|>` and two fillers.
 pub fn tiny(kind: u32) -> File {
+    sized(HIDDEN, FFN, |_| kind)
+}
+
+/// As [`tiny`] of other widths, where `kind` says the type of each matrix.
+pub fn sized(hidden: u64, ffn: u64, kind: impl Fn(&str) -> u32) -> File {
+    let kv = hidden / 2;
     let mut tokens = byte_letters();
     let mut types = vec![1; 256];
     for (token, kind) in [("he", 1), ("hel", 1), ("<|endoftext|>", 3), ("<|im_end|>", 3), ("[PAD260]", 4), ("spare", 5)] {
@@ -169,9 +177,9 @@ pub fn tiny(kind: u32) -> File {
         ("general.architecture", Kv::Str("qwen2".into())),
         ("general.name", Kv::Str("tiny".into())),
         ("qwen2.context_length", Kv::U32(64)),
-        ("qwen2.embedding_length", Kv::U32(HIDDEN as u32)),
+        ("qwen2.embedding_length", Kv::U32(hidden as u32)),
         ("qwen2.block_count", Kv::U32(LAYERS)),
-        ("qwen2.feed_forward_length", Kv::U32(FFN as u32)),
+        ("qwen2.feed_forward_length", Kv::U32(ffn as u32)),
         ("qwen2.attention.head_count", Kv::U32(4)),
         ("qwen2.attention.head_count_kv", Kv::U32(2)),
         ("qwen2.rope.freq_base", Kv::F32(1e6)),
@@ -194,25 +202,25 @@ pub fn tiny(kind: u32) -> File {
         if name.contains("norm") {
             file.add(&name, dims, 0, encode(0, &vec![1.0; count as usize]));
         } else {
-            let kind = if dims.len() == 1 { 0 } else { kind };
+            let kind = if dims.len() == 1 { 0 } else { kind(&name) };
             file.add(&name, dims, kind, encode(kind, &numbers(seed, count)));
         }
     };
-    add("token_embd.weight".into(), &[HIDDEN, vocab]);
+    add("token_embd.weight".into(), &[hidden, vocab]);
     for layer in 0..LAYERS {
         let name = |part: &str| format!("blk.{layer}.{part}");
-        for (part, rows) in [("attn_q", HIDDEN), ("attn_k", KV), ("attn_v", KV)] {
-            add(name(&format!("{part}.weight")), &[HIDDEN, rows]);
+        for (part, rows) in [("attn_q", hidden), ("attn_k", kv), ("attn_v", kv)] {
+            add(name(&format!("{part}.weight")), &[hidden, rows]);
             add(name(&format!("{part}.bias")), &[rows]);
         }
-        add(name("attn_output.weight"), &[HIDDEN, HIDDEN]);
-        add(name("ffn_gate.weight"), &[HIDDEN, FFN]);
-        add(name("ffn_up.weight"), &[HIDDEN, FFN]);
-        add(name("ffn_down.weight"), &[FFN, HIDDEN]);
-        add(name("attn_norm.weight"), &[HIDDEN]);
-        add(name("ffn_norm.weight"), &[HIDDEN]);
+        add(name("attn_output.weight"), &[hidden, hidden]);
+        add(name("ffn_gate.weight"), &[hidden, ffn]);
+        add(name("ffn_up.weight"), &[hidden, ffn]);
+        add(name("ffn_down.weight"), &[ffn, hidden]);
+        add(name("attn_norm.weight"), &[hidden]);
+        add(name("ffn_norm.weight"), &[hidden]);
     }
-    add("output_norm.weight".into(), &[HIDDEN]);
+    add("output_norm.weight".into(), &[hidden]);
     file
 }
 
