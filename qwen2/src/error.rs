@@ -17,6 +17,14 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// A file could not be written.
+    #[error("cannot write '{}': {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The path names a folder or a device.
     #[error("'{}' is not a regular file; give a .gguf file", .0.display())]
     NotAFile(PathBuf),
@@ -55,6 +63,14 @@ pub enum Error {
     /// A weight or a block's scale is infinite or not a number.
     #[error("tensor '{0}' holds a value that is not finite; the file is damaged")]
     NotFinite(String),
+    /// A tensor cannot be stored as it was asked for.
+    #[error("tensor '{name}' cannot be quantised: {why}")]
+    Unquantisable {
+        /// The tensor.
+        name: String,
+        /// Why.
+        why: String,
+    },
     /// The bytes of a tensor could not be read.
     #[error("cannot read tensor '{name}': {source}")]
     Unreadable {

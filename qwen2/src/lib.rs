@@ -3,7 +3,7 @@
 //!
 //! The way of a text: [`gguf`] reads a model file and believes none of it; [`tokenizer`] turns text into tokens;
 //! [`model`] packs the weights for the [`baked`] kernels; [`graph`] computes logits and keeps keys and values;
-//! [`sampler`] and [`generate`](mod@generate) make tokens of them. The crate sees kernels through [`baked`] alone,
+//! [`sampler`] and [`generate`](mod@generate) make tokens of them. [`mod@quantize`] makes smaller model files. The crate sees kernels through [`baked`] alone,
 //! and never panics for what a file or a user says: that is an [`Error`].
 //!
 //! ```
@@ -27,6 +27,7 @@ pub mod gguf;
 pub mod graph;
 pub mod memory;
 pub mod model;
+pub mod quantize;
 pub mod sampler;
 pub mod threads;
 pub mod tokenizer;

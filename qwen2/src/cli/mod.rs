@@ -6,6 +6,7 @@ mod info;
 mod load;
 mod logits;
 mod progress;
+mod quantize;
 mod run;
 mod tokenize;
 
@@ -23,6 +24,7 @@ Examples:
   qwen2 run -m model.gguf -f prompt.txt --temp 0.7 --seed 1
   qwen2 bench -m model.gguf -p 512 -n 128         time prompt reading and generation
   qwen2 bench --size 0.5b --type f16 -o json      the same for random weights of that shape
+  qwen2 quantize f16.gguf q4.gguf --type q4_k_m   a smaller model file, the same as llama.cpp makes
   qwen2 info --kernels                            the kernels in this binary and why they were chosen
   echo -n 'Hello' | qwen2 tokenize --json
 
@@ -46,6 +48,8 @@ enum Command {
     Tokenize(tokenize::Args),
     /// Print the logits of what follows the given tokens.
     Logits(logits::Args),
+    /// Write a model in fewer bits.
+    Quantize(quantize::Args),
     /// Describe a model file and the kernels in this binary.
     Info(info::Args),
 }
@@ -62,7 +66,7 @@ impl Failure {
     pub(crate) fn about(name: &str) -> impl FnOnce(Error) -> Self {
         let name = name.to_owned();
         move |error| {
-            let named = matches!(error, Error::Io { .. } | Error::NotAFile(_));
+            let named = matches!(error, Error::Io { .. } | Error::Write { .. } | Error::NotAFile(_));
             Self { about: (!named).then_some(name), error }
         }
     }
@@ -95,6 +99,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Logits(args) => logits::run(&args),
+        Command::Quantize(args) => quantize::run(&args),
         Command::Info(args) => info::run(&args),
     };
     match done {

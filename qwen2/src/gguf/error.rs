@@ -1,6 +1,8 @@
 //! What can be wrong with a GGUF file, one variant per way of being wrong.
 //! Messages are one line each: text taken from the file is escaped and clipped before it is shown.
 
+use super::value::ValueType;
+
 /// A defect of a GGUF file's container: its header, metadata, tensor list or data layout.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -144,6 +146,16 @@ pub enum GgufError {
         first: String,
         /// The one that starts before the first has ended.
         second: String,
+    },
+    /// A value is to be written as a type that cannot hold it.
+    #[error("metadata key '{key}': {found} cannot be written as {kind:?}")]
+    Unwritable {
+        /// The key.
+        key: String,
+        /// Type of the value.
+        found: &'static str,
+        /// How it was to be stored.
+        kind: ValueType,
     },
     /// A key that the model needs is absent.
     #[error("metadata key '{0}' is missing")]

@@ -1,4 +1,4 @@
-//! GGUF files, versions 2 and 3: metadata and tensors of a model, read from a file or from memory.
+//! GGUF files: metadata and tensors of a model, read (versions 2 and 3) from a file or from memory, and written.
 //!
 //! The file is not trusted: every count, length, offset and type is checked against the bytes that are there
 //! before anything is allocated or sliced, and what cannot be read is a [`GgufError`]. This module knows the
@@ -9,6 +9,7 @@ mod error;
 mod reader;
 mod tensor;
 mod value;
+mod writer;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -17,7 +18,8 @@ use std::path::Path;
 pub use error::{GgufError, shown};
 pub use reader::Reader;
 pub use tensor::{Tensor, TensorInfo, TensorType};
-pub use value::{Array, MAX_DEPTH, Value};
+pub use value::{Array, MAX_DEPTH, Value, ValueType};
+pub use writer::{FileHead, Writer};
 
 use crate::error::Error;
 use data::Data;
@@ -26,7 +28,7 @@ use data::Data;
 const MIN_ENTRY: usize = 8 + 1 + 4 + 1;
 /// Smallest bytes of one tensor description: a one-letter name, rank, one dimension, type, offset.
 const MIN_TENSOR: usize = 8 + 1 + 4 + 8 + 4 + 8;
-/// Alignment of the data section when the file gives none.
+/// Alignment of the data section when the file gives none, and of files that are written.
 const DEFAULT_ALIGNMENT: u64 = 32;
 
 /// An opened GGUF file: its metadata, and tensors whose bytes are known to be there.
@@ -43,6 +45,7 @@ struct Head {
     file_len: usize,
     data_start: usize,
     metadata: BTreeMap<String, Value>,
+    value_types: HashMap<String, ValueType>,
     tensors: Vec<TensorInfo>,
     index: HashMap<String, usize>,
 }
@@ -90,8 +93,13 @@ impl Gguf {
 }
 
 impl Head {
+    /// What a file starts with.
+    const MAGIC: [u8; 4] = *b"GGUF";
+    /// The version that is written.
+    const VERSION: u32 = 3;
+
     fn parse(all: &[u8]) -> Result<Self, GgufError> {
-        if !all.starts_with(b"GGUF") {
+        if !all.starts_with(&Self::MAGIC) {
             return Err(GgufError::Magic(all[..all.len().min(4)].to_vec()));
         }
         let mut reader = Reader::new(all);
@@ -108,12 +116,14 @@ impl Head {
         reader.check_count(tensor_count, "tensors", MIN_TENSOR, tensor_at)?;
 
         let mut metadata = BTreeMap::new();
+        let mut value_types = HashMap::new();
         for _ in 0..entry_count {
             let key = reader.string("metadata key")?;
             if key.is_empty() || metadata.contains_key(key) {
                 return Err(GgufError::DuplicateKey(shown(key)));
             }
-            let value = Value::read(&mut reader, key)?;
+            let (kind, value) = Value::read(&mut reader, key)?;
+            value_types.insert(key.to_owned(), kind);
             metadata.insert(key.to_owned(), value);
         }
         let alignment = match metadata.get("general.alignment") {
@@ -153,7 +163,7 @@ impl Head {
         check_overlap(&tensors)?;
         // In range: it was limited to the slice's length above.
         let data_start = data_start as usize;
-        Ok(Self { version, file_len: all.len(), data_start, metadata, tensors, index })
+        Ok(Self { version, file_len: all.len(), data_start, metadata, value_types, tensors, index })
     }
 }
 
@@ -194,6 +204,11 @@ impl Gguf {
         &self.head.metadata
     }
 
+    /// How the value of `key` is stored in the file, if it is there.
+    pub fn value_type(&self, key: &str) -> Option<ValueType> {
+        self.head.value_types.get(key).copied()
+    }
+
     /// The non-negative integer at `key`, if the key is there.
     ///
     /// # Errors
@@ -201,9 +216,7 @@ impl Gguf {
     pub fn find_uint(&self, key: &str) -> Result<Option<u64>, GgufError> {
         match self.get(key) {
             None => Ok(None),
-            Some(Value::Unsigned(value)) => Ok(Some(*value)),
-            Some(Value::Signed(value)) if *value >= 0 => Ok(Some(value.unsigned_abs())),
-            Some(other) => Err(key_type(key, other, "a non-negative integer")),
+            Some(value) => value.as_uint().map(Some).ok_or_else(|| key_type(key, value, "a non-negative integer")),
         }
     }
 
@@ -252,7 +265,7 @@ impl Gguf {
     }
 }
 
-fn key_type(key: &str, found: &Value, expected: &'static str) -> GgufError {
+pub(crate) fn key_type(key: &str, found: &Value, expected: &'static str) -> GgufError {
     GgufError::KeyType { key: shown(key), found: found.type_name(), expected }
 }
 

@@ -27,7 +27,7 @@ pub enum Value {
 /// An array of metadata values, all of one type.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Array {
-    /// `u8`, also booleans.
+    /// `u8`.
     U8(Vec<u8>),
     /// `i8`.
     I8(Vec<i8>),
@@ -47,27 +47,76 @@ pub enum Array {
     I64(Vec<i64>),
     /// `f64`.
     F64(Vec<f64>),
+    /// Booleans.
+    Bool(Vec<bool>),
     /// Strings.
     String(Vec<String>),
     /// Arrays.
     Array(Vec<Array>),
 }
 
-/// The format's type numbers.
-mod id {
-    pub const U8: u32 = 0;
-    pub const I8: u32 = 1;
-    pub const U16: u32 = 2;
-    pub const I16: u32 = 3;
-    pub const U32: u32 = 4;
-    pub const I32: u32 = 5;
-    pub const F32: u32 = 6;
-    pub const BOOL: u32 = 7;
-    pub const STRING: u32 = 8;
-    pub const ARRAY: u32 = 9;
-    pub const U64: u32 = 10;
-    pub const I64: u32 = 11;
-    pub const F64: u32 = 12;
+/// The list of types of the format: variant, number.
+macro_rules! value_types {
+    ($($kind:ident $id:literal;)+) => {
+        /// How a value is stored in a file. A [`Value`] knows its number, not how wide it was.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum ValueType {
+            $(#[doc = concat!("Type number ", $id, ".")] $kind,)+
+        }
+
+        impl ValueType {
+            /// The type with this number in the format.
+            pub fn from_id(id: u32) -> Option<Self> {
+                match id {
+                    $($id => Some(Self::$kind),)+
+                    _ => None,
+                }
+            }
+
+            /// Its number in the format.
+            pub const fn id(self) -> u32 {
+                match self { $(Self::$kind => $id),+ }
+            }
+        }
+    };
+}
+
+value_types! {
+    U8 0;
+    I8 1;
+    U16 2;
+    I16 3;
+    U32 4;
+    I32 5;
+    F32 6;
+    Bool 7;
+    String 8;
+    Array 9;
+    U64 10;
+    I64 11;
+    F64 12;
+}
+
+impl ValueType {
+    fn read(reader: &mut Reader<'_>, key: &str, what: &'static str) -> Result<Self, GgufError> {
+        let id = reader.u32(what)?;
+        Self::from_id(id).ok_or_else(|| GgufError::ValueType { key: shown(key), id })
+    }
+
+    /// The type that a value has in a file when nothing else is known: 32 bits where they hold it.
+    pub fn of(value: &Value) -> Self {
+        match value {
+            Value::Unsigned(value) if u32::try_from(*value).is_ok() => Self::U32,
+            Value::Unsigned(_) => Self::U64,
+            Value::Signed(value) if i32::try_from(*value).is_ok() => Self::I32,
+            Value::Signed(_) => Self::I64,
+            Value::Float(value) if f64::from(*value as f32) == *value || value.is_nan() => Self::F32,
+            Value::Float(_) => Self::F64,
+            Value::Bool(_) => Self::Bool,
+            Value::String(_) => Self::String,
+            Value::Array(_) => Self::Array,
+        }
+    }
 }
 
 /// Reads `count` fixed-size numbers, which [`Reader::count`] has already found to fit the file.
@@ -81,28 +130,38 @@ macro_rules! numbers {
 }
 
 impl Value {
-    /// Reads the value of metadata key `key`: its type number, then its content.
+    /// Reads the value of metadata key `key`: its type number, then its content. Gives the type too.
     ///
     /// # Errors
     /// Truncation, impossible counts, unknown types, nesting beyond [`MAX_DEPTH`], booleans other than 0 and 1.
-    pub fn read(reader: &mut Reader<'_>, key: &str) -> Result<Self, GgufError> {
+    pub fn read(reader: &mut Reader<'_>, key: &str) -> Result<(ValueType, Self), GgufError> {
         let what = "metadata value";
-        Ok(match reader.u32("metadata value type")? {
-            id::U8 => Self::Unsigned(u8::from_le_bytes(reader.array(what)?).into()),
-            id::I8 => Self::Signed(i8::from_le_bytes(reader.array(what)?).into()),
-            id::U16 => Self::Unsigned(u16::from_le_bytes(reader.array(what)?).into()),
-            id::I16 => Self::Signed(i16::from_le_bytes(reader.array(what)?).into()),
-            id::U32 => Self::Unsigned(u32::from_le_bytes(reader.array(what)?).into()),
-            id::I32 => Self::Signed(i32::from_le_bytes(reader.array(what)?).into()),
-            id::F32 => Self::Float(f32::from_le_bytes(reader.array(what)?).into()),
-            id::BOOL => Self::Bool(check_bool(u8::from_le_bytes(reader.array(what)?), key)? == 1),
-            id::STRING => Self::String(reader.string(what)?.to_owned()),
-            id::ARRAY => Self::Array(Array::read(reader, key, 1)?),
-            id::U64 => Self::Unsigned(u64::from_le_bytes(reader.array(what)?)),
-            id::I64 => Self::Signed(i64::from_le_bytes(reader.array(what)?)),
-            id::F64 => Self::Float(f64::from_le_bytes(reader.array(what)?)),
-            id => return Err(GgufError::ValueType { key: shown(key), id }),
-        })
+        let kind = ValueType::read(reader, key, "metadata value type")?;
+        let value = match kind {
+            ValueType::U8 => Self::Unsigned(u8::from_le_bytes(reader.array(what)?).into()),
+            ValueType::I8 => Self::Signed(i8::from_le_bytes(reader.array(what)?).into()),
+            ValueType::U16 => Self::Unsigned(u16::from_le_bytes(reader.array(what)?).into()),
+            ValueType::I16 => Self::Signed(i16::from_le_bytes(reader.array(what)?).into()),
+            ValueType::U32 => Self::Unsigned(u32::from_le_bytes(reader.array(what)?).into()),
+            ValueType::I32 => Self::Signed(i32::from_le_bytes(reader.array(what)?).into()),
+            ValueType::F32 => Self::Float(f32::from_le_bytes(reader.array(what)?).into()),
+            ValueType::Bool => Self::Bool(check_bool(u8::from_le_bytes(reader.array(what)?), key)?),
+            ValueType::String => Self::String(reader.string(what)?.to_owned()),
+            ValueType::Array => Self::Array(Array::read(reader, key, 1)?),
+            ValueType::U64 => Self::Unsigned(u64::from_le_bytes(reader.array(what)?)),
+            ValueType::I64 => Self::Signed(i64::from_le_bytes(reader.array(what)?)),
+            ValueType::F64 => Self::Float(f64::from_le_bytes(reader.array(what)?)),
+        };
+        Ok((kind, value))
+    }
+
+    /// The value as a non-negative integer, if it is one.
+    pub fn as_uint(&self) -> Option<u64> {
+        match self {
+            Self::Unsigned(value) => Some(*value),
+            Self::Signed(value) => u64::try_from(*value).ok(),
+            _ => None,
+        }
     }
 
     /// The name of this value's type, for messages.
@@ -123,39 +182,38 @@ impl Array {
         if depth > MAX_DEPTH {
             return Err(GgufError::Depth { key: shown(key), limit: MAX_DEPTH });
         }
-        let id = reader.u32("array element type")?;
-        let min_bytes = match id {
-            id::U8 | id::I8 | id::BOOL => 1,
-            id::U16 | id::I16 => 2,
-            id::U32 | id::I32 | id::F32 => 4,
-            id::U64 | id::I64 | id::F64 | id::STRING => 8,
-            id::ARRAY => 12,
-            id => return Err(GgufError::ValueType { key: shown(key), id }),
+        let kind = ValueType::read(reader, key, "array element type")?;
+        let min_bytes = match kind {
+            ValueType::U8 | ValueType::I8 | ValueType::Bool => 1,
+            ValueType::U16 | ValueType::I16 => 2,
+            ValueType::U32 | ValueType::I32 | ValueType::F32 => 4,
+            ValueType::U64 | ValueType::I64 | ValueType::F64 | ValueType::String => 8,
+            ValueType::Array => 12,
         };
         let count = reader.count("array elements", min_bytes)?;
-        Ok(match id {
-            id::U8 => Self::U8(numbers!(reader, count, u8)),
-            id::I8 => Self::I8(numbers!(reader, count, i8)),
-            id::U16 => Self::U16(numbers!(reader, count, u16)),
-            id::I16 => Self::I16(numbers!(reader, count, i16)),
-            id::U32 => Self::U32(numbers!(reader, count, u32)),
-            id::I32 => Self::I32(numbers!(reader, count, i32)),
-            id::F32 => Self::F32(numbers!(reader, count, f32)),
-            id::U64 => Self::U64(numbers!(reader, count, u64)),
-            id::I64 => Self::I64(numbers!(reader, count, i64)),
-            id::F64 => Self::F64(numbers!(reader, count, f64)),
-            id::BOOL => {
+        Ok(match kind {
+            ValueType::U8 => Self::U8(numbers!(reader, count, u8)),
+            ValueType::I8 => Self::I8(numbers!(reader, count, i8)),
+            ValueType::U16 => Self::U16(numbers!(reader, count, u16)),
+            ValueType::I16 => Self::I16(numbers!(reader, count, i16)),
+            ValueType::U32 => Self::U32(numbers!(reader, count, u32)),
+            ValueType::I32 => Self::I32(numbers!(reader, count, i32)),
+            ValueType::F32 => Self::F32(numbers!(reader, count, f32)),
+            ValueType::U64 => Self::U64(numbers!(reader, count, u64)),
+            ValueType::I64 => Self::I64(numbers!(reader, count, i64)),
+            ValueType::F64 => Self::F64(numbers!(reader, count, f64)),
+            ValueType::Bool => {
                 let bytes = reader.take(count as u64, "array")?;
-                Self::U8(bytes.iter().map(|&byte| check_bool(byte, key)).collect::<Result<_, _>>()?)
+                Self::Bool(bytes.iter().map(|&byte| check_bool(byte, key)).collect::<Result<_, _>>()?)
             }
-            id::STRING => {
+            ValueType::String => {
                 let mut strings = Vec::with_capacity(count);
                 for _ in 0..count {
                     strings.push(reader.string("string in an array")?.to_owned());
                 }
                 Self::String(strings)
             }
-            _ => {
+            ValueType::Array => {
                 let mut arrays = Vec::with_capacity(count);
                 for _ in 0..count {
                     arrays.push(Self::read(reader, key, depth + 1)?);
@@ -166,6 +224,6 @@ impl Array {
     }
 }
 
-fn check_bool(value: u8, key: &str) -> Result<u8, GgufError> {
-    if value > 1 { Err(GgufError::Bool { key: shown(key), value }) } else { Ok(value) }
+fn check_bool(value: u8, key: &str) -> Result<bool, GgufError> {
+    if value > 1 { Err(GgufError::Bool { key: shown(key), value }) } else { Ok(value == 1) }
 }

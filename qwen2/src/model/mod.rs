@@ -16,6 +16,7 @@ pub(crate) use config::{check_architecture, token_id};
 pub use linear::{Linear, Part};
 pub(crate) use source::mix;
 pub use source::{GgufSource, RandomSource, Rows, Source};
+pub(crate) use stored::{store, widen};
 pub use weights::{Layer, Memory, Plan, Progress, Weights};
 
 use crate::error::Error;
