@@ -21,6 +21,7 @@ const EXAMPLES: &str = "\
 Examples:
   qwen2 run -p 'The borrow checker' -n 64         continue a text with the embedded model
   qwen2 run -m model.gguf -f prompt.txt --temp 0.7 --seed 1
+  qwen2 run -m Qwen2.5-0.5B/ -p 'Hello'           the same of a folder from Hugging Face (config.json, safetensors)
   qwen2 bench -m model.gguf -p 512 -n 128         time prompt reading and generation
   qwen2 bench --size 0.5b --type f16 -o json      the same for random weights of that shape
   qwen2 info --kernels                            the kernels in this binary and why they were chosen
@@ -46,7 +47,7 @@ enum Command {
     Tokenize(tokenize::Args),
     /// Print the logits of what follows the given tokens.
     Logits(logits::Args),
-    /// Describe a model file and the kernels in this binary.
+    /// Describe a model and the kernels in this binary.
     Info(info::Args),
 }
 
@@ -62,7 +63,7 @@ impl Failure {
     pub(crate) fn about(name: &str) -> impl FnOnce(Error) -> Self {
         let name = name.to_owned();
         move |error| {
-            let named = matches!(error, Error::Io { .. } | Error::NotAFile(_));
+            let named = matches!(error, Error::Io { .. } | Error::NotAFile(_) | Error::NotAModel(_));
             Self { about: (!named).then_some(name), error }
         }
     }

@@ -1,6 +1,8 @@
 //! A small GGUF writer that can lie, and a valid tiny Qwen2 model to start from.
 #![allow(dead_code)] // each test binary uses its part
 
+pub mod folder;
+
 use std::path::PathBuf;
 
 /// Width of the residual stream of [`tiny`].
@@ -127,11 +129,12 @@ pub fn numbers(seed: u64, count: u64) -> Vec<f32> {
     (0..count).map(|_| next() * 0.25).collect()
 }
 
-/// `values` as the bytes of tensor type `kind`: 0 F32, 1 F16, 8 Q8_0.
+/// `values` as the bytes of tensor type `kind`: 0 F32, 1 F16, 30 BF16, 8 Q8_0.
 pub fn encode(kind: u32, values: &[f32]) -> Vec<u8> {
     match kind {
         0 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
         1 => values.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect(),
+        30 => values.iter().flat_map(|v| half::bf16::from_f32(*v).to_le_bytes()).collect(),
         8 => values.chunks(32).flat_map(block).collect(),
         _ => panic!("no encoder for type {kind}"),
     }
