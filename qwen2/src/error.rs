@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use crate::gguf::GgufError;
+use crate::safetensors::SafetensorsError;
 
 /// An error of the engine.
 #[derive(Debug, thiserror::Error)]
@@ -25,17 +26,36 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-    /// The path names a folder or a device.
-    #[error("'{}' is not a regular file; give a .gguf file", .0.display())]
+    /// The path names a device or a pipe, or a folder where a file should be.
+    #[error("'{}' is not a regular file; give a .gguf file or a model folder", .0.display())]
     NotAFile(PathBuf),
+    /// The path names a folder that holds no model.
+    #[error("'{}' is a folder without config.json; give a .gguf file or the folder of a Hugging Face model", .0.display())]
+    NotAModel(PathBuf),
     /// The file's container is malformed.
     #[error(transparent)]
     Gguf(#[from] GgufError),
+    /// A file of weights in a model folder is malformed.
+    #[error("{file}: {source}")]
+    Safetensors {
+        /// The file's name.
+        file: String,
+        /// Its defect.
+        source: SafetensorsError,
+    },
+    /// Another file in a model folder is malformed, incomplete or contradicts itself.
+    #[error("{file}: {why}")]
+    Folder {
+        /// The file's name.
+        file: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The file holds another kind of model.
     #[error("the model's architecture is '{0}'; only qwen2 is supported")]
     Architecture(String),
     /// A hyperparameter is out of range or contradicts another.
-    #[error("metadata key '{key}' is {value}: {why}")]
+    #[error("hyperparameter '{key}' is {value}: {why}")]
     Hyperparameter {
         /// The key.
         key: String,

@@ -1,10 +1,11 @@
 //! A Qwen2 inference engine whose linear layers, norms and conversions run kernels that were chosen by measurement
 //! for the CPU at hand.
 //!
-//! The way of a text: [`gguf`] reads a model file and believes none of it; [`tokenizer`] turns text into tokens;
-//! [`model`] packs the weights for the [`baked`] kernels; [`graph`] computes logits and keeps keys and values;
-//! [`sampler`] and [`generate`](mod@generate) make tokens of them. [`mod@quantize`] makes smaller model files. The crate sees kernels through [`baked`] alone,
-//! and never panics for what a file or a user says: that is an [`Error`].
+//! The way of a text: [`gguf`] reads a model file, or [`hf`] a folder with [`safetensors`], and believes none of it;
+//! [`ModelFile`] is either; [`tokenizer`] turns text into tokens; [`model`] packs the weights for the [`baked`]
+//! kernels; [`graph`] computes logits and keeps keys and values; [`sampler`] and [`generate`](mod@generate) make
+//! tokens of them. [`mod@quantize`] makes smaller model files. The crate sees kernels through [`baked`] alone, and never
+//! panics for what a file or a user says: that is an [`Error`].
 //!
 //! ```
 //! use qwen2::{Tokenizer, baked, embedded, generate, graph, model::Model, sampler::Sampler};
@@ -21,18 +22,23 @@
 //! ```
 
 pub mod baked;
+mod data;
 mod error;
+mod file;
 pub mod generate;
 pub mod gguf;
 pub mod graph;
+pub mod hf;
 pub mod memory;
 pub mod model;
 pub mod quantize;
+pub mod safetensors;
 pub mod sampler;
 pub mod threads;
 pub mod tokenizer;
 
 pub use error::Error;
+pub use file::ModelFile;
 pub use tokenizer::Tokenizer;
 
 /// The name shown for the model that is part of the program.

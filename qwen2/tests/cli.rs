@@ -3,6 +3,7 @@
 mod common;
 
 use assert_cmd::Command;
+use common::folder::{folder_of, write};
 use common::{data, tiny};
 use kiln_kernels::isa::IsaId;
 use kiln_profiles::without::VARIABLE;
@@ -91,6 +92,35 @@ fn a_vocabulary_is_no_model() {
 }
 
 #[test]
+fn a_folder_is_as_good_as_a_file() {
+    let (folder, gguf) = (write(&folder_of(&tiny(1), "F16")), tempfile::NamedTempFile::new().unwrap());
+    std::fs::write(gguf.path(), tiny(1).bytes()).unwrap();
+    let (folder_path, gguf) = (folder.path().to_str().unwrap(), gguf.path().to_str().unwrap());
+    let logits = |path| json(&mut qwen2(&["logits", "-m", path, "--tokens", "104,256,7", "--json"]));
+    // Norms are exact in halves, biases are not.
+    for (ours, theirs) in logits(folder_path)["logits"].as_array().unwrap().iter().zip(logits(gguf)["logits"].as_array().unwrap()) {
+        assert!((ours.as_f64().unwrap() - theirs.as_f64().unwrap()).abs() < 1e-2);
+    }
+    let ids = |path| json(qwen2(&["tokenize", "-m", path, "--json"]).write_stdin("hello <|im_end|>\n"))["ids"].clone();
+    assert_eq!(ids(folder_path), ids(gguf));
+    let info = json(&mut qwen2(&["info", "-m", folder_path, "--json"]));
+    assert_eq!(info["container"], "folder with safetensors");
+    assert_eq!(info["parameters"], json(&mut qwen2(&["info", "-m", gguf, "--json"]))["parameters"]);
+    assert_eq!(info["tokenizer"]["padding"], 2);
+    let tests = json(&mut qwen2(&["bench", "-m", folder_path, "-p", "4", "-n", "2", "-r", "1", "-o", "json"]));
+    assert!(tests[0]["model_type"].as_str().unwrap().ends_with(" F16"));
+    let text = json(&mut qwen2(&["run", "-m", folder_path, "-p", "he", "-n", "3", "--json"]));
+    assert_eq!(text["ids"].as_array().unwrap().len(), 3);
+
+    std::fs::remove_file(folder.path().join("model.safetensors")).unwrap();
+    assert_eq!(ids(folder_path), ids(gguf), "a folder without weights has a tokenizer");
+    assert!(json(&mut qwen2(&["info", "-m", folder_path, "--json"]))["parameters"].is_null());
+    refused(&mut qwen2(&["run", "-m", folder_path, "-p", "a"]), "'model.layers.0.input_layernorm.weight' is missing");
+    std::fs::remove_file(folder.path().join("config.json")).unwrap();
+    refused(&mut qwen2(&["info", "-m", folder_path]), "a folder without config.json");
+}
+
+#[test]
 fn logits_of_the_last_position() {
     let path = data("rustdoc-f16.gguf");
     let answer = json(&mut qwen2(&["logits", "-m", path.to_str().unwrap(), "--tokens", "32,2394,316", "--json"]));
@@ -172,7 +202,8 @@ fn the_fallback_computes_the_same() {
 #[test]
 fn bad_input_is_told_in_one_line() {
     refused(&mut qwen2(&["run", "-m", "/no/such/model.gguf", "-p", "a"]), "cannot read '/no/such/model.gguf'");
-    refused(&mut qwen2(&["run", "-m", "/", "-p", "a"]), "not a regular file");
+    refused(&mut qwen2(&["run", "-m", "/", "-p", "a"]), "a folder without config.json");
+    refused(&mut qwen2(&["run", "-m", "/dev/null", "-p", "a"]), "not a regular file");
     refused(&mut qwen2(&["run", "-p", ""]), "the prompt is empty");
     refused(&mut qwen2(&["run", "-p", "a", "--temp", "-1"]), "temperature is -1");
     refused(&mut qwen2(&["run", "-p", "a", "--top-p", "0"]), "top-p is 0");

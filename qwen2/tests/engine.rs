@@ -140,7 +140,10 @@ fn types_may_be_mixed_in_any_way() {
 
 #[test]
 fn caches_of_every_type_keep_what_the_text_depends_on() {
-    let model = model(&tiny(0), 2);
+    let narrow = model(&tiny(0), 1);
+    let refused = Session::with_cache(&narrow, 4, 4, Format::Q8_0).map(|_| ()).unwrap_err().to_string();
+    assert!(refused.contains("heads of 16 elements"), "{refused}");
+    let model = model(&common::sized(256, 96, |_| 0), 2);
     let exact = logits(&model, 512);
     for (cache, tolerance) in [(Format::F32, 0.0), (Format::F16, 5e-3), (Format::Bf16, 4e-2), (Format::Q8_0, 4e-2)] {
         let mut session = Session::with_cache(&model, PROMPT.len(), 4, cache).unwrap();

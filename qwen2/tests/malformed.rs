@@ -2,46 +2,15 @@
 //! without memory that the file's size does not justify.
 
 mod common;
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "common/watching.rs"]
+mod watching;
 
 use common::{File, HIDDEN, Kv, array, encode, load, string, tiny};
 
-/// The system's allocator, which remembers each thread's largest request.
-struct Watching;
-
-thread_local! {
-    static LARGEST: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: every call goes to the system's allocator unchanged; the note beside it allocates nothing.
-unsafe impl GlobalAlloc for Watching {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LARGEST.with(|largest| largest.set(largest.get().max(layout.size())));
-        // SAFETY: the caller's promise about the layout is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller got `at` from `alloc` above, so from the system's allocator.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static WATCHING: Watching = Watching;
-
-/// Loads what must not load; the message must contain `part`, and no request for memory may be out of proportion.
+/// Loads what must not load.
 #[track_caller]
 fn refused(bytes: Vec<u8>, part: &str) {
-    let len = bytes.len();
-    LARGEST.with(|largest| largest.set(0));
-    let error = load(bytes, 1).expect_err("the file is bad").to_string();
-    let largest = LARGEST.with(Cell::get);
-    assert!(error.contains(part), "'{error}' does not say '{part}'");
-    assert!(!error.contains('\n'), "more than a line: {error}");
-    assert!(largest <= 16 * len + (1 << 20), "{largest} bytes at once for a file of {len}");
+    watching::refused(bytes.len(), part, || load(bytes, 1));
 }
 
 /// As [`refused`], of the tiny model after a change.

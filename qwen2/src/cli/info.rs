@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use qwen2::Tokenizer;
+use qwen2::ModelFile;
 use qwen2::baked::{self, Ops, Reason};
-use qwen2::gguf::{Gguf, TensorType};
-use qwen2::model::{Config, GgufSource, Plan};
+use qwen2::gguf::TensorType;
+use qwen2::model::Plan;
 use serde_json::{Value, json};
 
 use super::load::{ComputeArgs, FileArgs};
@@ -39,17 +39,17 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 fn model(args: &Args, ops: &Ops) -> Result<(Value, String), Failure> {
     let name = args.file.name();
     let mut file = args.file.open()?;
-    let tokenizer = Tokenizer::from_gguf(&mut file).map_err(Failure::about(&name))?;
-    let config = Config::from_gguf(&file, tokenizer.len()).map_err(Failure::about(&name))?;
+    let tokenizer = file.tokenizer().map_err(Failure::about(&name))?;
+    let config = file.config(tokenizer.len()).map_err(Failure::about(&name))?;
     let types = tensor_types(&file);
     let mut text = format!(
-        "model       {name}: {}, GGUF v{}, {}\n\
+        "model       {name}: {}, {}, {}\n\
          shape       {} layers, hidden {}, FFN {}, {} heads of {} ({} for keys and values), vocabulary {}, context {}\n\
          constants   RMS eps {:e}, RoPE base {}\n\
          tokenizer   {} tokens, {} of them padding, ends at {:?}\n",
         config.name,
-        file.version(),
-        size(file.file_len() as u64),
+        file.container(),
+        size(file.bytes()),
         config.layers,
         config.hidden,
         config.ffn,
@@ -71,9 +71,9 @@ fn model(args: &Args, ops: &Ops) -> Result<(Value, String), Failure> {
     let mut parameters = None;
     let mut memory = None;
     if types.is_empty() {
-        text += "tensors     none: a vocabulary-only file\n";
+        text += "tensors     none: a vocabulary alone\n";
     } else {
-        let source = GgufSource::new(&file);
+        let source = file.source().map_err(Failure::about(&name))?;
         let plan = Plan::new(&source, &config, ops).map_err(Failure::about(&name))?;
         source.check_all_used().map_err(Failure::about(&name))?;
         let split = plan.memory(ops);
@@ -95,10 +95,12 @@ fn model(args: &Args, ops: &Ops) -> Result<(Value, String), Failure> {
         .iter()
         .map(|(kind, (count, elements, bytes))| json!({ "type": kind.to_string(), "count": count, "elements": elements, "bytes": bytes }))
         .collect();
+    let gguf_version = if let ModelFile::Gguf(file) = &file { Some(file.version()) } else { None };
     let value = json!({
         "model": name,
-        "gguf_version": file.version(),
-        "file_bytes": file.file_len(),
+        "container": file.container(),
+        "gguf_version": gguf_version,
+        "file_bytes": file.bytes(),
         "config": config,
         "parameters": parameters,
         "tensors": types,
@@ -113,7 +115,7 @@ fn model(args: &Args, ops: &Ops) -> Result<(Value, String), Failure> {
 }
 
 /// Count, elements and bytes of the tensors of each type.
-fn tensor_types(file: &Gguf) -> BTreeMap<TensorType, (usize, u64, u64)> {
+fn tensor_types(file: &ModelFile) -> BTreeMap<TensorType, (usize, u64, u64)> {
     let mut types = BTreeMap::new();
     for tensor in file.tensors() {
         let entry: &mut (usize, u64, u64) = types.entry(tensor.kind).or_default();

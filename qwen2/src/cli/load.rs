@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use qwen2::baked::Format;
-use qwen2::gguf::Gguf;
 use qwen2::graph::DEFAULT_CACHE;
 use qwen2::model::Model;
-use qwen2::{EMBEDDED_NAME, Error, Tokenizer, baked, threads};
+use qwen2::{EMBEDDED_NAME, Error, ModelFile, Tokenizer, baked, threads};
 
 use super::Failure;
 use super::progress::Progress;
@@ -14,8 +13,8 @@ use super::progress::Progress;
 /// Which model.
 #[derive(Debug, clap::Args)]
 pub(super) struct FileArgs {
-    /// GGUF file; without it the small model inside this binary
-    #[arg(short, long, value_name = "FILE")]
+    /// GGUF file, or folder with config.json, tokenizer.json and safetensors; without it the small model inside this binary
+    #[arg(short, long, value_name = "FILE|DIR")]
     pub(super) model: Option<PathBuf>,
 }
 
@@ -69,11 +68,11 @@ impl FileArgs {
         self.model.as_ref().map_or_else(|| EMBEDDED_NAME.to_owned(), |path| path.display().to_string())
     }
 
-    /// Opens the file, without its tensors' data.
-    pub(super) fn open(&self) -> Result<Gguf, Failure> {
+    /// Opens the file or folder, without its tensors' data.
+    pub(super) fn open(&self) -> Result<ModelFile, Failure> {
         match &self.model {
-            Some(path) => Gguf::open(path),
-            None => qwen2::embedded(),
+            Some(path) => ModelFile::open(path),
+            None => qwen2::embedded().map(ModelFile::from),
         }
         .map_err(Failure::about(&self.name()))
     }
@@ -83,9 +82,10 @@ impl FileArgs {
         let ops = compute.ops()?;
         let mut file = self.open()?;
         let name = self.name();
-        let tokenizer = Tokenizer::from_gguf(&mut file).map_err(Failure::about(&name))?;
+        let tokenizer = file.tokenizer().map_err(Failure::about(&name))?;
         let mut progress = Progress::new("loading");
-        let model = Model::from_gguf(&file, tokenizer.len(), ops, compute.threads(), &mut |done, total| progress.set(done, total))
+        let model = file
+            .model(tokenizer.len(), ops, compute.threads(), &mut |done, total| progress.set(done, total))
             .map_err(Failure::about(&name))?;
         threads::settle(compute.threads());
         Ok(Loaded { name, tokenizer, model })

@@ -22,6 +22,7 @@ const EXAMPLES: &str = "\
 Examples:
   qwen2 run -p 'The borrow checker' -n 64         continue a text with the embedded model
   qwen2 run -m model.gguf -f prompt.txt --temp 0.7 --seed 1
+  qwen2 run -m Qwen2.5-0.5B/ -p 'Hello'           the same of a folder from Hugging Face (config.json, safetensors)
   qwen2 bench -m model.gguf -p 512 -n 128         time prompt reading and generation
   qwen2 bench --size 0.5b --type f16 -o json      the same for random weights of that shape
   qwen2 quantize f16.gguf q4.gguf --type q4_k_m   a smaller model file, the same as llama.cpp makes
@@ -50,7 +51,7 @@ enum Command {
     Logits(logits::Args),
     /// Write a model in fewer bits.
     Quantize(quantize::Args),
-    /// Describe a model file and the kernels in this binary.
+    /// Describe a model and the kernels in this binary.
     Info(info::Args),
 }
 
@@ -66,7 +67,7 @@ impl Failure {
     pub(crate) fn about(name: &str) -> impl FnOnce(Error) -> Self {
         let name = name.to_owned();
         move |error| {
-            let named = matches!(error, Error::Io { .. } | Error::Write { .. } | Error::NotAFile(_));
+            let named = matches!(error, Error::Io { .. } | Error::Write { .. } | Error::NotAFile(_) | Error::NotAModel(_));
             Self { about: (!named).then_some(name), error }
         }
     }

@@ -1,8 +1,9 @@
-//! `qwen2 tokenize`: the ids of the text on stdin, to the last byte. Needs no tensors, so a vocabulary file will do.
+//! `qwen2 tokenize`: the ids of the text on stdin, to the last byte. Needs no tensors, so a vocabulary file, or a
+//! folder without weights, will do.
 
 use std::io::{Read, Write};
 
-use qwen2::{Error, Tokenizer};
+use qwen2::Error;
 use serde_json::json;
 
 use super::load::FileArgs;
@@ -20,7 +21,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut file = args.file.open()?;
-    let tokenizer = Tokenizer::from_gguf(&mut file).map_err(Failure::about(&args.file.name()))?;
+    let tokenizer = file.tokenizer().map_err(Failure::about(&args.file.name()))?;
     let text = read_stdin()?;
     let ids = tokenizer.encode(&text)?;
     if args.json {

@@ -4,7 +4,6 @@
 //! before anything is allocated or sliced, and what cannot be read is a [`GgufError`]. This module knows the
 //! container alone; what a Qwen2 model must contain is the business of `model`.
 
-mod data;
 mod error;
 mod reader;
 mod tensor;
@@ -12,7 +11,6 @@ mod value;
 mod writer;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 use std::path::Path;
 
 pub use error::{GgufError, shown};
@@ -21,8 +19,8 @@ pub use tensor::{Tensor, TensorInfo, TensorType};
 pub use value::{Array, MAX_DEPTH, Value, ValueType};
 pub use writer::{FileHead, Writer};
 
+use crate::data::{Data, open_regular};
 use crate::error::Error;
-use data::Data;
 
 /// Smallest bytes of one metadata entry: a one-letter key, a type, a one-byte value.
 const MIN_ENTRY: usize = 8 + 1 + 4 + 1;
@@ -56,19 +54,15 @@ impl Gguf {
     /// # Errors
     /// [`Error::Io`] and [`Error::NotAFile`] when it cannot be opened or mapped, [`Error::Gguf`] when it is malformed.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let io = |source| Error::Io { path: path.to_owned(), source };
-        let file = File::open(path).map_err(io)?;
-        let metadata = file.metadata().map_err(io)?;
-        if !metadata.is_file() {
-            return Err(Error::NotAFile(path.to_owned()));
-        }
-        if metadata.len() == 0 {
+        let (file, len) = open_regular(path)?;
+        if len == 0 {
             return Ok(Self::from_vec(Vec::new())?); // cannot be mapped; fails as a file that is not GGUF
         }
         // SAFETY: the mapping is private and read-only, so nothing in this process writes to it. What remains is
         // the condition of every mapped file: no other process may rewrite or shorten it meanwhile. The time for
         // that is short: text is copied out and checked here, then it is unmapped.
-        let map = unsafe { memmap2::MmapOptions::new().map_copy_read_only(&file) }.map_err(io)?;
+        let map = unsafe { memmap2::MmapOptions::new().map_copy_read_only(&file) };
+        let map = map.map_err(|source| Error::Io { path: path.to_owned(), source })?;
         let head = Head::parse(&map)?;
         Ok(Self { data: Data::in_file(file, head.data_start), head })
     }

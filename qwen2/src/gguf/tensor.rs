@@ -5,8 +5,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::baked::Format;
+use crate::data::Data;
 
-use super::data::Data;
 use super::error::{GgufError, shown};
 
 /// The list of element types that are read and written: variant, number in the format, name, how the kernels call it.
@@ -179,8 +179,8 @@ impl TensorInfo {
 pub struct Tensor<'a> {
     /// Its description.
     pub info: &'a TensorInfo,
-    /// The file's data.
-    pub(super) data: &'a Data,
+    /// The data section that it lies in.
+    pub(crate) data: &'a Data,
 }
 
 impl TensorInfo {

@@ -30,7 +30,7 @@ impl Cache {
             Error::Profile(format!("profile '{}' has no kernel for attention to a cache of {format}; ask for another type", ops.profile))
         };
         let (many, one) = ops.attention_to(format).ok_or_else(lacking)?;
-        let layout = Layout::new(format, capacity, config.head_dim);
+        let layout = layout(config, format, capacity)?;
         let what = "the key-value cache; ask for fewer tokens";
         let heads = config.layers.saturating_mul(config.kv_heads);
         let room = |words: usize| zeroed(heads.saturating_mul(words), what);
@@ -48,10 +48,13 @@ impl Cache {
     }
 
     /// Bytes of the keys and values of `capacity` tokens in `format`.
-    pub(super) fn bytes(config: &Config, format: Format, capacity: usize) -> u64 {
-        let layout = Layout::new(format, capacity, config.head_dim);
+    ///
+    /// # Errors
+    /// As [`layout`].
+    pub(super) fn bytes(config: &Config, format: Format, capacity: usize) -> Result<u64, Error> {
+        let layout = layout(config, format, capacity)?;
         let heads = config.layers.saturating_mul(config.kv_heads) as u64;
-        heads.saturating_mul(((layout.key_words() + layout.value_words()) * size_of::<u32>()) as u64)
+        Ok(heads.saturating_mul(((layout.key_words() + layout.value_words()) * size_of::<u32>()) as u64))
     }
 
     /// How they are stored.
@@ -103,4 +106,16 @@ impl Cache {
             kernel: kernel.name.to_owned(),
         }
     }
+}
+
+/// How the keys and values of one head lie.
+///
+/// # Errors
+/// [`Error::Usage`] when heads are no whole blocks of the format.
+fn layout(config: &Config, format: Format, capacity: usize) -> Result<Layout, Error> {
+    if !config.head_dim.is_multiple_of(format.depth()) {
+        let why = format!("heads of {} elements are no whole blocks of {format}; ask for another type of cache", config.head_dim);
+        return Err(Error::Usage(why));
+    }
+    Ok(Layout::new(format, capacity, config.head_dim))
 }

@@ -69,13 +69,16 @@ struct Buffers {
 }
 
 /// What a session of that shape takes: see [`crate::memory::check`].
-pub fn needs(config: &Config, capacity: usize, chunk: usize, cache: Format) -> [Part<'static>; 2] {
+///
+/// # Errors
+/// Heads cannot be kept in the format `cache`.
+pub fn needs(config: &Config, capacity: usize, chunk: usize, cache: Format) -> Result<[Part<'static>; 2], Error> {
     let chunk = chunk.min(capacity.max(1)) as u64;
     let widths = 2 * config.hidden + 2 * config.q_dim() + 2 * config.kv_dim() + 3 * config.ffn;
     // Packed activations take about as much again as the widest of them.
     let floats =
         chunk.saturating_mul((widths + config.ffn) as u64) + config.vocab as u64 + (capacity as u64).saturating_mul(config.head_dim as u64);
-    [("keys and values", Cache::bytes(config, cache, capacity)), ("activations", floats.saturating_mul(size_of::<f32>() as u64))]
+    Ok([("keys and values", Cache::bytes(config, cache, capacity)?), ("activations", floats.saturating_mul(size_of::<f32>() as u64))])
 }
 
 impl Buffers {
@@ -117,7 +120,7 @@ impl<'m> Session<'m> {
             return Err(Error::Usage("the batch size must be at least 1".to_owned()));
         }
         let chunk = chunk.min(capacity.max(1));
-        memory::check(&needs(config, capacity, chunk, cache))?;
+        memory::check(&needs(config, capacity, chunk, cache)?)?;
         Ok(Self {
             model,
             cache: Cache::new(config, model.ops(), model.team(), cache, capacity, chunk)?,

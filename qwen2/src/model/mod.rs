@@ -12,15 +12,16 @@ use std::fmt;
 use crate::baked::{Ops, Team};
 
 pub use config::Config;
-pub(crate) use config::{check_architecture, token_id};
+pub(crate) use config::{check_architecture, folder_vocab, token_id};
 pub use linear::{Linear, Part};
 pub(crate) use source::mix;
-pub use source::{GgufSource, RandomSource, Rows, Source};
+pub use source::{FileSource, RandomSource, Rows, Source};
 pub(crate) use stored::{store, widen};
 pub use weights::{Layer, Memory, Plan, Progress, Weights};
 
 use crate::error::Error;
 use crate::gguf::{Gguf, TensorType};
+use crate::hf::Folder;
 use crate::threads;
 
 /// A loaded model.
@@ -46,10 +47,16 @@ impl Model {
     /// Hyperparameters or tensors are missing or wrong, memory or threads are not to be had.
     pub fn from_gguf(file: &Gguf, vocab: usize, ops: Ops, threads: usize, progress: Progress<'_>) -> Result<Self, Error> {
         let config = Config::from_gguf(file, vocab)?;
-        let source = GgufSource::new(file);
-        let plan = Plan::new(&source, &config, &ops)?;
-        source.check_all_used()?;
-        Self::from_plan(plan, config, ops, threads, progress)
+        Self::from_source(&FileSource::of_gguf(file), config, ops, threads, progress)
+    }
+
+    /// Loads the tensors of `folder`; `threads` threads load and later compute.
+    ///
+    /// # Errors
+    /// Hyperparameters or tensors are missing or wrong, memory or threads are not to be had.
+    pub fn from_folder(folder: &Folder, ops: Ops, threads: usize, progress: Progress<'_>) -> Result<Self, Error> {
+        let config = Config::from_folder(folder)?;
+        Self::from_source(&FileSource::of_folder(folder)?, config, ops, threads, progress)
     }
 
     /// Makes a model of shape `config` with random weights stored as `kind`, for timing.
@@ -60,6 +67,12 @@ impl Model {
         let own = ops.clone();
         let source = RandomSource { kind, seed, ops: &own };
         let plan = Plan::new(&source, &config, &ops)?;
+        Self::from_plan(plan, config, ops, threads, progress)
+    }
+
+    fn from_source(source: &FileSource<'_>, config: Config, ops: Ops, threads: usize, progress: Progress<'_>) -> Result<Self, Error> {
+        let plan = Plan::new(source, &config, &ops)?;
+        source.check_all_used()?;
         Self::from_plan(plan, config, ops, threads, progress)
     }
 

@@ -1,4 +1,4 @@
-//! Where weights come from: a GGUF file, or numbers drawn at random for timing. Both give rows as they are stored on
+//! Where weights come from: a GGUF file, a model folder, or numbers drawn at random for timing. All give rows as they are stored on
 //! request, so that packing never needs a whole matrix beside its packed form.
 
 use std::cell::RefCell;
@@ -7,9 +7,11 @@ use std::io;
 
 use crate::baked::{Format, Ops};
 
+use super::config::tied;
 use super::stored::{store, widen};
 use crate::error::Error;
-use crate::gguf::{Gguf, Tensor, TensorType, shown};
+use crate::gguf::{Gguf, Tensor, TensorInfo, TensorType, shown};
+use crate::hf::{Folder, names};
 
 /// A matrix that gives out its rows.
 pub trait Rows: Sync {
@@ -66,46 +68,89 @@ impl Rows for Tensor<'_> {
     }
 }
 
-/// The tensors of a file. It remembers which were asked for, so that leftovers can be refused.
-pub struct GgufSource<'a> {
-    file: &'a Gguf,
+/// The tensors of a file or a folder. It remembers which were asked for, so that leftovers can be refused.
+pub struct FileSource<'a> {
+    container: Container<'a>,
     used: RefCell<HashSet<String>>,
 }
 
-impl<'a> GgufSource<'a> {
+#[derive(Clone, Copy)]
+enum Container<'a> {
+    Gguf(&'a Gguf),
+    Folder { folder: &'a Folder, tied: bool },
+}
+
+/// What a folder calls the head, which is of no use in one whose head is tied.
+const HEAD: &str = "output.weight";
+
+impl<'a> FileSource<'a> {
     /// A source of `file`'s tensors.
-    pub fn new(file: &'a Gguf) -> Self {
-        Self { file, used: RefCell::default() }
+    pub fn of_gguf(file: &'a Gguf) -> Self {
+        Self { container: Container::Gguf(file), used: RefCell::default() }
     }
 
-    /// Checks that every tensor of the file was asked for.
+    /// A source of the tensors of `folder`, by the names that GGUF has for them.
+    ///
+    /// # Errors
+    /// The configuration does not say properly whether the head is tied.
+    pub fn of_folder(folder: &'a Folder) -> Result<Self, Error> {
+        let tied = tied(folder)?;
+        // Some writers store a tied head all the same; the embeddings count, as they do elsewhere.
+        let used = if tied { names::of_gguf(HEAD).into_iter().collect() } else { HashSet::new() };
+        Ok(Self { container: Container::Folder { folder, tied }, used: RefCell::new(used) })
+    }
+
+    /// Checks that every tensor was asked for.
     ///
     /// # Errors
     /// [`Error::UnusedTensor`].
     pub fn check_all_used(&self) -> Result<(), Error> {
+        let tensors: &[TensorInfo] = match self.container {
+            Container::Gguf(file) => file.tensors(),
+            Container::Folder { folder, .. } => folder.tensors(),
+        };
         let used = self.used.borrow();
-        match self.file.tensors().iter().find(|tensor| !used.contains(&tensor.name)) {
+        match tensors.iter().find(|tensor| !used.contains(&tensor.name)) {
             Some(tensor) => Err(Error::UnusedTensor(shown(&tensor.name))),
             None => Ok(()),
         }
     }
 
+    /// What the container calls the tensor `name`, and that tensor.
+    fn find(&self, name: &str) -> (String, Option<Tensor<'a>>) {
+        match self.container {
+            Container::Gguf(file) => (name.to_owned(), file.tensor(name)),
+            Container::Folder { folder, .. } => match names::of_gguf(name) {
+                Some(theirs) => {
+                    let tensor = folder.tensor(&theirs);
+                    (theirs, tensor)
+                }
+                None => (name.to_owned(), None),
+            },
+        }
+    }
+
     fn tensor(&self, name: &str, rank: usize, rows: usize, cols: usize) -> Result<Tensor<'a>, Error> {
-        let tensor = self.file.tensor(name).ok_or_else(|| Error::MissingTensor(name.to_owned()))?;
-        self.used.borrow_mut().insert(name.to_owned());
+        let (name, tensor) = self.find(name);
+        let Some(tensor) = tensor else { return Err(Error::MissingTensor(name)) };
         let info = tensor.info;
         if (info.rank, info.rows, info.cols) != (rank, rows, cols) {
             let found = format!("{} x {} of rank {}", info.rows, info.cols, info.rank);
             let expected = format!("{rows} x {cols} of rank {rank}");
-            return Err(Error::Shape { name: shown(name), found, expected });
+            return Err(Error::Shape { name: shown(&name), found, expected });
         }
+        self.used.borrow_mut().insert(name);
         Ok(tensor)
     }
 }
 
-impl Source for GgufSource<'_> {
+impl Source for FileSource<'_> {
     fn has(&self, name: &str) -> bool {
-        self.file.tensor(name).is_some()
+        match self.container {
+            // There must be one if the folder says so: without it the embeddings would be taken for it.
+            Container::Folder { tied, .. } if name == HEAD => !tied,
+            _ => self.find(name).1.is_some(),
+        }
     }
 
     fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<Box<dyn Rows + '_>, Error> {
@@ -115,9 +160,10 @@ impl Source for GgufSource<'_> {
     fn vector(&self, ops: &Ops, name: &str, len: usize) -> Result<Vec<f32>, Error> {
         let tensor = self.tensor(name, 1, 1, len)?;
         let mut stored = vec![0; tensor.row_bytes()];
-        tensor.read(0, &mut stored).map_err(|source| Error::Unreadable { name: name.to_owned(), source })?;
+        let named = || shown(&tensor.info.name);
+        tensor.read(0, &mut stored).map_err(|source| Error::Unreadable { name: named(), source })?;
         if !tensor.format().is_finite(&stored) {
-            return Err(Error::NotFinite(name.to_owned()));
+            return Err(Error::NotFinite(named()));
         }
         let mut out = vec![0.0; len];
         widen(ops, tensor.format(), &stored, &mut out);

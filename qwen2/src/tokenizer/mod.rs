@@ -1,7 +1,9 @@
-//! The tokenizer, built from a GGUF file's own lists: byte-level BPE with Qwen2's pre-tokenisation.
-//! Text is normalised to NFC as in the published tokenizer; special tokens written out in the text are recognised.
-//! Lists that contradict each other are refused before the BPE model sees them.
+//! The tokenizer, built from a GGUF file's own lists or a folder's `tokenizer.json`: byte-level BPE with Qwen2's
+//! pre-tokenisation. Text is normalised to NFC as in the published tokenizer; special tokens written out in the text
+//! are recognised. Lists that contradict each other are refused before the BPE model sees them. Wherever they come
+//! from, the same code makes the tokenizer of them, so a model has the same ids in either form.
 
+mod folder;
 mod split;
 mod utf8;
 
@@ -21,6 +23,27 @@ mod kind {
     pub const CONTROL: i64 = 3;
     pub const USER_DEFINED: i64 = 4;
     pub const UNUSED: i64 = 5;
+}
+
+/// What a token is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// Spelt in the byte alphabet and made by merges.
+    Ordinary,
+    /// A mark of the format of texts, spelt as it is.
+    Control,
+    /// A word that is taken as a whole, spelt as it is.
+    UserDefined,
+    /// Stands for nothing.
+    Padding,
+}
+
+/// A token of the vocabulary.
+#[derive(Debug)]
+struct Token {
+    id: u32,
+    text: String,
+    role: Role,
 }
 
 /// Tokens that end a text in Qwen2's vocabulary, whatever the file calls its end of sequence.
@@ -59,27 +82,48 @@ impl Tokenizer {
         let tokens = file.take_strings("tokenizer.ggml.tokens")?;
         let types = take_types(file, tokens.len())?;
         let merges = file.take_strings("tokenizer.ggml.merges")?;
+        let vocab = tokens.len();
         let mut stops = Vec::new();
         for key in ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"] {
-            stops.extend(token_id(file, key, tokens.len())?);
+            stops.extend(token_id(file, key, vocab)?);
         }
         for key in ["tokenizer.ggml.bos_token_id", "tokenizer.ggml.padding_token_id"] {
-            token_id(file, key, tokens.len())?;
+            token_id(file, key, vocab)?;
         }
+        let role = |text: &str, kind| match kind {
+            kind::UNUSED => Role::Padding,
+            _ if is_pad(text) => Role::Padding,
+            kind::CONTROL => Role::Control,
+            kind::USER_DEFINED => Role::UserDefined,
+            _ => Role::Ordinary,
+        };
+        let tokens = (0u32..).zip(tokens).zip(types).map(|((id, text), kind)| Token { id, role: role(&text, kind), text });
+        let tokens = tokens.collect();
+        let merges = merges.iter().map(|merge| split_merge(merge)).collect::<Result<_, _>>()?;
+        Self::from_lists(tokens, merges, vocab, stops)
+    }
 
-        let (bytes, ends) = spell(&tokens, &types);
+    /// Builds it from `tokens` by ascending id, all below `vocab`. Ids without a token are padding.
+    fn from_lists(tokens: Vec<Token>, merges: Vec<(String, String)>, vocab: usize, mut stops: Vec<u32>) -> Result<Self, Error> {
+        let (bytes, ends) = spell(&tokens, vocab);
         let mut padding = Vec::new();
         let mut added = Vec::new();
-        for ((id, token), &kind) in (0u32..).zip(&tokens).zip(&types) {
-            if kind == kind::UNUSED || is_pad(token) {
-                padding.push(id);
-            } else if kind == kind::CONTROL || kind == kind::USER_DEFINED {
-                added.push(AddedToken::from(token.as_str(), kind == kind::CONTROL).normalized(false));
-                if END_MARKS.contains(&token.as_str()) {
-                    stops.push(id);
+        let mut next = 0;
+        for token in &tokens {
+            padding.extend(next..token.id);
+            next = token.id + 1;
+            match token.role {
+                Role::Padding => padding.push(token.id),
+                Role::Ordinary => {}
+                role => {
+                    added.push(AddedToken::from(token.text.as_str(), role == Role::Control).normalized(false));
+                    if END_MARKS.contains(&token.text.as_str()) {
+                        stops.push(token.id);
+                    }
                 }
             }
         }
+        padding.extend(next..vocab as u32);
         stops.sort_unstable();
         stops.dedup();
 
@@ -145,37 +189,41 @@ fn take_types(file: &mut Gguf, count: usize) -> Result<Vec<i64>, Error> {
     if types.len() == count { Ok(types) } else { Err(bad(format!("{} token types for {count} tokens", types.len()))) }
 }
 
-fn build_bpe(tokens: Vec<String>, merges: Vec<String>) -> Result<BPE, Error> {
+/// The two tokens of a merge, which are written with a blank between them.
+fn split_merge(merge: &str) -> Result<(String, String), Error> {
+    let (left, right) = merge.split_once(' ').ok_or_else(|| bad(format!("merge '{}' is not two tokens", shown(merge))))?;
+    Ok((left.to_owned(), right.to_owned()))
+}
+
+fn build_bpe(tokens: Vec<Token>, merges: Vec<(String, String)>) -> Result<BPE, Error> {
     let count = tokens.len();
-    let vocab: Vocab = tokens.into_iter().zip(0u32..).collect();
+    let vocab: Vocab = tokens.into_iter().map(|token| (token.text, token.id)).collect();
     if vocab.len() != count {
         return Err(bad(format!("{} of {count} tokens occur twice", count - vocab.len())));
     }
     if let Some(missing) = ByteLevel::alphabet().into_iter().find(|letter| !vocab.contains_key(letter.encode_utf8(&mut [0; 4]) as &str)) {
         return Err(bad(format!("no token for the single byte '{missing}', so not every text could be written")));
     }
-    let mut pairs = Vec::with_capacity(merges.len());
-    for merge in &merges {
-        let Some((left, right)) = merge.split_once(' ') else {
-            return Err(bad(format!("merge '{}' is not two tokens", shown(merge))));
-        };
-        let both = [left, right].concat();
+    for (left, right) in &merges {
+        let both = [left.as_str(), right].concat();
         if let Some(unknown) = [left, right, &both].into_iter().find(|token| !vocab.contains_key(*token)) {
-            return Err(bad(format!("merge '{}' needs the token '{}', which does not exist", shown(merge), shown(unknown))));
+            let merge = shown(&format!("{left} {right}"));
+            return Err(bad(format!("merge '{merge}' needs the token '{}', which does not exist", shown(unknown))));
         }
-        pairs.push((left.to_owned(), right.to_owned()));
     }
-    BPE::builder().vocab_and_merges(vocab, pairs).build().map_err(inner)
+    BPE::builder().vocab_and_merges(vocab, merges).build().map_err(inner)
 }
 
 /// The bytes of all tokens and where each ends. Ordinary tokens are spelt in the byte alphabet, special ones as they are.
-fn spell(tokens: &[String], types: &[i64]) -> (Vec<u8>, Vec<usize>) {
+fn spell(tokens: &[Token], vocab: usize) -> (Vec<u8>, Vec<usize>) {
     let letters = byte_of_letter();
-    let mut bytes = Vec::with_capacity(tokens.iter().map(String::len).sum());
-    let mut ends = Vec::with_capacity(tokens.len());
-    for (token, &kind) in tokens.iter().zip(types) {
-        let special = kind == kind::CONTROL || kind == kind::USER_DEFINED;
-        for letter in token.chars() {
+    let mut bytes = Vec::with_capacity(tokens.iter().map(|token| token.text.len()).sum());
+    let mut ends = Vec::with_capacity(vocab);
+    for token in tokens {
+        // Ids without a token are spelt with no bytes.
+        ends.resize(token.id as usize, bytes.len());
+        let special = matches!(token.role, Role::Control | Role::UserDefined);
+        for letter in token.text.chars() {
             match letters.get(letter as usize) {
                 Some(Some(byte)) if !special => bytes.push(*byte),
                 _ => bytes.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes()),
@@ -183,6 +231,7 @@ fn spell(tokens: &[String], types: &[i64]) -> (Vec<u8>, Vec<usize>) {
         }
         ends.push(bytes.len());
     }
+    ends.resize(vocab, bytes.len());
     (bytes, ends)
 }
 

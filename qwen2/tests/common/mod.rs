@@ -1,6 +1,8 @@
 //! A small GGUF writer that can lie, and a valid tiny Qwen2 model to start from.
 #![allow(dead_code)] // each test binary uses its part
 
+pub mod folder;
+
 use std::path::PathBuf;
 
 use qwen2::baked::{Product, with_product};
