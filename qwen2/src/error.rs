@@ -17,6 +17,22 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// A file could not be written.
+    #[error("cannot write '{}': {source}", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Recorded predictions are no such, or not those of this vocabulary.
+    #[error("'{}' is no baseline to compare with: {why}", path.display())]
+    Baseline {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// The path names a folder or a device.
     #[error("'{}' is not a regular file; give a .gguf file", .0.display())]
     NotAFile(PathBuf),
@@ -106,6 +122,19 @@ pub enum Error {
     /// The model answered with nothing that can be sampled.
     #[error("the model's logits are not finite; its weights are unusable")]
     NoLogits,
+    /// A chat template cannot be used.
+    #[error("the chat template: {0}")]
+    Template(String),
+    /// A line of a file of questions is not one.
+    #[error("'{}', line {line}: {why}", path.display())]
+    Question {
+        /// The file.
+        path: PathBuf,
+        /// Number of the line, from 1.
+        line: usize,
+        /// What is wrong.
+        why: String,
+    },
     /// An option's value makes no sense.
     #[error("{0}")]
     Usage(String),

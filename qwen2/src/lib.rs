@@ -26,6 +26,7 @@ pub mod generate;
 pub mod gguf;
 pub mod graph;
 pub mod model;
+pub mod perplexity;
 pub mod sampler;
 pub mod threads;
 pub mod tokenizer;

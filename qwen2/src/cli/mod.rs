@@ -5,6 +5,7 @@ mod bench;
 mod info;
 mod load;
 mod logits;
+mod perplexity;
 mod progress;
 mod run;
 mod tokenize;
@@ -23,6 +24,7 @@ Examples:
   qwen2 run -m model.gguf -f prompt.txt --temp 0.7 --seed 1
   qwen2 bench -m model.gguf -p 512 -n 128         time prompt reading and generation
   qwen2 bench --size 0.5b --type f16 -o json      the same for random weights of that shape
+  qwen2 perplexity -m model.gguf -f text.txt      how well the model predicts that text
   qwen2 info --kernels                            the kernels in this binary and why they were chosen
   echo -n 'Hello' | qwen2 tokenize --json
 
@@ -44,6 +46,8 @@ enum Command {
     Bench(bench::Args),
     /// Print the token ids of the text on stdin, taken as it is.
     Tokenize(tokenize::Args),
+    /// Score how well a model predicts a text, or how far it is from another one's predictions.
+    Perplexity(perplexity::Args),
     /// Print the logits of what follows the given tokens.
     Logits(logits::Args),
     /// Describe a model file and the kernels in this binary.
@@ -62,7 +66,10 @@ impl Failure {
     pub(crate) fn about(name: &str) -> impl FnOnce(Error) -> Self {
         let name = name.to_owned();
         move |error| {
-            let named = matches!(error, Error::Io { .. } | Error::NotAFile(_));
+            let named = matches!(
+                error,
+                Error::Io { .. } | Error::NotAFile(_) | Error::Unwritable { .. } | Error::Baseline { .. } | Error::Question { .. }
+            );
             Self { about: (!named).then_some(name), error }
         }
     }
@@ -95,6 +102,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Logits(args) => logits::run(&args),
+        Command::Perplexity(args) => perplexity::run(&args),
         Command::Info(args) => info::run(&args),
     };
     match done {

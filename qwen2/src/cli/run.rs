@@ -13,7 +13,7 @@ use qwen2::tokenizer::Utf8Stream;
 use serde_json::json;
 
 use super::load::{ComputeArgs, FileArgs, Loaded};
-use super::tokenize::{read_stdin, utf8};
+use super::tokenize::{read_file, read_stdin};
 use super::{Failure, note, print_json};
 
 const EXAMPLES: &str = "\
@@ -113,10 +113,7 @@ impl Args {
     fn read_prompt(&self) -> Result<String, Failure> {
         match (&self.prompt, &self.prompt_file) {
             (Some(prompt), _) => Ok(prompt.clone()),
-            (None, Some(path)) => {
-                let bytes = std::fs::read(path).map_err(|source| Error::Io { path: path.clone(), source })?;
-                utf8(bytes, &format!("'{}'", path.display()))
-            }
+            (None, Some(path)) => read_file(path),
             (None, None) if std::io::stdin().is_terminal() => {
                 Err(Error::Usage("no text to continue; give -p TEXT, -f FILE or something on stdin".to_owned()).into())
             }
