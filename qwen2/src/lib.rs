@@ -25,9 +25,11 @@ mod error;
 pub mod generate;
 pub mod gguf;
 pub mod graph;
+pub mod lookup;
 pub mod model;
 pub mod perplexity;
 pub mod sampler;
+pub mod text;
 pub mod threads;
 pub mod tokenizer;
 

@@ -8,6 +8,7 @@ mod logits;
 mod perplexity;
 mod progress;
 mod run;
+mod sampling;
 mod tokenize;
 
 use std::io::{ErrorKind, Write};
