@@ -21,6 +21,7 @@
 //! ```
 
 pub mod baked;
+pub mod chat;
 mod error;
 pub mod generate;
 pub mod gguf;

@@ -33,6 +33,8 @@ pub(super) struct Loaded {
     pub(super) name: String,
     pub(super) tokenizer: Tokenizer,
     pub(super) model: Model,
+    /// The file's chat template, if it has one.
+    pub(super) template: Option<String>,
 }
 
 impl FileArgs {
@@ -56,11 +58,12 @@ impl FileArgs {
         let mut file = self.open()?;
         let name = self.name();
         let tokenizer = Tokenizer::from_gguf(&mut file).map_err(Failure::about(&name))?;
+        let template = file.string("tokenizer.chat_template").ok().map(str::to_owned);
         let mut progress = Progress::new("loading");
         let model = Model::from_gguf(&file, tokenizer.len(), ops, compute.threads(), &mut |done, total| progress.set(done, total))
             .map_err(Failure::about(&name))?;
         threads::settle(compute.threads());
-        Ok(Loaded { name, tokenizer, model })
+        Ok(Loaded { name, tokenizer, model, template })
     }
 }
 

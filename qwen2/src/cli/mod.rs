@@ -2,6 +2,7 @@
 //! Answers go to stdout, everything else to stderr; with `--json` stdout holds one JSON document and nothing more.
 
 mod bench;
+mod chat;
 mod info;
 mod load;
 mod logits;
@@ -23,6 +24,7 @@ const EXAMPLES: &str = "\
 Examples:
   qwen2 run -p 'The borrow checker' -n 64         continue a text with the embedded model
   qwen2 run -m model.gguf -f prompt.txt --temp 0.7 --seed 1
+  qwen2 chat -m model.gguf                        talk; /exit ends, /reset forgets, Ctrl-C stops a reply
   qwen2 bench -m model.gguf -p 512 -n 128         time prompt reading and generation
   qwen2 bench --size 0.5b --type f16 -o json      the same for random weights of that shape
   qwen2 perplexity -m model.gguf -f text.txt      how well the model predicts that text
@@ -43,6 +45,8 @@ struct Cli {
 enum Command {
     /// Continue a text.
     Run(run::Args),
+    /// Talk with the model.
+    Chat(chat::Args),
     /// Time prompt reading and generation, with llama-bench's field names.
     Bench(bench::Args),
     /// Print the token ids of the text on stdin, taken as it is.
@@ -100,6 +104,7 @@ pub(crate) fn main() -> ExitCode {
     }
     let done = match cli.command {
         Command::Run(args) => run::run(&args),
+        Command::Chat(args) => chat::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Logits(args) => logits::run(&args),
