@@ -23,6 +23,7 @@
 pub mod baked;
 pub mod chat;
 mod error;
+pub mod eval;
 pub mod generate;
 pub mod gguf;
 pub mod graph;

@@ -3,6 +3,7 @@
 
 mod bench;
 mod chat;
+mod eval;
 mod info;
 mod load;
 mod logits;
@@ -28,6 +29,7 @@ Examples:
   qwen2 bench -m model.gguf -p 512 -n 128         time prompt reading and generation
   qwen2 bench --size 0.5b --type f16 -o json      the same for random weights of that shape
   qwen2 perplexity -m model.gguf -f text.txt      how well the model predicts that text
+  qwen2 eval -m model.gguf --task arc.jsonl       accuracy on multiple-choice questions
   qwen2 info --kernels                            the kernels in this binary and why they were chosen
   echo -n 'Hello' | qwen2 tokenize --json
 
@@ -53,6 +55,8 @@ enum Command {
     Tokenize(tokenize::Args),
     /// Score how well a model predicts a text, or how far it is from another one's predictions.
     Perplexity(perplexity::Args),
+    /// Score multiple-choice questions.
+    Eval(eval::Args),
     /// Print the logits of what follows the given tokens.
     Logits(logits::Args),
     /// Describe a model file and the kernels in this binary.
@@ -108,6 +112,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Logits(args) => logits::run(&args),
+        Command::Eval(args) => eval::run(&args),
         Command::Perplexity(args) => perplexity::run(&args),
         Command::Info(args) => info::run(&args),
     };
