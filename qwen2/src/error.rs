@@ -26,6 +26,14 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// Recorded predictions are no such, or not those of this vocabulary.
+    #[error("'{}' is no baseline to compare with: {why}", path.display())]
+    Baseline {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// The path names a device or a pipe, or a folder where a file should be.
     #[error("'{}' is not a regular file; give a .gguf file or a model folder", .0.display())]
     NotAFile(PathBuf),
@@ -156,6 +164,19 @@ pub enum Error {
     /// The model answered with nothing that can be sampled.
     #[error("the model's logits are not finite; its weights are unusable")]
     NoLogits,
+    /// A chat template cannot be used.
+    #[error("the chat template: {0}")]
+    Template(String),
+    /// A line of a file of questions is not one.
+    #[error("'{}', line {line}: {why}", path.display())]
+    Question {
+        /// The file.
+        path: PathBuf,
+        /// Number of the line, from 1.
+        line: usize,
+        /// What is wrong.
+        why: String,
+    },
     /// An option's value makes no sense.
     #[error("{0}")]
     Usage(String),

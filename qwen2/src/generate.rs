@@ -16,6 +16,10 @@ use crate::sampler::Sampler;
 pub enum Stop {
     /// The model chose an end mark; it is not part of the text.
     EndMark,
+    /// A stop string was met.
+    StopString,
+    /// The user stopped it.
+    Interrupted,
     /// As many tokens as asked for.
     Length,
     /// The session has no room for more.
@@ -26,9 +30,26 @@ impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::EndMark => "end mark",
+            Self::StopString => "stop string",
+            Self::Interrupted => "interrupted",
             Self::Length => "length",
             Self::Context => "context full",
         })
+    }
+}
+
+/// Whether to go on after a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// With the next one.
+    Continue,
+    /// No: the text is over, for that reason.
+    End(Stop),
+}
+
+impl From<()> for Flow {
+    fn from((): ()) -> Self {
+        Self::Continue
     }
 }
 
@@ -47,22 +68,24 @@ pub struct Generated {
     pub steps: usize,
 }
 
-/// Continues `prompt` by at most `count` tokens, calling `each` with every one as soon as it is chosen.
+/// Continues `prompt` by at most `count` tokens, calling `each` with every one as soon as it is chosen; the text is over when
+/// that says so. The last token chosen is not read back, and the sampler knows of the prompt.
 ///
 /// # Errors
 /// An empty prompt, tokens that do not exist or do not fit the session, and whatever `each` returns.
-pub fn generate(
+pub fn generate<F: Into<Flow>>(
     session: &mut Session<'_>,
     prompt: &[u32],
     count: usize,
     stops: &[u32],
     sampler: &mut Sampler,
-    mut each: impl FnMut(u32) -> Result<(), Error>,
+    mut each: impl FnMut(u32) -> Result<F, Error>,
 ) -> Result<Generated, Error> {
     let ops = session.ops();
     let start = Instant::now();
     let mut logits = session.feed(prompt)?;
     let prompt_time = start.elapsed();
+    sampler.observe(prompt);
     let start = Instant::now();
     let mut tokens = Vec::new();
     let mut steps = 0;
@@ -74,7 +97,10 @@ pub fn generate(
             break;
         }
         tokens.push(token);
-        each(token)?;
+        if let Flow::End(why) = each(token)?.into() {
+            stop = why;
+            break;
+        }
         if tokens.len() < count {
             if session.position() == session.capacity() {
                 stop = Stop::Context;

@@ -22,18 +22,23 @@
 //! ```
 
 pub mod baked;
+pub mod chat;
 mod data;
 mod error;
+pub mod eval;
 mod file;
 pub mod generate;
 pub mod gguf;
 pub mod graph;
 pub mod hf;
+pub mod lookup;
 pub mod memory;
 pub mod model;
+pub mod perplexity;
 pub mod quantize;
 pub mod safetensors;
 pub mod sampler;
+pub mod text;
 pub mod threads;
 pub mod tokenizer;
 

@@ -1,7 +1,9 @@
-//! Choosing the next token from logits: greedy, or at random after temperature, top-k and top-p, in that order.
-//! Draws come from a seed alone, so a text can be made again. Tokens that stand for nothing are never chosen.
+//! Choosing the next token from logits, by the rules and in the order of llama.cpp: the penalty of repetition; then
+//! the likeliest token, or top-k, top-p, min-p, temperature and a draw. Draws come from a seed alone, so a text can be made
+//! again. Tokens that stand for nothing are never chosen.
 
 use std::cmp::Ordering;
+use std::collections::VecDeque;
 
 use crate::baked::Ops;
 use crate::error::Error;
@@ -16,13 +18,19 @@ pub struct SamplerOptions {
     pub top_k: usize,
     /// Keeps the likeliest tokens that together reach this probability; 1 keeps all.
     pub top_p: f32,
+    /// Keeps the tokens that are at least this share as likely as the likeliest; 0 keeps all.
+    pub min_p: f32,
+    /// Divides positive logits of tokens of the text so far and multiplies negative ones; 1 changes nothing.
+    pub repeat_penalty: f32,
+    /// How many tokens at the end of the text so far that concerns.
+    pub repeat_last_n: usize,
     /// Start of the random sequence.
     pub seed: u64,
 }
 
 impl Default for SamplerOptions {
     fn default() -> Self {
-        Self { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 0 }
+        Self { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, repeat_penalty: 1.0, repeat_last_n: 64, seed: 0 }
     }
 }
 
@@ -32,6 +40,10 @@ pub struct Sampler {
     options: SamplerOptions,
     banned: Vec<u32>,
     draws: u64,
+    /// The end of the text so far, as far as it matters.
+    recent: VecDeque<u32>,
+    /// Logits after the penalty.
+    penalised: Vec<f32>,
     candidates: Vec<(u32, f32)>,
     /// The largest logits and where they are.
     values: Vec<f32>,
@@ -47,7 +59,7 @@ impl Sampler {
     /// A sampler that never chooses one of `banned`.
     ///
     /// # Errors
-    /// [`Error::Usage`] when the temperature is negative or top-p outside of 0 to 1.
+    /// [`Error::Usage`] when the temperature is negative, top-p or min-p outside of 0 to 1, or the penalty not above 0.
     pub fn new(options: SamplerOptions, banned: &[u32]) -> Result<Self, Error> {
         if !(options.temperature >= 0.0 && options.temperature.is_finite()) {
             return Err(Error::Usage(format!("the temperature is {}; it must be 0 or more", options.temperature)));
@@ -55,9 +67,39 @@ impl Sampler {
         if !(options.top_p > 0.0 && options.top_p <= 1.0) {
             return Err(Error::Usage(format!("top-p is {}; it must lie above 0 and not above 1", options.top_p)));
         }
+        if !(0.0..=1.0).contains(&options.min_p) {
+            return Err(Error::Usage(format!("min-p is {}; it must lie between 0 and 1", options.min_p)));
+        }
+        if !(options.repeat_penalty > 0.0 && options.repeat_penalty.is_finite()) {
+            return Err(Error::Usage(format!("the repeat penalty is {}; it must be above 0", options.repeat_penalty)));
+        }
         let mut banned = banned.to_vec();
         banned.sort_unstable();
-        Ok(Self { options, banned, draws: 0, candidates: Vec::new(), values: Vec::new(), places: Vec::new() })
+        Ok(Self {
+            options,
+            banned,
+            draws: 0,
+            recent: VecDeque::new(),
+            penalised: Vec::new(),
+            candidates: Vec::new(),
+            values: Vec::new(),
+            places: Vec::new(),
+        })
+    }
+
+    /// How it chooses.
+    pub fn options(&self) -> &SamplerOptions {
+        &self.options
+    }
+
+    /// Takes `tokens` for the next of the text so far. Those that it [chooses](Self::choose) it knows of.
+    pub fn observe(&mut self, tokens: &[u32]) {
+        let SamplerOptions { repeat_penalty, repeat_last_n, .. } = self.options;
+        if repeat_penalty == 1.0 {
+            return;
+        }
+        self.recent.extend(&tokens[tokens.len().saturating_sub(repeat_last_n)..]);
+        self.recent.drain(..self.recent.len().saturating_sub(repeat_last_n));
     }
 
     /// The next token.
@@ -65,6 +107,35 @@ impl Sampler {
     /// # Errors
     /// [`Error::NoLogits`] when no allowed token has a finite logit.
     pub fn choose(&mut self, ops: &Ops, logits: &[f32]) -> Result<u32, Error> {
+        let token = if self.recent.is_empty() {
+            self.choose_of(ops, logits)
+        } else {
+            let mut penalised = std::mem::take(&mut self.penalised);
+            penalised.clear();
+            penalised.extend_from_slice(logits);
+            self.penalise(&mut penalised);
+            let token = self.choose_of(ops, &penalised);
+            self.penalised = penalised;
+            token
+        }?;
+        self.observe(&[token]);
+        Ok(token)
+    }
+
+    /// Makes the tokens of the text so far less likely, however often each occurred.
+    fn penalise(&self, logits: &mut [f32]) {
+        let penalty = self.options.repeat_penalty;
+        let mut tokens: Vec<u32> = self.recent.iter().copied().collect();
+        tokens.sort_unstable();
+        tokens.dedup();
+        for token in tokens {
+            if let Some(logit) = logits.get_mut(token as usize) {
+                *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
+            }
+        }
+    }
+
+    fn choose_of(&mut self, ops: &Ops, logits: &[f32]) -> Result<u32, Error> {
         let wanted = match self.options {
             SamplerOptions { temperature: 0.0, .. } => 1,
             SamplerOptions { top_k: 0, .. } => logits.len(),
@@ -77,9 +148,8 @@ impl Sampler {
         let kept = self.keep();
         let Some(&(last, _)) = kept.last() else { return Err(Error::NoLogits) };
         let total: f32 = kept.iter().map(|(_, weight)| weight).sum();
-        let kept = kept.len();
         let mut left = self.draw() * total;
-        for &(id, weight) in &self.candidates[..kept] {
+        for &(id, weight) in &self.candidates {
             left -= weight;
             if left < 0.0 {
                 return Ok(id);
@@ -115,28 +185,30 @@ impl Sampler {
         }
     }
 
-    /// Orders the candidates, likeliest first, turns logits into weights and returns those that are kept.
+    /// Orders the candidates, likeliest first, drops those that are not kept and turns the logits of the others into weights.
     fn keep(&mut self) -> &[(u32, f32)] {
-        let SamplerOptions { temperature, top_p, .. } = self.options;
+        let SamplerOptions { temperature, top_p, min_p, .. } = self.options;
         let candidates = &mut self.candidates;
         candidates.sort_unstable_by(likelier);
         let Some(&(_, largest)) = candidates.first() else { return &[] };
-        for (_, weight) in candidates.iter_mut() {
-            *weight = ((*weight - largest) / temperature).exp();
-        }
-        let enough = top_p * candidates.iter().map(|(_, weight)| weight).sum::<f32>();
-        let mut reached = 0.0;
-        let mut kept = candidates.len();
+        // Relative to the likeliest, whose weight is 1, and before the temperature.
+        let weight = |logit: f32| (logit - largest).exp();
         if top_p < 1.0 {
-            for (index, (_, weight)) in candidates.iter().enumerate() {
-                reached += weight;
-                if reached >= enough {
-                    kept = index + 1;
-                    break;
-                }
-            }
+            let enough = top_p * candidates.iter().map(|(_, logit)| weight(*logit)).sum::<f32>();
+            let mut reached = 0.0;
+            let enough_at = candidates.iter().position(|(_, logit)| {
+                reached += weight(*logit);
+                reached >= enough
+            });
+            candidates.truncate(enough_at.map_or(usize::MAX, |last| last + 1));
         }
-        &candidates[..kept]
+        if min_p > 0.0 {
+            candidates.truncate(candidates.partition_point(|(_, logit)| weight(*logit) >= min_p));
+        }
+        for (_, logit) in candidates.iter_mut() {
+            *logit = ((*logit - largest) / temperature).exp();
+        }
+        candidates
     }
 
     /// The next number of the sequence, at least 0 and below 1.
@@ -157,7 +229,11 @@ mod tests {
     }
 
     fn sampler(temperature: f32, top_k: usize, top_p: f32, seed: u64) -> Sampler {
-        Sampler::new(SamplerOptions { temperature, top_k, top_p, seed }, &[3]).unwrap()
+        Sampler::new(SamplerOptions { temperature, top_k, top_p, seed, ..Default::default() }, &[3]).unwrap()
+    }
+
+    fn chosen(mut sampler: Sampler, logits: &[f32]) -> std::collections::BTreeSet<u32> {
+        (0..500).map(|_| sampler.choose(&ops(), logits).unwrap()).collect()
     }
 
     #[test]
@@ -202,16 +278,40 @@ mod tests {
     #[test]
     fn top_k_and_top_p_cut_the_tail() {
         let logits = [0.0, 1.0, 2.0, 9.0, 3.0];
-        let chosen =
-            |mut sampler: Sampler| (0..500).map(|_| sampler.choose(&ops(), &logits).unwrap()).collect::<std::collections::BTreeSet<_>>();
-        assert_eq!(chosen(sampler(5.0, 2, 1.0, 1)), [2, 4].into());
-        assert_eq!(chosen(sampler(1.0, 0, 0.6, 1)), [4].into());
+        assert_eq!(chosen(sampler(5.0, 2, 1.0, 1), &logits), [2, 4].into());
+        assert_eq!(chosen(sampler(1.0, 0, 0.6, 1), &logits), [4].into());
+    }
+
+    #[test]
+    fn min_p_cuts_before_the_temperature() {
+        let logits = [0.0, 1.0, 2.0, 9.0, 3.0];
+        let with = |min_p| SamplerOptions { temperature: 50.0, min_p, ..Default::default() };
+        let of = |min_p| chosen(Sampler::new(with(min_p), &[3]).unwrap(), &logits);
+        assert_eq!(of(0.0), [0, 1, 2, 4].into());
+        assert_eq!(of(0.3), [2, 4].into()); // e^-1 is 0.37, e^-2 0.14
+        assert_eq!(of(1.0), [4].into());
+    }
+
+    #[test]
+    fn repetition_costs_and_is_forgotten() {
+        let options = SamplerOptions { repeat_penalty: 2.0, repeat_last_n: 2, ..Default::default() };
+        let mut sampler = Sampler::new(options, &[]).unwrap();
+        let logits = [3.0, 2.5, 2.0, -1.0];
+        sampler.observe(&[9, 9, 9, 0]);
+        let text: Vec<u32> = (0..4).map(|_| sampler.choose(&ops(), &logits).unwrap()).collect();
+        assert_eq!(text, [1, 2, 0, 1]);
+        let mut sampler = Sampler::new(options, &[]).unwrap();
+        sampler.observe(&[0]);
+        assert_eq!(sampler.choose(&ops(), &[-1.0, -1.5]).unwrap(), 1, "a negative logit falls");
     }
 
     #[test]
     fn senseless_options_are_refused() {
         for (temperature, top_p) in [(-1.0, 1.0), (f32::NAN, 1.0), (1.0, 0.0), (1.0, 1.5)] {
             assert!(Sampler::new(SamplerOptions { temperature, top_p, ..Default::default() }, &[]).is_err());
+        }
+        for (min_p, repeat_penalty) in [(-0.1, 1.0), (1.1, 1.0), (f32::NAN, 1.0), (0.0, 0.0), (0.0, f32::INFINITY)] {
+            assert!(Sampler::new(SamplerOptions { min_p, repeat_penalty, ..Default::default() }, &[]).is_err());
         }
     }
 }

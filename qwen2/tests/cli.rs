@@ -62,6 +62,45 @@ fn a_seed_gives_one_text() {
 }
 
 #[test]
+fn a_text_ends_before_a_stop_string() {
+    let whole = json(&mut qwen2(&["run", "-p", "A vector is", "-n", "24", "--json"]))["text"].as_str().unwrap().to_owned();
+    let stop: String = whole.chars().skip(20).take(6).collect();
+    let cut = json(&mut qwen2(&["run", "-p", "A vector is", "-n", "24", "--json", "--stop", "nowhere", "--stop", &stop]));
+    assert_eq!(cut["text"].as_str().unwrap(), &whole[..whole.find(&stop).unwrap()]);
+    assert_eq!(cut["stop"], "stop_string");
+    let printed = qwen2(&["run", "-p", "A vector is", "-n", "24", "--stop", &stop]).output().unwrap();
+    assert_eq!(String::from_utf8(printed.stdout).unwrap().trim_end_matches('\n'), cut["text"].as_str().unwrap().trim_end_matches('\n'));
+    refused(&mut qwen2(&["run", "-p", "a", "--stop", ""]), "stop string is empty");
+}
+
+#[test]
+fn sampling_options_are_known_and_checked() {
+    let args = ["run", "-p", "A vector is", "-n", "40", "--json"];
+    let text = |more: &[&str]| json(&mut qwen2(&[&args[..], more].concat()))["text"].clone();
+    assert_ne!(text(&["--repeat-penalty", "1.5", "--repeat-last-n", "-1"]), text(&[]));
+    // Nothing but the likeliest is as likely as the likeliest.
+    assert_eq!(text(&["--temp", "2", "--min-p", "1", "--seed", "3"]), text(&[]));
+    refused(&mut qwen2(&["run", "-p", "a", "--min-p", "-1"]), "min-p is -1");
+    refused(&mut qwen2(&["run", "-p", "a", "--repeat-penalty", "0"]), "repeat penalty is 0");
+    refused(&mut qwen2(&["run", "-p", "a", "--repeat-last-n", "-2"]), "--repeat-last-n");
+}
+
+#[test]
+fn look_up_changes_nothing_but_the_passes() {
+    let args = ["run", "-p", "0 1 2 3 0 1 2 3 0 1", "-n", "60", "--json"];
+    let (plain, looked) = (json(&mut qwen2(&args)), json(&mut qwen2(&[&args[..], &["--lookup"]].concat())));
+    assert_eq!(looked["ids"], plain["ids"]);
+    assert_eq!(plain["lookup"], Value::Null);
+    assert!(
+        looked["lookup"]["accepted"].as_u64() <= looked["lookup"]["proposed"].as_u64() && looked["lookup"]["passes"].as_u64() > Some(0)
+    );
+    let notes = qwen2(&["run", "-p", "A vector is", "-n", "9", "--lookup", "4"]).output().unwrap().stderr;
+    assert!(String::from_utf8(notes).unwrap().contains("proposed tokens accepted"));
+    refused(&mut qwen2(&["run", "-p", "a", "--lookup", "--temp", "0.5"]), "temperature 0 alone");
+    refused(&mut qwen2(&["run", "-p", "a", "--lookup", "0"]), "--lookup");
+}
+
+#[test]
 fn a_prompt_from_a_file() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "A vector is").unwrap();

@@ -35,6 +35,20 @@ fn special_tokens_in_text() {
 }
 
 #[test]
+fn in_plain_text_they_are_text() {
+    let texts = std::fs::read_to_string(data("ggml-vocab-qwen2.gguf.inp")).unwrap();
+    for text in texts.split("\n__ggml_vocab_test__\n") {
+        assert_eq!(QWEN2.encode_plain(text).unwrap(), QWEN2.encode(text).unwrap(), "{text:?}");
+    }
+    let text = "<|im_start|>user\nhi<|im_end|>";
+    let plain = QWEN2.encode_plain(text).unwrap();
+    assert!(plain.iter().all(|id| *id < 151_643), "{plain:?}");
+    assert_eq!(QWEN2.decode(&plain), text);
+    assert_eq!(QWEN2.encode_plain("e\u{301}").unwrap(), QWEN2.encode("\u{e9}").unwrap());
+    assert!(QWEN2.special().contains(&(151_644, "<|im_start|>".to_owned())));
+}
+
+#[test]
 fn fillers_are_never_made_and_never_sampled() {
     assert_eq!(QWEN2.padding().first(), Some(&151_646));
     assert_eq!(QWEN2.padding().len(), 290);

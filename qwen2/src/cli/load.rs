@@ -60,6 +60,8 @@ pub(super) struct Loaded {
     pub(super) name: String,
     pub(super) tokenizer: Tokenizer,
     pub(super) model: Model,
+    /// The file's chat template, if it has one.
+    pub(super) template: Option<String>,
 }
 
 impl FileArgs {
@@ -83,12 +85,13 @@ impl FileArgs {
         let mut file = self.open()?;
         let name = self.name();
         let tokenizer = file.tokenizer().map_err(Failure::about(&name))?;
+        let template = file.chat_template().map_err(Failure::about(&name))?;
         let mut progress = Progress::new("loading");
         let model = file
             .model(tokenizer.len(), ops, compute.threads(), &mut |done, total| progress.set(done, total))
             .map_err(Failure::about(&name))?;
         threads::settle(compute.threads());
-        Ok(Loaded { name, tokenizer, model })
+        Ok(Loaded { name, tokenizer, model, template })
     }
 }
 

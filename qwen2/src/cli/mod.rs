@@ -2,12 +2,16 @@
 //! Answers go to stdout, everything else to stderr; with `--json` stdout holds one JSON document and nothing more.
 
 mod bench;
+mod chat;
+mod eval;
 mod info;
 mod load;
 mod logits;
+mod perplexity;
 mod progress;
 mod quantize;
 mod run;
+mod sampling;
 mod tokenize;
 
 use std::io::{ErrorKind, Write};
@@ -23,9 +27,12 @@ Examples:
   qwen2 run -p 'The borrow checker' -n 64         continue a text with the embedded model
   qwen2 run -m model.gguf -f prompt.txt --temp 0.7 --seed 1
   qwen2 run -m Qwen2.5-0.5B/ -p 'Hello'           the same of a folder from Hugging Face (config.json, safetensors)
+  qwen2 chat -m model.gguf                        talk; /exit ends, /reset forgets, Ctrl-C stops a reply
   qwen2 bench -m model.gguf -p 512 -n 128         time prompt reading and generation
   qwen2 bench --size 0.5b --type f16 -o json      the same for random weights of that shape
   qwen2 quantize f16.gguf q4.gguf --type q4_k_m   a smaller model file, the same as llama.cpp makes
+  qwen2 perplexity -m model.gguf -f text.txt      how well the model predicts that text
+  qwen2 eval -m model.gguf --task arc.jsonl       accuracy on multiple-choice questions
   qwen2 info --kernels                            the kernels in this binary and why they were chosen
   echo -n 'Hello' | qwen2 tokenize --json
 
@@ -43,10 +50,16 @@ struct Cli {
 enum Command {
     /// Continue a text.
     Run(run::Args),
+    /// Talk with the model.
+    Chat(chat::Args),
     /// Time prompt reading and generation, with llama-bench's field names.
     Bench(bench::Args),
     /// Print the token ids of the text on stdin, taken as it is.
     Tokenize(tokenize::Args),
+    /// Score how well a model predicts a text, or how far it is from another one's predictions.
+    Perplexity(perplexity::Args),
+    /// Score multiple-choice questions.
+    Eval(eval::Args),
     /// Print the logits of what follows the given tokens.
     Logits(logits::Args),
     /// Write a model in fewer bits.
@@ -67,7 +80,15 @@ impl Failure {
     pub(crate) fn about(name: &str) -> impl FnOnce(Error) -> Self {
         let name = name.to_owned();
         move |error| {
-            let named = matches!(error, Error::Io { .. } | Error::Write { .. } | Error::NotAFile(_) | Error::NotAModel(_));
+            let named = matches!(
+                error,
+                Error::Io { .. }
+                    | Error::Write { .. }
+                    | Error::NotAFile(_)
+                    | Error::NotAModel(_)
+                    | Error::Baseline { .. }
+                    | Error::Question { .. }
+            );
             Self { about: (!named).then_some(name), error }
         }
     }
@@ -97,10 +118,13 @@ pub(crate) fn main() -> ExitCode {
     }
     let done = match cli.command {
         Command::Run(args) => run::run(&args),
+        Command::Chat(args) => chat::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Logits(args) => logits::run(&args),
         Command::Quantize(args) => quantize::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Perplexity(args) => perplexity::run(&args),
         Command::Info(args) => info::run(&args),
     };
     match done {

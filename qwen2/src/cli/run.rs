@@ -6,20 +6,21 @@ use std::time::Duration;
 
 use qwen2::Error;
 use qwen2::baked::Workers;
-use qwen2::generate::{Generated, generate};
+use qwen2::generate::{Flow, Generated, Stop};
 use qwen2::graph::{DEFAULT_CHUNK, Session};
-use qwen2::sampler::{Sampler, SamplerOptions};
-use qwen2::tokenizer::Utf8Stream;
+use qwen2::sampler::Sampler;
 use serde_json::json;
 
 use super::load::{ComputeArgs, FileArgs, Loaded};
-use super::tokenize::{read_stdin, utf8};
+use super::sampling::{SamplingArgs, told};
+use super::tokenize::{read_file, read_stdin};
 use super::{Failure, note, print_json};
 
 const EXAMPLES: &str = "\
 Examples:
   qwen2 run -p 'The borrow checker' -n 64
   qwen2 run -m model.gguf -f prompt.txt --temp 0.7 --top-p 0.9 --seed 1
+  qwen2 run -m model.gguf -f prompt.txt --stop User: --lookup
   echo -n 'A vector is' | qwen2 run --json";
 
 /// Options of `run`.
@@ -39,18 +40,8 @@ pub(super) struct Args {
     /// Tokens to make at most
     #[arg(short, long, value_name = "N", default_value_t = 128)]
     n_predict: usize,
-    /// Temperature; 0 always takes the likeliest token
-    #[arg(long, value_name = "T", default_value_t = 0.0, allow_negative_numbers = true)]
-    temp: f32,
-    /// Choose among the K likeliest tokens; 0: among all
-    #[arg(long, value_name = "K", default_value_t = 40)]
-    top_k: usize,
-    /// Choose among the likeliest tokens that reach this probability together
-    #[arg(long, value_name = "P", default_value_t = 0.95, allow_negative_numbers = true)]
-    top_p: f32,
-    /// Seed of the random choices
-    #[arg(long, value_name = "SEED", default_value_t = 0)]
-    seed: u64,
+    #[command(flatten)]
+    sampling: SamplingArgs,
     /// Print one JSON document: prompt, text, tokens, times
     #[arg(long)]
     json: bool,
@@ -58,8 +49,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let prompt = args.read_prompt()?;
-    let options = SamplerOptions { temperature: args.temp, top_k: args.top_k, top_p: args.top_p, seed: args.seed };
-    Sampler::new(options, &[])?; // bad options are told before a long load
+    let options = args.sampling.options(0.0)?; // bad options are told before a long load
     let loaded = args.file.load(&args.compute)?;
     let Loaded { tokenizer, model, .. } = &loaded;
     let mut sampler = Sampler::new(options, tokenizer.padding())?;
@@ -71,7 +61,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let capacity = ids.len().saturating_add(args.n_predict).min(context);
     let mut session = Session::new(model, capacity, DEFAULT_CHUNK)?;
 
-    let mut stream = Utf8Stream::default();
+    let mut stream = args.sampling.text()?;
     let mut text = String::new();
     let mut out = std::io::stdout().lock();
     let mut tell = |piece: String| -> Result<(), Error> {
@@ -83,12 +73,18 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         }
         Ok(())
     };
-    let generated =
-        generate(&mut session, &ids, args.n_predict, tokenizer.stops(), &mut sampler, |token| tell(stream.push(tokenizer.piece(token))))?;
+    let each = |token| {
+        tell(stream.push(tokenizer.piece(token)))?;
+        Ok(if stream.stopped() { Flow::End(Stop::StopString) } else { Flow::Continue })
+    };
+    let (generated, lookup) = args.sampling.generate(&mut session, &[], &ids, args.n_predict, tokenizer.stops(), &mut sampler, each)?;
     tell(stream.finish())?;
     if !args.json {
         writeln!(out)?;
         note(&summary(&loaded, ids.len(), &generated));
+        if let Some(lookup) = &lookup {
+            note(&told(lookup, generated.steps));
+        }
         return Ok(());
     }
     drop(out);
@@ -106,6 +102,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         "stop": generated.stop,
         "read": phase(ids.len(), generated.prompt_time),
         "generated": phase(generated.steps, generated.token_time),
+        "lookup": lookup,
     }))
 }
 
@@ -113,10 +110,7 @@ impl Args {
     fn read_prompt(&self) -> Result<String, Failure> {
         match (&self.prompt, &self.prompt_file) {
             (Some(prompt), _) => Ok(prompt.clone()),
-            (None, Some(path)) => {
-                let bytes = std::fs::read(path).map_err(|source| Error::Io { path: path.clone(), source })?;
-                utf8(bytes, &format!("'{}'", path.display()))
-            }
+            (None, Some(path)) => read_file(path),
             (None, None) if std::io::stdin().is_terminal() => {
                 Err(Error::Usage("no text to continue; give -p TEXT, -f FILE or something on stdin".to_owned()).into())
             }

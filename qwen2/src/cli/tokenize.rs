@@ -2,6 +2,7 @@
 //! folder without weights, will do.
 
 use std::io::{Read, Write};
+use std::path::Path;
 
 use qwen2::Error;
 use serde_json::json;
@@ -38,8 +39,14 @@ pub(super) fn read_stdin() -> Result<String, Failure> {
     utf8(bytes, "stdin")
 }
 
+/// All of the file at `path` as text.
+pub(super) fn read_file(path: &Path) -> Result<String, Failure> {
+    let bytes = std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+    utf8(bytes, &format!("'{}'", path.display()))
+}
+
 /// `bytes` as text, or an error that names where they stop being it.
-pub(super) fn utf8(bytes: Vec<u8>, what: &str) -> Result<String, Failure> {
+fn utf8(bytes: Vec<u8>, what: &str) -> Result<String, Failure> {
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         Error::NotUtf8 { what: what.to_owned(), at }.into()

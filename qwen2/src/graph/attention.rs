@@ -17,6 +17,8 @@ pub(super) struct Cache {
     kv_heads: usize,
     many: Attention,
     one: AttentionDecode,
+    /// Whether tokens are attended for one by one though they come together.
+    singly: bool,
     workspace: Vec<f32>,
 }
 
@@ -43,6 +45,7 @@ impl Cache {
             kv_heads: config.kv_heads,
             many,
             one,
+            singly: false,
             workspace: zeroed(needed, "the workspace of attention")?,
         })
     }
@@ -67,6 +70,11 @@ impl Cache {
         self.layout.capacity()
     }
 
+    /// From now on tokens that come together are attended for one by one, or no longer.
+    pub(super) fn singly(&mut self, singly: bool) {
+        self.singly = singly;
+    }
+
     /// Stores one token's keys and values, each `kv_heads * head_dim` long, at `position` of `layer`.
     pub(super) fn store(&mut self, layer: usize, position: usize, keys: &[f32], values: &[f32]) {
         let (layout, dim) = (self.layout, self.layout.dim());
@@ -80,14 +88,18 @@ impl Cache {
 
     /// Attends for the tokens from `position` on, whose rotated queries are the rows of `queries`; rows of `out` receive
     /// the results.
-    pub(super) fn attend(&mut self, team: &Team, (layer, position): (usize, usize), queries: Mat<'_, f32>, out: MatMut<'_, f32>) {
+    pub(super) fn attend(&mut self, team: &Team, (layer, position): (usize, usize), queries: Mat<'_, f32>, mut out: MatMut<'_, f32>) {
         let heads = self.kv_heads;
         let (key_words, value_words) = (heads * self.layout.key_words(), heads * self.layout.value_words());
         let (keys, values) = (&self.keys[layer * key_words..][..key_words], &self.values[layer * value_words..][..value_words]);
         let kv = Kv::new(self.layout, heads, keys, values);
         let (context, mask) = (position + queries.rows(), Mask::Causal { first: position });
-        if queries.rows() == 1 {
-            self.one.run(queries, &kv, (context, mask), out, team, &mut self.workspace);
+        if queries.rows() == 1 || self.singly {
+            for row in 0..queries.rows() {
+                let (query, out) = (queries.block(row, 0, 1, queries.cols()), out.block(row, 0, 1, queries.cols()));
+                let seen = (position + row + 1, Mask::Causal { first: position + row });
+                self.one.run(query, &kv, seen, out, team, &mut self.workspace);
+            }
         } else {
             self.many.run(queries, &kv, (context, mask), out, team, &mut self.workspace);
         }

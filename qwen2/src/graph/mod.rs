@@ -17,7 +17,7 @@ use crate::memory::{self, Part};
 use crate::model::{Config, Model};
 use crate::threads;
 use attention::Cache;
-use product::Product;
+use product::{MOST_SINGLY, Product};
 use profile::{Cell, Place, Profile, Stage, Work};
 use rope::Rope;
 
@@ -205,6 +205,27 @@ impl<'m> Session<'m> {
             }
         }
         Ok(())
+    }
+
+    /// As [`feed_each`](Self::feed_each) from the first token on, but the bits are those of reading the tokens one by one.
+    ///
+    /// Norms and the rest give each row the same bits however many there are. Products do where the depth is not cut, and so
+    /// it is not here; attention of many tokens sums in another order than that of one, so here it is that of one for each.
+    ///
+    /// # Errors
+    /// As [`feed_each`](Self::feed_each).
+    pub fn feed_singly(&mut self, tokens: &[u32], mut each: impl FnMut(usize, &[f32])) -> Result<(), Error> {
+        self.check(tokens)?;
+        self.singly(true);
+        let mut parts = tokens.chunks(MOST_SINGLY).enumerate();
+        let fed = parts.try_for_each(|(number, part)| self.feed_each(part, 0, |at, logits| each(number * MOST_SINGLY + at, logits)));
+        self.singly(false);
+        fed
+    }
+
+    fn singly(&mut self, singly: bool) {
+        self.cache.singly(singly);
+        self.product.singly(singly);
     }
 
     /// Whether `tokens` can be read next.

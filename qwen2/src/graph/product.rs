@@ -1,7 +1,7 @@
 //! Linear layers on the model's team: each runs the kernel, the blocking and the split that the profile chose for its
 //! number of rows.
 
-use crate::baked::{MOST_THREADS, Mat, MatMut, Operands, Split, Workers};
+use crate::baked::{Blocking, MOST_THREADS, Mat, MatMut, Operands, Split, Workers};
 
 use super::profile::Work;
 use crate::error::{Error, zeroed};
@@ -12,6 +12,16 @@ use crate::threads;
 #[derive(Debug)]
 pub(super) struct Product {
     workspace: Vec<u32>,
+    /// Whether rows get the bits that each would get alone.
+    singly: bool,
+}
+
+/// Rows that may be multiplied together as if each was alone.
+pub(super) const MOST_SINGLY: usize = 64;
+
+/// `blocking` as it is for one row: kernels of one layout sum alike, but for where the depth is cut, and one row's is not.
+fn as_alone(blocking: Blocking) -> Blocking {
+    Blocking { kc: Blocking::WHOLE, ..blocking }
 }
 
 impl Product {
@@ -25,8 +35,17 @@ impl Product {
         let threads = model.team().count().min(MOST_THREADS);
         let formats = model.weights().formats();
         let choices = model.ops().gemm.iter().filter(|products| formats.contains(&products.format)).flat_map(|products| &products.choices);
-        let len = choices.map(|choice| choice.kernel.workspace_len(&choice.blocking, threads, rows.min(choice.m_max), depth)).max();
-        Ok(Self { workspace: zeroed(len.unwrap_or(0), "workspace")? })
+        let len = choices.map(|choice| {
+            let rows = rows.min(choice.m_max);
+            let needed = |blocking, rows| choice.kernel.workspace_len(&blocking, threads, rows, depth);
+            needed(choice.blocking, rows).max(needed(as_alone(choice.blocking), rows.min(MOST_SINGLY)))
+        });
+        Ok(Self { workspace: zeroed(len.max().unwrap_or(0), "workspace")?, singly: false })
+    }
+
+    /// From now on up to [`MOST_SINGLY`] rows get the bits that each would get alone, or no longer.
+    pub(super) fn singly(&mut self, singly: bool) {
+        self.singly = singly;
     }
 
     /// `out <- x · W`, or `out <- out + x · W` when `accumulate`. `x` has rows of `linear.inputs()`, `out` as many of
@@ -45,7 +64,8 @@ impl Product {
             let split = baked.unwrap_or_else(|| Split::analytical(threads, kernel.geometry(), rows, outputs.len(), true));
             let c = out.block(0, outputs.start, rows, outputs.len());
             let weights = part.panels(model.weights().memory());
-            kernel.run(Operands { a, weights, c, accumulate, blocking: choice.blocking }, split, team, &mut self.workspace);
+            let blocking = if self.singly { as_alone(choice.blocking) } else { choice.blocking };
+            kernel.run(Operands { a, weights, c, accumulate, blocking }, split, team, &mut self.workspace);
         }
     }
 }

@@ -10,7 +10,7 @@ mod utf8;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::unicode::NFC;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::{AddedToken, TokenizerImpl};
+use tokenizers::{AddedToken, Model, NormalizedString, Normalizer, OffsetType, PreTokenizedString, PreTokenizer, TokenizerImpl};
 
 use crate::error::Error;
 use crate::gguf::{Array, Gguf, Value, shown};
@@ -140,6 +140,27 @@ impl Tokenizer {
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
         let encoding = self.bpe.encode_fast(text, false).map_err(inner)?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The ids of `text`, in which special tokens written out are nothing but text: for what others wrote.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>, Error> {
+        let mut text = NormalizedString::from(text);
+        self.bpe.get_normalizer().map_or(Ok(()), |normalizer| normalizer.normalize(&mut text)).map_err(inner)?;
+        let mut pieces = PreTokenizedString::from(text);
+        self.bpe.get_pre_tokenizer().map_or(Ok(()), |split| split.pre_tokenize(&mut pieces)).map_err(inner)?;
+        pieces.tokenize(|piece| self.bpe.get_model().tokenize(piece.get())).map_err(inner)?;
+        Ok(pieces.into_encoding(None, 0, OffsetType::None).map_err(inner)?.get_ids().to_vec())
+    }
+
+    /// The special tokens, which [`encode`](Self::encode) finds where they are written out, and their ids, ascending.
+    pub fn special(&self) -> Vec<(u32, String)> {
+        let tokens = self.bpe.get_added_vocabulary().get_added_tokens_decoder();
+        let mut tokens: Vec<(u32, String)> = tokens.iter().map(|(id, token)| (*id, token.content.clone())).collect();
+        tokens.sort_unstable();
+        tokens
     }
 
     /// The bytes that `id` stands for; nothing for an id beyond the vocabulary. They need not be UTF-8 by themselves.
