@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use qwen2::Error;
 use qwen2::chat::{Chat, Template, Turn};
 use qwen2::generate::{Flow, Stop};
-use qwen2::graph::{DEFAULT_CHUNK, Session};
 use qwen2::sampler::Sampler;
 use rustyline::error::ReadlineError;
 use rustyline::{DefaultEditor, config::Configurer};
@@ -16,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::load::{ComputeArgs, FileArgs, Loaded};
 use super::sampling::{SamplingArgs, told};
+use super::session::SessionArgs;
 use super::{Failure, note, print_json};
 
 /// Room for tokens, unless told otherwise or the model's context is shorter.
@@ -42,9 +42,8 @@ pub(super) struct Args {
     /// The system's message, which comes first [default: what the template has]
     #[arg(short, long, value_name = "TEXT")]
     system: Option<String>,
-    /// Room for tokens, of all messages together [default: 8192 or the model's context]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    ctx_size: Option<u32>,
+    #[command(flatten)]
+    session: SessionArgs,
     /// Tokens of a reply, at most [default: as many as there is room for]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     n_predict: Option<u32>,
@@ -60,12 +59,11 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let options = args.sampling.options(0.7)?; // bad options are told before a long load
-    let loaded = args.file.load(&args.compute)?;
+    let loaded = args.file.load_for(&args.compute, &args.session, DEFAULT_ROOM)?;
     let Loaded { name, tokenizer, model, template } = &loaded;
     let template = Template::new(template.as_deref()).map_err(Failure::about(name))?;
     let sampler = Sampler::new(options, tokenizer.padding())?;
-    let room = args.ctx_size.map_or(DEFAULT_ROOM.min(model.config().context), |tokens| tokens as usize);
-    let session = Session::new(model, room, DEFAULT_CHUNK)?;
+    let session = args.session.open(model, DEFAULT_ROOM)?;
     let chat = Chat::new(session, tokenizer, template, args.system.as_deref(), args.special);
     let interrupted = Arc::new(AtomicBool::new(false));
     let mut talk = Talk { args, loaded: &loaded, chat, sampler, interrupted, turns: Vec::new() };

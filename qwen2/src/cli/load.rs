@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 
-use qwen2::baked::Format;
-use qwen2::graph::DEFAULT_CACHE;
-use qwen2::model::Model;
-use qwen2::{EMBEDDED_NAME, Error, ModelFile, Tokenizer, baked, threads};
+use qwen2::model::{Config, Model};
+use qwen2::{EMBEDDED_NAME, ModelFile, Tokenizer, baked, threads};
 
 use super::Failure;
 use super::progress::Progress;
+use super::session::SessionArgs;
 
 /// Which model.
 #[derive(Debug, clap::Args)]
@@ -27,32 +26,6 @@ pub(super) struct ComputeArgs {
     /// Profile to use, of those in this binary [default: the best this CPU can run]
     #[arg(long, value_name = "NAME")]
     tuned: Option<String>,
-}
-
-/// How keys and values are kept.
-#[derive(Debug, clap::Args)]
-pub(super) struct CacheArgs {
-    /// Type of the keys that are kept: f32, f16, bf16, q8_0
-    #[arg(long, value_name = "TYPE", default_value = DEFAULT_CACHE.name())]
-    cache_type_k: String,
-    /// Type of the values that are kept, which must be that of the keys
-    #[arg(long, value_name = "TYPE")]
-    cache_type_v: Option<String>,
-}
-
-impl CacheArgs {
-    /// The format of both.
-    pub(super) fn format(&self) -> Result<Format, Failure> {
-        const KNOWN: [Format; 4] = [Format::F32, Format::F16, Format::Bf16, Format::Q8_0];
-        if self.cache_type_v.as_ref().is_some_and(|values| *values != self.cache_type_k) {
-            return Err(
-                Error::Usage("keys and values are kept in one type; give --cache-type-v the value of --cache-type-k".to_owned()).into()
-            );
-        }
-        let format = KNOWN.into_iter().find(|format| format.name() == self.cache_type_k);
-        let known = || KNOWN.map(|format| format.name()).join(", ");
-        Ok(format.ok_or_else(|| Error::Usage(format!("'{}' is no type of a cache; known are {}", self.cache_type_k, known())))?)
-    }
 }
 
 /// A model, its tokenizer and its name.
@@ -81,11 +54,26 @@ impl FileArgs {
 
     /// Loads all of it.
     pub(super) fn load(&self, compute: &ComputeArgs) -> Result<Loaded, Failure> {
+        self.load_checked(compute, |_, _| Ok(()))
+    }
+
+    /// Loads all of it, if a session for `wanted` tokens fits into memory too.
+    pub(super) fn load_for(&self, compute: &ComputeArgs, session: &SessionArgs, wanted: usize) -> Result<Loaded, Failure> {
+        self.load_checked(compute, |file, config| session.check(file, config, wanted))
+    }
+
+    /// Loads all of it, unless `check` has something against the file and its hyperparameters.
+    fn load_checked(
+        &self,
+        compute: &ComputeArgs,
+        check: impl FnOnce(&ModelFile, &Config) -> Result<(), Failure>,
+    ) -> Result<Loaded, Failure> {
         let ops = compute.ops()?;
         let mut file = self.open()?;
         let name = self.name();
         let tokenizer = file.tokenizer().map_err(Failure::about(&name))?;
         let template = file.chat_template().map_err(Failure::about(&name))?;
+        check(&file, &file.config(tokenizer.len()).map_err(Failure::about(&name))?)?;
         let mut progress = Progress::new("loading");
         let model = file
             .model(tokenizer.len(), ops, compute.threads(), &mut |done, total| progress.set(done, total))

@@ -12,8 +12,10 @@ mod progress;
 mod quantize;
 mod run;
 mod sampling;
+mod session;
 mod tokenize;
 
+use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
@@ -108,7 +110,7 @@ impl From<std::io::Error> for Failure {
 
 /// Parses the arguments and runs the command.
 pub(crate) fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(std::env::args_os().map(in_full)) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
@@ -137,6 +139,17 @@ pub(crate) fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// llama.cpp's short options of several letters, in full.
+fn in_full(argument: OsString) -> OsString {
+    let full = match argument.to_str() {
+        Some("-ub") => "--ubatch-size",
+        Some("-ctk") => "--cache-type-k",
+        Some("-ctv") => "--cache-type-v",
+        _ => return argument,
+    };
+    full.into()
 }
 
 /// Help goes out whole; of a usage error the first paragraph, as one line.

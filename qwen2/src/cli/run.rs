@@ -7,12 +7,12 @@ use std::time::Duration;
 use qwen2::Error;
 use qwen2::baked::Workers;
 use qwen2::generate::{Flow, Generated, Stop};
-use qwen2::graph::{DEFAULT_CHUNK, Session};
 use qwen2::sampler::Sampler;
 use serde_json::json;
 
 use super::load::{ComputeArgs, FileArgs, Loaded};
 use super::sampling::{SamplingArgs, told};
+use super::session::SessionArgs;
 use super::tokenize::{read_file, read_stdin};
 use super::{Failure, note, print_json};
 
@@ -41,6 +41,8 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "N", default_value_t = 128)]
     n_predict: usize,
     #[command(flatten)]
+    session: SessionArgs,
+    #[command(flatten)]
     sampling: SamplingArgs,
     /// Print one JSON document: prompt, text, tokens, times
     #[arg(long)]
@@ -50,16 +52,18 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let prompt = args.read_prompt()?;
     let options = args.sampling.options(0.0)?; // bad options are told before a long load
-    let loaded = args.file.load(&args.compute)?;
+    // A token has a byte of text at least.
+    let loaded = args.file.load_for(&args.compute, &args.session, prompt.len().saturating_add(args.n_predict))?;
     let Loaded { tokenizer, model, .. } = &loaded;
     let mut sampler = Sampler::new(options, tokenizer.padding())?;
     let ids = tokenizer.encode(&prompt)?;
-    let context = model.config().context;
-    if ids.len() > context {
-        return Err(Error::Context { needed: ids.len(), what: "model's context", limit: context }.into());
+    let (needed, wanted) = (ids.len(), ids.len().saturating_add(args.n_predict));
+    let limit = args.session.room(model.config(), wanted);
+    if needed > limit {
+        let what = if limit == model.config().context { "model's context" } else { "context (-c)" };
+        return Err(Error::Context { needed, what, limit }.into());
     }
-    let capacity = ids.len().saturating_add(args.n_predict).min(context);
-    let mut session = Session::new(model, capacity, DEFAULT_CHUNK)?;
+    let mut session = args.session.open(model, wanted)?;
 
     let mut stream = args.sampling.text()?;
     let mut text = String::new();

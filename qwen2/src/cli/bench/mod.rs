@@ -13,14 +13,15 @@ use std::time::Instant;
 use clap::ValueEnum;
 use qwen2::Error;
 use qwen2::gguf::TensorType;
-use qwen2::graph::{DEFAULT_CHUNK, Session};
+use qwen2::graph::Session;
 use qwen2::model::{Config, Model};
 use qwen2::{baked::Workers, threads};
 use serde::Serialize;
 
 use super::Failure;
-use super::load::{CacheArgs, ComputeArgs, FileArgs};
+use super::load::{ComputeArgs, FileArgs};
 use super::progress::Progress;
+use super::session::{CacheArgs, ChunkArgs};
 use clock::{mean_and_deviation, median, utc_now};
 use output::Output;
 
@@ -59,9 +60,8 @@ pub(super) struct Args {
     /// Samples of each test
     #[arg(short, long, value_name = "N", default_value_t = 5)]
     repetitions: usize,
-    /// Tokens of a prompt that go through the layers together
-    #[arg(long = "ubatch-size", visible_alias = "batch-size", short_alias = 'b', value_name = "N", default_value_t = DEFAULT_CHUNK)]
-    ubatch_size: usize,
+    #[command(flatten)]
+    chunks: ChunkArgs,
     /// Also tell where the time goes: by operation and by layer, prompts and generation apart
     #[arg(long)]
     profile: bool,
@@ -155,9 +155,6 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if tests.is_empty() {
         return Err(Error::Usage("nothing to time; give -p or -n above 0".to_owned()).into());
     }
-    if args.ubatch_size == 0 {
-        return Err(Error::Usage("the batch size must be at least 1".to_owned()).into());
-    }
     let subject = args.subject()?;
     let limit = subject.model.config().context;
     if let Some(needed) = tests.iter().map(|test| test.timed().saturating_add(test.depth)).find(|&tokens| tokens > limit) {
@@ -203,7 +200,7 @@ impl Args {
         let model = &subject.model;
         let tokens = lengths.timed();
         let cache = self.cache.format()?;
-        let mut session = Session::with_cache(model, depth + tokens, self.ubatch_size, cache)?;
+        let mut session = Session::with_cache(model, depth + tokens, self.chunks.chunk(), cache)?;
         let vocab = model.config().vocab;
         // Spread over the vocabulary: the same for every run, and no token twice in a row.
         let text: Vec<u32> = (0..depth + tokens).map(|i| (i.wrapping_mul(7919) % vocab) as u32).collect();
@@ -249,8 +246,8 @@ impl Args {
             model_size: subject.bytes,
             model_n_params: model.parameters(),
             weights_on_huge_pages: model.weights().huge_share(),
-            n_batch: self.ubatch_size,
-            n_ubatch: self.ubatch_size,
+            n_batch: self.chunks.batch(),
+            n_ubatch: self.chunks.chunk(),
             n_threads: model.team().count(),
             type_k: cache.name(),
             type_v: cache.name(),
