@@ -9,6 +9,7 @@ pub use kiln_kernels::format::Format;
 pub use kiln_kernels::gemm::product::Product;
 pub use kiln_kernels::gemm::{Blocking, Caches, Linear, LinearKernel, MOST_THREADS, Split, for_rows_of_f32};
 pub use kiln_kernels::isa::peak::peaks;
+pub use kiln_kernels::isa::stream::read;
 pub use kiln_kernels::mat::{Mat, MatMut};
 pub use kiln_kernels::pages::Pages;
 pub use kiln_kernels::team::{DEFAULT_SPIN, Team, Workers};
