@@ -18,7 +18,7 @@ use crate::sampler::Sampler;
 /// What to look up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lookup {
-    /// Tokens proposed at a time, at most.
+    /// Tokens proposed at a time, at most; fewer for a while after some were refused.
     pub most: usize,
     /// How many of the last tokens must have occurred before: this many or, where they did not, fewer...
     pub longest: usize,
@@ -93,6 +93,8 @@ pub fn generate<F: Into<Flow>>(
     let mut text = [before, prompt].concat();
     let made = text.len();
     let mut statistics = Statistics::default();
+    // How many are proposed next: a proposal that is refused costs, so what went wrong is tried with few.
+    let mut trust = lookup.most;
     // Tokens that were chosen and not yet told of.
     let mut chosen = Vec::new();
     if count > 0 {
@@ -118,7 +120,7 @@ pub fn generate<F: Into<Flow>>(
             break Stop::Context;
         }
         // The pass itself gives one token more than it confirms.
-        let proposed = lookup.propose(&text, (room - 1).min(left - 1));
+        let proposed = lookup.propose(&text, (room - 1).min(left - 1).min(trust));
         let pass = [&text[text.len() - 1..], proposed].concat();
         chosen.clear();
         let mut failed = None;
@@ -143,6 +145,9 @@ pub fn generate<F: Into<Flow>>(
         }
         let accepted = chosen.len() - 1;
         session.rewind(position + 1 + accepted);
+        if !proposed.is_empty() {
+            trust = if accepted == proposed.len() { lookup.most.min(2 * trust.max(1)) } else { accepted + 1 };
+        }
         statistics.passes += 1;
         statistics.looked_up += usize::from(!proposed.is_empty());
         statistics.proposed += proposed.len();

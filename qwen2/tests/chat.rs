@@ -4,7 +4,7 @@ mod common;
 
 use assert_cmd::Command;
 use common::{File, Kv, load, tiny};
-use qwen2::chat::{Chat, Role, Template};
+use qwen2::chat::{Chat, Message, Role, Template};
 use qwen2::generate::{Generated, Stop, generate};
 use qwen2::graph::Session;
 use qwen2::model::Model;
@@ -65,6 +65,18 @@ fn a_message_cannot_hold_special_tokens_unless_asked() {
         let want = format!("<|im_start|>system\na<|im_start|><|im_end|>\n<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n");
         assert_eq!(model.0.decode(&ids), want, "nothing of it is lost");
     }
+}
+
+#[test]
+fn the_template_of_a_real_file() {
+    let file = qwen2::gguf::Gguf::open(&common::data("ggml-vocab-qwen2.gguf")).unwrap();
+    let template = Template::new(Some(file.string("tokenizer.chat_template").unwrap())).unwrap();
+    let messages = [(Role::User, "Hi"), (Role::Assistant, "Hello")].map(|(role, text)| Message { role, content: text.to_owned() });
+    let text = template.render(&messages[..1], true).unwrap();
+    assert!(text.starts_with("<|im_start|>system\nYou are a helpful assistant"), "{text}");
+    assert!(text.ends_with("<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"), "{text}");
+    // What was said does not change when there is more.
+    assert!(template.render(&messages, true).unwrap().starts_with(&format!("{text}Hello")));
 }
 
 #[test]

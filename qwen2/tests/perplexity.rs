@@ -9,7 +9,7 @@ use assert_cmd::Command;
 use common::{data, load};
 use qwen2::model::Model;
 use qwen2::perplexity::baseline::{Reader, Writer};
-use qwen2::perplexity::{Comparison, Windows, score};
+use qwen2::perplexity::{Comparison, Prediction, Windows, score};
 use qwen2::{Error, Tokenizer};
 use serde_json::Value;
 
@@ -60,7 +60,11 @@ fn a_baseline_is_close_to_its_own_model_and_further_from_another() {
         assert_eq!((baseline.windows(), baseline.tokens()), (windows, &TOKENS[..6 * 128]));
         let mut comparison = Comparison::default();
         let tokens = baseline.tokens().to_vec();
-        score(model, &tokens, windows, |prediction| Ok(comparison.add(&prediction, baseline.read()?)), |_| {}).unwrap();
+        let add = |prediction: Prediction<'_>| {
+            comparison.add(&prediction, baseline.read()?);
+            Ok(())
+        };
+        score(model, &tokens, windows, add, |_| {}).unwrap();
         comparison.finish().unwrap()
     };
     let own = compare(&F16.1, &F16.0);
