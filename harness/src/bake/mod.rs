@@ -15,6 +15,7 @@ use crate::store::{self, Record};
 use anyhow::{Context, bail, ensure};
 use choose::{Chosen, choose};
 use kiln_kernels::format::Format;
+use kiln_kernels::isa::IsaId;
 use kiln_kernels::registry::Op;
 use kiln_profiles::lookup;
 use kiln_profiles::machine::{Caches, Machine as CpuProfile, Match};
@@ -72,8 +73,12 @@ pub fn bake(options: &Options) -> anyhow::Result<Baked> {
         ensure!(!mine.is_empty(), "{} has no result with {threads} threads", options.store.display());
     }
     let choices = choices(&mine, &mut notes)?;
-    let isas: BTreeSet<String> =
-        choices.iter().map(|c| by_name(&c.kernel).map(|e| e.meta.isa.name().to_owned())).collect::<Result<_, _>>()?;
+    // All that this CPU has, so that what was not measured is completed by the best of them.
+    let here = IsaId::ALL.iter().filter(|isa| isa.arch() == std::env::consts::ARCH && isa.runs_here());
+    let mut isas: BTreeSet<String> = here.map(|isa| isa.name().to_owned()).collect();
+    for choice in &choices {
+        isas.insert(by_name(&choice.kernel)?.meta.isa.name().to_owned());
+    }
     let tuned = Tuned {
         schema: SCHEMA,
         cpu: options.cpu.to_owned(),

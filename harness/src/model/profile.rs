@@ -43,7 +43,10 @@ pub fn predicted_profile(
     let variant = generic.variants.iter().find(|v| v.choices.iter().any(|c| same_isa(&c.rust_type, &isa))).or(generic.variants.last());
     let rows = variant.context("the generic profile has no variant")?.choices.iter().filter(|c| c.class == Class::Row).cloned();
     let choices: Vec<Choice> = [Some(decode), few, Some(prefill)].into_iter().flatten().chain(rows).collect();
-    let isas: BTreeSet<&str> = choices.iter().filter_map(|c| meta(&c.kernel)).map(|m| m.isa.name()).collect();
+    // What the CPU has beside is written by hand, and is known from the profile that there is.
+    let known = lookup::tuned(root, &machine.name).map(|(tuned, _)| tuned.variants).unwrap_or_default();
+    let known = known.into_iter().flat_map(|variant| variant.isas);
+    let isas: BTreeSet<String> = choices.iter().filter_map(|c| meta(&c.kernel)).map(|m| m.isa.name().to_owned()).chain(known).collect();
     Ok(Tuned {
         schema: SCHEMA,
         cpu: machine.name.clone(),
@@ -52,7 +55,7 @@ pub fn predicted_profile(
         machine: String::new(),
         compiler: compiler.into(),
         created,
-        variants: vec![Variant { isas: isas.into_iter().map(str::to_owned).collect(), choices }],
+        variants: vec![Variant { isas: isas.into_iter().collect(), choices }],
     })
 }
 
