@@ -6,6 +6,7 @@
 
 mod error;
 mod reader;
+mod strings;
 mod tensor;
 mod value;
 
@@ -14,6 +15,7 @@ use std::path::Path;
 
 pub use error::{GgufError, shown};
 pub use reader::Reader;
+pub use strings::Strings;
 pub use tensor::{Tensor, TensorInfo, TensorType};
 pub use value::{Array, MAX_DEPTH, Value};
 
@@ -24,6 +26,9 @@ use crate::error::Error;
 const MIN_ENTRY: usize = 8 + 1 + 4 + 1;
 /// Smallest bytes of one tensor description: a one-letter name, rank, one dimension, type, offset.
 const MIN_TENSOR: usize = 8 + 1 + 4 + 8 + 4 + 8;
+/// Bytes of memory that a metadata entry or a tensor's description takes beside its content and its name twice: what
+/// collections have for it, at their emptiest.
+const KEPT: usize = 256;
 /// Alignment of the data section when the file gives none.
 const DEFAULT_ALIGNMENT: u64 = 32;
 
@@ -107,6 +112,7 @@ impl Head {
             if key.is_empty() || metadata.contains_key(key) {
                 return Err(GgufError::DuplicateKey(shown(key)));
             }
+            reader.keep(KEPT + 2 * key.len())?;
             let value = Value::read(&mut reader, key)?;
             metadata.insert(key.to_owned(), value);
         }
@@ -119,9 +125,11 @@ impl Head {
 
         // Read the claims first: the data section they are checked against starts after the last of them.
         let tensor_count = reader.check_count(tensor_count, "tensors", MIN_TENSOR, tensor_at)?;
+        reader.keep(tensor_count.saturating_mul(KEPT))?;
         let mut claims = Vec::with_capacity(tensor_count);
         for _ in 0..tensor_count {
             let name = reader.string("tensor name")?;
+            reader.keep(2 * name.len())?;
             let rank = reader.u32("tensor rank")?;
             if !(1..=4).contains(&rank) {
                 return Err(GgufError::Dims { name: shown(name), dims: format!("of rank {rank}") });
@@ -237,7 +245,7 @@ impl Gguf {
     ///
     /// # Errors
     /// [`GgufError::MissingKey`], [`GgufError::KeyType`].
-    pub fn take_strings(&mut self, key: &str) -> Result<Vec<String>, GgufError> {
+    pub fn take_strings(&mut self, key: &str) -> Result<Strings, GgufError> {
         match self.take(key) {
             None => Err(GgufError::MissingKey(key.to_owned())),
             Some(Value::Array(Array::String(list))) => Ok(list),

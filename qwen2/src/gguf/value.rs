@@ -1,8 +1,9 @@
-//! Metadata values. Arrays are stored by element type, so a value in memory is never more than a few
-//! times its size in the file, whatever the file claims.
+//! Metadata values. Arrays are stored by element type, and each value's memory is announced to the reader before it is
+//! taken, so that all together is never out of proportion to the file, whatever the file claims.
 
 use super::error::{GgufError, shown};
 use super::reader::Reader;
+use super::strings::Strings;
 
 /// Deepest nesting of arrays that is read; the format's users need one level.
 pub const MAX_DEPTH: usize = 4;
@@ -48,7 +49,7 @@ pub enum Array {
     /// `f64`.
     F64(Vec<f64>),
     /// Strings.
-    String(Vec<String>),
+    String(Strings),
     /// Arrays.
     Array(Vec<Array>),
 }
@@ -74,6 +75,7 @@ mod id {
 macro_rules! numbers {
     ($reader:expr, $count:expr, $t:ty) => {{
         const SIZE: usize = std::mem::size_of::<$t>();
+        $reader.keep($count * SIZE)?;
         let bytes = $reader.take(($count * SIZE) as u64, "array")?;
         let (chunks, _) = bytes.as_chunks::<SIZE>();
         chunks.iter().map(|chunk| <$t>::from_le_bytes(*chunk)).collect()
@@ -96,7 +98,11 @@ impl Value {
             id::I32 => Self::Signed(i32::from_le_bytes(reader.array(what)?).into()),
             id::F32 => Self::Float(f32::from_le_bytes(reader.array(what)?).into()),
             id::BOOL => Self::Bool(check_bool(u8::from_le_bytes(reader.array(what)?), key)? == 1),
-            id::STRING => Self::String(reader.string(what)?.to_owned()),
+            id::STRING => {
+                let text = reader.string(what)?;
+                reader.keep(text.len())?;
+                Self::String(text.to_owned())
+            }
             id::ARRAY => Self::Array(Array::read(reader, key, 1)?),
             id::U64 => Self::Unsigned(u64::from_le_bytes(reader.array(what)?)),
             id::I64 => Self::Signed(i64::from_le_bytes(reader.array(what)?)),
@@ -145,17 +151,13 @@ impl Array {
             id::I64 => Self::I64(numbers!(reader, count, i64)),
             id::F64 => Self::F64(numbers!(reader, count, f64)),
             id::BOOL => {
+                reader.keep(count)?;
                 let bytes = reader.take(count as u64, "array")?;
                 Self::U8(bytes.iter().map(|&byte| check_bool(byte, key)).collect::<Result<_, _>>()?)
             }
-            id::STRING => {
-                let mut strings = Vec::with_capacity(count);
-                for _ in 0..count {
-                    strings.push(reader.string("string in an array")?.to_owned());
-                }
-                Self::String(strings)
-            }
+            id::STRING => Self::String(Strings::read(reader, count)?),
             _ => {
+                reader.keep(count.saturating_mul(size_of::<Self>()))?;
                 let mut arrays = Vec::with_capacity(count);
                 for _ in 0..count {
                     arrays.push(Self::read(reader, key, depth + 1)?);

@@ -97,9 +97,10 @@ impl Tokenizer {
             kind::USER_DEFINED => Role::UserDefined,
             _ => Role::Ordinary,
         };
-        let tokens = (0u32..).zip(tokens).zip(types).map(|((id, text), kind)| Token { id, role: role(&text, kind), text });
+        let tokens =
+            (0u32..).zip(tokens.iter()).zip(types).map(|((id, text), kind)| Token { id, role: role(text, kind), text: text.to_owned() });
         let tokens = tokens.collect();
-        let merges = merges.iter().map(|merge| split_merge(merge)).collect::<Result<_, _>>()?;
+        let merges = merges.iter().map(split_merge).collect::<Result<_, _>>()?;
         Self::from_lists(tokens, merges, vocab, stops)
     }
 
