@@ -140,12 +140,12 @@ fn real(pairs: bool) -> Files {
     let vocab = tokens.iter().take(151_643).enumerate().map(|(id, token)| (token.to_string(), json!(id))).collect();
     let merge = |text: &str| if pairs { json!(text.split_once(' ').unwrap()) } else { json!(text) };
     let mark = |id: usize, text: &str, special: bool| json!({ "id": id, "content": text, "special": special, "normalized": false });
-    let mut added: Vec<Value> = (151_643..151_646).map(|id| mark(id, &tokens[id], true)).collect();
+    let mut added: Vec<Value> = (151_643..151_646).map(|id| mark(id, tokens.get(id).unwrap(), true)).collect();
     added.push(mark(151_657, "<tool_call>", false));
     let config = json!({ "model_type": "qwen2", "vocab_size": 151_936, "eos_token_id": 151_643 });
     Files::from([
         ("config.json".into(), config.to_string().into_bytes()),
-        ("tokenizer.json".into(), tokenizer_json(vocab, merges.iter().map(|text| merge(text)).collect(), added).to_string().into_bytes()),
+        ("tokenizer.json".into(), tokenizer_json(vocab, merges.iter().map(merge).collect(), added).to_string().into_bytes()),
         ("generation_config.json".into(), br#"{"eos_token_id":[151645,151643]}"#.to_vec()),
         ("tokenizer_config.json".into(), br#"{"eos_token":"<|im_end|>","add_bos_token":false,"chat_template":"{{ messages }}"}"#.to_vec()),
     ])

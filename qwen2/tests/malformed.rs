@@ -67,6 +67,51 @@ fn counts_that_no_file_could_hold() {
 }
 
 #[test]
+fn items_that_take_more_memory_than_the_file() {
+    // Each is small in the file and has a fixed price in memory.
+    let many = 20_000;
+    let empty: Vec<u8> = (0..many).flat_map(|_| array(0, 0, [])).collect();
+    spoilt("more memory than twice", |f| {
+        f.tensors.clear();
+        f.set("x", Kv::Raw(9, array(9, many, empty)));
+    });
+    spoilt("more memory than twice", |f| (0..many).for_each(|i| f.metadata.push((format!("{i:x}").into(), Kv::Raw(0, vec![0])))));
+    spoilt("more memory than twice", |f| {
+        f.tensors.clear();
+        (0..many).for_each(|i| f.add(&format!("{i:x}"), &[1], 1, vec![]));
+    });
+    // Empty strings take what they take in the file.
+    let mut file = tiny(0);
+    file.set("x", Kv::Strs(vec![String::new(); many]));
+    load(file.bytes(), 1).unwrap();
+}
+
+#[test]
+fn reading_holds_at_most_twice_the_file() {
+    let many = 20_000;
+    let read = |bytes: Vec<u8>| watching::within(2 * bytes.len() + (64 << 10), || qwen2::gguf::Gguf::from_vec(bytes).map(drop));
+    let changed = |change: &dyn Fn(&mut File)| {
+        let mut file = tiny(0);
+        file.tensors.clear();
+        change(&mut file);
+        read(file.bytes())
+    };
+    read(tiny(0).bytes()).unwrap();
+    read(std::fs::read(common::data("ggml-vocab-qwen2.gguf")).unwrap()).unwrap();
+    changed(&|f| f.set("x", Kv::Strs(vec![String::new(); many]))).unwrap();
+    changed(&|f| f.set("x", Kv::Strs(vec!["ab".to_owned(); many]))).unwrap();
+    changed(&|f| f.set("x", Kv::Str("x".repeat(1 << 20)))).unwrap();
+    changed(&|f| f.metadata.push(("k".repeat(1 << 20).into(), Kv::U32(0)))).unwrap();
+    for count in [100, 300, 1000, many] {
+        // Some are accepted, some are not.
+        let _ = changed(&|f| (0..count).for_each(|i| f.metadata.push((format!("{i:x}").into(), Kv::Raw(0, vec![0])))));
+        let _ = changed(&|f| (0..count).for_each(|i| f.add(&format!("{i:x}"), &[1], 0, vec![0; 4])));
+        let _ = changed(&|f| (0..count).for_each(|i| f.add(&format!("{i:x}"), &[1], 0, vec![0; 512])));
+        let _ = changed(&|f| f.set("x", Kv::Raw(9, array(9, count, (0..count).flat_map(|_| array(0, 0, []))))));
+    }
+}
+
+#[test]
 fn arrays_in_arrays() {
     let mut nested = array(0, 0, []);
     for _ in 0..100_000 {
@@ -114,6 +159,12 @@ fn alignment() {
     for alignment in [0, 3, 33, u32::MAX] {
         spoilt("not a power of two", |f| f.set("general.alignment", Kv::U32(alignment)));
     }
+    for alignment in [0, u64::MAX] {
+        spoilt("not a power of two", |f| f.set("general.alignment", Kv::Raw(10, alignment.to_le_bytes().to_vec())));
+    }
+    spoilt("general.alignment' is a signed integer", |f| f.set("general.alignment", Kv::Raw(5, (-32i32).to_le_bytes().to_vec())));
+    // Where the data would begin overflows.
+    spoilt("outside the file", |f| f.set("general.alignment", Kv::Raw(10, (1u64 << 63).to_le_bytes().to_vec())));
     spoilt("general.alignment' is a string", |f| f.set("general.alignment", Kv::Str("32".into())));
     spoilt("outside the file", |f| f.set("general.alignment", Kv::U32(1 << 31)));
 }
@@ -128,6 +179,14 @@ fn shapes_of_tensors() {
     spoilt("overflows", dims(&[1 << 32, 1 << 32]));
     spoilt("overflows", dims(&[1 << 62, 2]));
     spoilt("overflows", dims(&[u64::MAX, 1, 1, 3]));
+    spoilt("overflows", dims(&[2, 1 << 32, 1 << 31]));
+    // The elements fit 64 bits, their bytes do not.
+    spoilt("overflows", dims(&[1 << 62]));
+    // Nor does the place behind them, though the bytes do.
+    spoilt("outside the file", |f| {
+        f.tensor("output_norm.weight").dims = vec![1 << 61];
+        f.tensor("output_norm.weight").offset = Some(1 << 63);
+    });
     spoilt("outside the file", dims(&[1 << 40]));
     spoilt("hyperparameters demand", dims(&[HIDDEN / 2]));
     spoilt("hyperparameters demand", dims(&[HIDDEN, 1]));
@@ -138,6 +197,21 @@ fn shapes_of_tensors() {
 fn types_of_tensors() {
     spoilt("type 10 (Q2_K)", |f| f.tensor("blk.0.attn_q.weight").kind = 10);
     spoilt("does not divide into blocks of 256", |f| f.tensor("blk.0.attn_q.weight").kind = 12);
+    for (kind, name) in [(9, "Q8_1"), (15, "Q8_K"), (16, "IQ"), (24, "integers"), (28, "F64"), (34, "TQ"), (39, "MXFP4")] {
+        spoilt(name, |f| f.tensor("blk.0.attn_q.weight").kind = kind);
+    }
+    for kind in [4, 5, 31, 40, u32::MAX] {
+        spoilt(&format!("type {kind};"), |f| f.tensor("blk.0.attn_q.weight").kind = kind);
+    }
+    // The bytes of another type than the file has for it reach into the next tensor.
+    refused(
+        {
+            let mut halves = tiny(1);
+            halves.tensor("blk.0.attn_q.weight").kind = 0;
+            halves.bytes()
+        },
+        "overlap",
+    );
     spoilt("type 4711;", |f| f.tensor("blk.0.attn_q.weight").kind = 4711);
     spoilt("does not divide into blocks of 32", |f| f.add("odd", &[33], 8, vec![0; 68]));
 }
@@ -150,6 +224,8 @@ fn places_of_tensors() {
     }
     spoilt("overlap", |f| f.tensor("output_norm.weight").offset = Some(0));
     spoilt("overlap", |f| f.tensor("blk.1.ffn_norm.weight").offset = Some(32));
+    // All tensors at one place.
+    spoilt("overlap", |f| f.tensors.iter_mut().for_each(|tensor| tensor.offset = Some(0)));
 }
 
 #[test]
@@ -185,6 +261,8 @@ fn hyperparameters_that_cannot_be() {
         for value in [0, u32::MAX] {
             spoilt(key, |f| f.set(&format!("qwen2.{key}"), Kv::U32(value)));
         }
+        spoilt("is a signed integer", |f| f.set(&format!("qwen2.{key}"), Kv::Raw(11, (-1i64).to_le_bytes().to_vec())));
+        spoilt(key, |f| f.set(&format!("qwen2.{key}"), Kv::Raw(10, u64::MAX.to_le_bytes().to_vec())));
     }
     spoilt("not a multiple", set("qwen2.attention.head_count_kv", 3));
     spoilt("does not divide", set("qwen2.attention.head_count", 6));
@@ -227,6 +305,69 @@ fn numbers_that_are_not_finite() {
 }
 
 #[test]
+fn scales_that_are_not_finite() {
+    // Number of the type, elements and bytes of a block, where its scales in halves are.
+    let types = [
+        (2, 32, 18, &[0][..]),
+        (3, 32, 20, &[0, 2]),
+        (6, 32, 22, &[0]),
+        (7, 32, 24, &[0, 2]),
+        (8, 32, 34, &[0]),
+        (12, 256, 144, &[0, 2]),
+        (13, 256, 176, &[0, 2]),
+        (14, 256, 210, &[208]),
+    ];
+    // Wide enough in the middle for blocks of 256.
+    let wide = |kind: u32, elements: usize, bytes: usize| {
+        let mut file = tiny(0);
+        file.set("qwen2.feed_forward_length", Kv::U32(256));
+        for layer in 0..common::LAYERS {
+            for part in ["gate", "up", "down"] {
+                let tensor = file.tensor(&format!("blk.{layer}.ffn_{part}.weight"));
+                tensor.dims = if part == "down" { vec![256, HIDDEN] } else { vec![HIDDEN, 256] };
+                tensor.data = vec![0; 4 * 256 * HIDDEN as usize];
+            }
+        }
+        let tensor = file.tensor("blk.1.ffn_down.weight");
+        tensor.kind = kind;
+        tensor.data = vec![0; 256 / elements * HIDDEN as usize * bytes];
+        file
+    };
+    for (kind, elements, bytes, scales) in types {
+        load(wide(kind, elements, bytes).bytes(), 1).unwrap();
+        for (&scale, bits) in scales.iter().flat_map(|scale| [0x7c00u16, 0xfc00, 0x7e00].map(|bits| (scale, bits))) {
+            let mut file = wide(kind, elements, bytes);
+            let data = &mut file.tensor("blk.1.ffn_down.weight").data;
+            // Of the last block.
+            let at = data.len() - bytes + scale;
+            data[at..at + 2].copy_from_slice(&bits.to_le_bytes());
+            refused(file.bytes(), "'blk.1.ffn_down.weight' holds a value that is not finite");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_shrinks_after_it_was_opened_is_an_error() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), tiny(0).bytes()).unwrap();
+    let mut gguf = qwen2::gguf::Gguf::open(file.path()).unwrap();
+    let tokenizer = qwen2::Tokenizer::from_gguf(&mut gguf).unwrap();
+    file.as_file().set_len(50_000).unwrap();
+    let ops = qwen2::baked::select(None).unwrap();
+    let error = qwen2::model::Model::from_gguf(&gguf, tokenizer.len(), ops, 1, &mut |_, _| {}).unwrap_err().to_string();
+    assert!(error.contains("cannot read tensor"), "{error}");
+}
+
+#[test]
+fn a_pipe_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe.gguf");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let error = qwen2::gguf::Gguf::open(&pipe).unwrap_err().to_string();
+    assert!(error.contains("not a regular file"), "{error}");
+}
+
+#[test]
 fn lists_of_the_tokenizer() {
     let tokens = |change: fn(&mut Vec<String>)| {
         move |f: &mut File| {
@@ -245,6 +386,7 @@ fn lists_of_the_tokenizer() {
     spoilt("which does not exist", merges("longer-than-any-token-in-the-list longer-than-any-token-in-the-list"));
     spoilt("which does not exist", merges("h  e"));
     for key in ["eos_token_id", "eot_token_id", "bos_token_id", "padding_token_id"] {
+        spoilt("is a signed integer", |f| f.set(&format!("tokenizer.ggml.{key}"), Kv::Raw(5, (-1i32).to_le_bytes().to_vec())));
         spoilt("token id 262 does not exist", |f| f.set(&format!("tokenizer.ggml.{key}"), Kv::U32(262)));
     }
     spoilt("only gpt2", |f| f.set("tokenizer.ggml.model", Kv::Str("llama".into())));

@@ -70,9 +70,8 @@ fn files_that_are_too_short_or_no_safetensors() {
 fn every_truncation_is_refused() {
     let bytes = weights(&tiny(0), "F16").bytes();
     for len in (0..bytes.len()).step_by(7).chain(bytes.len() - 40..bytes.len()) {
-        let mut files = folder_of(&tiny(0), "F32");
-        files.insert("model.safetensors".into(), bytes[..len].to_vec());
-        let Err(error) = load_folder(files) else { panic!("loaded {len} of {} bytes", bytes.len()) };
+        let read = qwen2::safetensors::Safetensors::from_vec(bytes[..len].to_vec());
+        let Err(error) = read else { panic!("read {len} of {} bytes", bytes.len()) };
         assert!(!error.to_string().contains('\n'));
     }
 }
@@ -85,8 +84,30 @@ fn lengths_of_headers() {
     // Too short cuts the JSON, too long takes data for it.
     let right = safetensors(&weights(&tiny(0), "F32").header(), None).len() as u64 - 8;
     spoilt("malformed", |safe| safe.header_len = Some(right - 16));
-    spoilt("malformed", |safe| safe.header_len = Some(right + 1));
+    spoilt("not valid UTF-8", |safe| safe.header_len = Some(right + 8));
     spoilt("malformed", |safe| safe.header_len = Some(0));
+}
+
+#[test]
+fn reading_holds_at_most_twice_the_file() {
+    let read =
+        |bytes: Vec<u8>| watching::within(2 * bytes.len() + (4 << 10), || qwen2::safetensors::Safetensors::from_vec(bytes).map(drop));
+    let many = |count: usize, name: &dyn Fn(usize) -> String| {
+        let mut safe = Safe::default();
+        (0..count).for_each(|i| safe.add(&name(i), "F16", &[1], vec![0; 2]));
+        safe
+    };
+    read(weights(&tiny(0), "F32").bytes()).unwrap();
+    read(many(20_000, &|i| format!("{i:x}")).bytes()).unwrap();
+    read(many(20_000, &|i| format!("\"\n{i:x}")).bytes()).unwrap();
+    read(many(1, &|_| "long".repeat(1 << 18)).bytes()).unwrap();
+    read(many(1, &|_| "\n".repeat(1 << 18)).bytes()).unwrap();
+    // Refused at the last tensor.
+    let mut twice = many(20_000, &|i| format!("{i:x}"));
+    twice.add("0", "F16", &[1], vec![0; 2]);
+    read(twice.bytes()).unwrap_err();
+    twice.entry("0").dtype = "F64".repeat(1 << 18);
+    read(twice.bytes()).unwrap_err();
 }
 
 #[test]
@@ -201,7 +222,17 @@ fn places_of_tensors() {
         safe.entries[1].offsets = Some((begin, begin + safe.entries[1].data.len() as u64));
     });
     spoilt("belong to no tensor", |safe| safe.tail = vec![0]);
-    spoilt("belong to no tensor", |safe| safe.entries[0].name.clear());
+    spoilt("belong to no tensor", |safe| {
+        // The first one's bytes are there, but not its description.
+        let first = safe.entries.remove(0);
+        let mut at = first.data.len() as u64;
+        for entry in &mut safe.entries {
+            let end = at + entry.data.len() as u64;
+            entry.offsets = Some((at, end));
+            at = end;
+        }
+        safe.entries[0].data.splice(0..0, first.data);
+    });
 }
 
 #[test]
@@ -308,7 +339,7 @@ fn shards_and_their_index() {
     ] {
         refused(map(&|map| map[NORM] = json!(name)), "is no shard in this folder");
     }
-    refused(map(&|map| map[NORM] = json!("model-00004-of-00003.safetensors")), "it is missing");
+    refused(map(&|map| map["more"] = json!("model-00004-of-00003.safetensors")), "model-00004-of-00003.safetensors: it is missing");
     refused(map(&|map| map[NORM] = json!("model-00001-of-00003.safetensors")), "which the index does not say");
     refused(map(&|map| map[NORM] = json!(1)), "expected a file's name");
     refused(map(&|map| map["more"] = json!("model-00001-of-00003.safetensors")), "of another download");

@@ -10,12 +10,13 @@ use common::{Kv, data, encode, load, numbers, tiny};
 use proptest::prelude::*;
 use qwen2::gguf::{Array, FileHead, Gguf, GgufError, TensorType, Value, ValueType};
 use qwen2::graph::Session;
-use qwen2::quantize::{Summary, Target, quantize};
+use qwen2::hf::Folder;
+use qwen2::quantize::{FolderInput, Input, Summary, Target, quantize};
 use qwen2::{Error, baked};
 use sha2::{Digest, Sha256};
 
 /// A file quantised in memory.
-fn quantised(input: &Gguf, how: (Target, bool), threads: usize) -> Result<(Vec<u8>, Summary), Error> {
+fn quantised(input: &dyn Input, how: (Target, bool), threads: usize) -> Result<(Vec<u8>, Summary), Error> {
     let ops = baked::select(None)?;
     let mut out = Vec::new();
     let mut last = 0;
@@ -26,6 +27,38 @@ fn quantised(input: &Gguf, how: (Target, bool), threads: usize) -> Result<(Vec<u
     assert_eq!(summary.file_bytes, out.len() as u64);
     assert_eq!(last, Summary::total(&summary.after).elements);
     Ok((out, summary))
+}
+
+#[test]
+fn a_folder_becomes_the_file_that_its_twin_becomes() {
+    for (file, tied) in [(tiny(1), true), (untied(), false)] {
+        let folder = Folder::from_files(common::folder::folder_of(&file, "F16")).unwrap();
+        let twin = Gguf::from_vec(file.bytes()).unwrap();
+        let how = ("q8_0".parse().unwrap(), false);
+        let (ours, _) = quantised(&FolderInput::new(&folder).unwrap(), how, 2).unwrap();
+        let (theirs, _) = quantised(&twin, how, 2).unwrap();
+        let (one, other) = (Gguf::from_vec(ours.clone()).unwrap(), Gguf::from_vec(theirs.clone()).unwrap());
+        assert_eq!(one.tensors().len(), other.tensors().len());
+        assert_eq!(one.tensor("output.weight").is_none(), tied);
+        for tensor in other.tensors() {
+            assert_eq!(stored(&one, &tensor.name), stored(&other, &tensor.name), "{}", tensor.name);
+        }
+        // Text and logits too: metadata says the same.
+        let ((a, one), (b, other)) = (load(ours, 1).unwrap(), load(theirs, 1).unwrap());
+        assert_eq!((a.stops(), a.padding()), (b.stops(), b.padding()));
+        let ids = a.encode("hello <|im_end|> there").unwrap();
+        assert_eq!(ids, b.encode("hello <|im_end|> there").unwrap());
+        let logits = |model| Session::new(model, ids.len(), 8).unwrap().feed(&ids).unwrap().to_vec();
+        assert_eq!(logits(&one), logits(&other));
+    }
+}
+
+/// The tiny model with a head of its own.
+fn untied() -> common::File {
+    let mut file = tiny(1);
+    let dims = file.tensor("token_embd.weight").dims.clone();
+    file.add("output.weight", &dims, 1, encode(1, &numbers(77, dims.iter().product())));
+    file
 }
 
 fn rustdoc() -> Gguf {
@@ -286,7 +319,7 @@ fn value() -> impl Strategy<Value = (ValueType, Value)> {
         list(any::<i64>()).prop_map(Array::I64),
         list(any::<f64>()).prop_map(Array::F64),
         list(any::<bool>()).prop_map(Array::Bool),
-        list(".{0,9}").prop_map(Array::String),
+        list(".{0,9}").prop_map(|list| Array::String(list.into_iter().collect())),
     ]
     .prop_recursive(3, 12, 3, |inner| list(inner).prop_map(Array::Array));
     prop_oneof![

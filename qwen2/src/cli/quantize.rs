@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use qwen2::Error;
-use qwen2::gguf::{Gguf, TensorType};
-use qwen2::quantize::{Count, Counts, Input, Output, Summary, Target, quantize};
+use qwen2::gguf::TensorType;
+use qwen2::quantize::{Count, Counts, FolderInput, Input, Output, Summary, Target, quantize};
+use qwen2::{Error, ModelFile};
 use serde_json::{Value, json};
 
 use super::load::ComputeArgs;
@@ -21,13 +21,14 @@ byte by byte, as llama.cpp makes it. Vectors stay F32.
 
 Examples:
   qwen2 quantize model-f16.gguf model-q4_k_m.gguf --type q4_k_m
+  qwen2 quantize Qwen2.5-0.5B/ model-q8_0.gguf --type q8_0
   qwen2 quantize model-f16.gguf model-q4_0.gguf --type q4_0 --pure --force --json";
 
 /// Options of `quantize`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// GGUF file with weights in F32, F16 or BF16
+    /// GGUF file, or folder from Hugging Face, with weights in F32, F16 or BF16
     #[arg(value_name = "IN")]
     input: PathBuf,
     /// GGUF file to write; it gets this name when it is complete
@@ -52,25 +53,28 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let ops = args.compute.ops()?;
     let name = args.input.display().to_string();
-    let input = open(args)?;
+    let file = ModelFile::open(&args.input).map_err(Failure::about(&name))?;
+    let folder;
+    let input: &dyn Input = match &file {
+        ModelFile::Gguf(file) => file,
+        ModelFile::Folder(files) => {
+            folder = FolderInput::new(files).map_err(Failure::about(&name))?;
+            &folder
+        }
+    };
     let mut output = Output::create(&args.output, &args.input, args.force)?;
     let mut progress = Progress::new("quantising");
     let how = (args.target, args.pure);
-    let summary = quantize(&*input, how, &ops, args.compute.threads(), &mut output, &mut |done, total| progress.set(done, total)).map_err(
-        |error| match error {
-            Error::Output(source) => Error::Write { path: args.output.clone(), source }.into(),
-            other => Failure::about(&name)(other),
-        },
-    )?;
+    let summary =
+        quantize(input, how, &ops, args.compute.threads(), &mut output, &mut |done, total| progress.set(done, total)).map_err(|error| {
+            match error {
+                Error::Output(source) => Error::Write { path: args.output.clone(), source }.into(),
+                other => Failure::about(&name)(other),
+            }
+        })?;
     output.keep()?;
     drop(progress);
     if args.json { print_json(&document(args, &summary)) } else { Ok(std::io::stdout().write_all(text(args, &summary).as_bytes())?) }
-}
-
-/// The model to quantise.
-fn open(args: &Args) -> Result<Box<dyn Input>, Failure> {
-    let name = args.input.display().to_string();
-    Ok(Box::new(Gguf::open(&args.input).map_err(Failure::about(&name))?))
 }
 
 fn document(args: &Args, summary: &Summary) -> Value {

@@ -40,6 +40,14 @@ pub enum GgufError {
         /// Bytes left in the file.
         have: usize,
     },
+    /// What the file describes would take memory out of proportion to it.
+    #[error("what the file describes up to byte {at} takes more memory than twice its {len} bytes; it is no file that a model came in")]
+    Memory {
+        /// Byte offset up to which it was read.
+        at: usize,
+        /// Length of the file.
+        len: usize,
+    },
     /// Arrays nested deeper than [`MAX_DEPTH`](super::value::MAX_DEPTH).
     #[error("metadata key '{key}': arrays are nested deeper than {limit} levels")]
     Depth {
@@ -98,7 +106,7 @@ pub enum GgufError {
         dims: Vec<u64>,
     },
     /// A tensor is of a type that is not supported.
-    #[error("tensor '{name}' has type {id}{known}; supported are F32, F16 and Q8_0")]
+    #[error("tensor '{name}' has type {id}{known}; supported are {}", super::tensor::type_names())]
     TensorType {
         /// The tensor.
         name: String,

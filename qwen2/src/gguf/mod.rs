@@ -6,6 +6,7 @@
 
 mod error;
 mod reader;
+mod strings;
 mod tensor;
 mod value;
 mod writer;
@@ -15,6 +16,7 @@ use std::path::Path;
 
 pub use error::{GgufError, shown};
 pub use reader::Reader;
+pub use strings::Strings;
 pub use tensor::{Tensor, TensorInfo, TensorType};
 pub use value::{Array, MAX_DEPTH, Value, ValueType};
 pub use writer::{FileHead, Writer};
@@ -26,6 +28,9 @@ use crate::error::Error;
 const MIN_ENTRY: usize = 8 + 1 + 4 + 1;
 /// Smallest bytes of one tensor description: a one-letter name, rank, one dimension, type, offset.
 const MIN_TENSOR: usize = 8 + 1 + 4 + 8 + 4 + 8;
+/// Bytes of memory that a metadata entry or a tensor's description takes beside its content and its name twice: what
+/// collections have for it, at their emptiest.
+const KEPT: usize = 256;
 /// Alignment of the data section when the file gives none, and of files that are written.
 const DEFAULT_ALIGNMENT: u64 = 32;
 
@@ -116,6 +121,7 @@ impl Head {
             if key.is_empty() || metadata.contains_key(key) {
                 return Err(GgufError::DuplicateKey(shown(key)));
             }
+            reader.keep(KEPT + 3 * key.len())?;
             let (kind, value) = Value::read(&mut reader, key)?;
             value_types.insert(key.to_owned(), kind);
             metadata.insert(key.to_owned(), value);
@@ -129,9 +135,11 @@ impl Head {
 
         // Read the claims first: the data section they are checked against starts after the last of them.
         let tensor_count = reader.check_count(tensor_count, "tensors", MIN_TENSOR, tensor_at)?;
+        reader.keep(tensor_count.saturating_mul(KEPT))?;
         let mut claims = Vec::with_capacity(tensor_count);
         for _ in 0..tensor_count {
             let name = reader.string("tensor name")?;
+            reader.keep(2 * name.len())?;
             let rank = reader.u32("tensor rank")?;
             if !(1..=4).contains(&rank) {
                 return Err(GgufError::Dims { name: shown(name), dims: format!("of rank {rank}") });
@@ -250,7 +258,7 @@ impl Gguf {
     ///
     /// # Errors
     /// [`GgufError::MissingKey`], [`GgufError::KeyType`].
-    pub fn take_strings(&mut self, key: &str) -> Result<Vec<String>, GgufError> {
+    pub fn take_strings(&mut self, key: &str) -> Result<Strings, GgufError> {
         match self.take(key) {
             None => Err(GgufError::MissingKey(key.to_owned())),
             Some(Value::Array(Array::String(list))) => Ok(list),

@@ -1,5 +1,6 @@
 //! A cursor over a file's bytes that never reads past the end and never believes a count.
-//! It allocates nothing; callers size their buffers only after [`Reader::count`] has checked them.
+//! It allocates nothing; callers size their buffers only after [`Reader::count`] has checked them, and tell
+//! [`Reader::keep`] what they will take, which all together must not be out of proportion to the file.
 
 use super::error::GgufError;
 
@@ -8,12 +9,27 @@ use super::error::GgufError;
 pub struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// Bytes of memory that may still be taken.
+    allowance: usize,
 }
+
+/// Memory that any file may take: enough for the metadata and the tensor list of a small model.
+const SMALL: usize = 64 << 10;
 
 impl<'a> Reader<'a> {
     /// A reader at the first byte of `bytes`.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
+        Self { bytes, at: 0, allowance: bytes.len().saturating_mul(2).saturating_add(SMALL) }
+    }
+
+    /// Announces that `bytes` of memory will be taken for what is read.
+    ///
+    /// # Errors
+    /// [`GgufError::Memory`] when, together with what was announced before, that is more than twice the file and
+    /// 64 KiB. Many tiny items would be: each takes some memory beside its content.
+    pub fn keep(&mut self, bytes: usize) -> Result<(), GgufError> {
+        self.allowance = self.allowance.checked_sub(bytes).ok_or(GgufError::Memory { at: self.at, len: self.bytes.len() })?;
+        Ok(())
     }
 
     /// Byte offset of the next value.

@@ -90,6 +90,11 @@ impl FromStr for TensorType {
     }
 }
 
+/// The names of all types that are supported.
+pub(super) fn type_names() -> String {
+    TensorType::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ")
+}
+
 /// ` (name)` of a type number that the format defines and this reader does not support, else empty.
 pub(super) fn known_type(id: u32) -> &'static str {
     match id {

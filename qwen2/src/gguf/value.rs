@@ -1,8 +1,9 @@
-//! Metadata values. Arrays are stored by element type, so a value in memory is never more than a few
-//! times its size in the file, whatever the file claims.
+//! Metadata values. Arrays are stored by element type, and each value's memory is announced to the reader before it is
+//! taken, so that all together is never out of proportion to the file, whatever the file claims.
 
 use super::error::{GgufError, shown};
 use super::reader::Reader;
+use super::strings::Strings;
 
 /// Deepest nesting of arrays that is read; the format's users need one level.
 pub const MAX_DEPTH: usize = 4;
@@ -50,7 +51,7 @@ pub enum Array {
     /// Booleans.
     Bool(Vec<bool>),
     /// Strings.
-    String(Vec<String>),
+    String(Strings),
     /// Arrays.
     Array(Vec<Array>),
 }
@@ -123,6 +124,7 @@ impl ValueType {
 macro_rules! numbers {
     ($reader:expr, $count:expr, $t:ty) => {{
         const SIZE: usize = std::mem::size_of::<$t>();
+        $reader.keep($count * SIZE)?;
         let bytes = $reader.take(($count * SIZE) as u64, "array")?;
         let (chunks, _) = bytes.as_chunks::<SIZE>();
         chunks.iter().map(|chunk| <$t>::from_le_bytes(*chunk)).collect()
@@ -146,7 +148,11 @@ impl Value {
             ValueType::I32 => Self::Signed(i32::from_le_bytes(reader.array(what)?).into()),
             ValueType::F32 => Self::Float(f32::from_le_bytes(reader.array(what)?).into()),
             ValueType::Bool => Self::Bool(check_bool(u8::from_le_bytes(reader.array(what)?), key)?),
-            ValueType::String => Self::String(reader.string(what)?.to_owned()),
+            ValueType::String => {
+                let text = reader.string(what)?;
+                reader.keep(text.len())?;
+                Self::String(text.to_owned())
+            }
             ValueType::Array => Self::Array(Array::read(reader, key, 1)?),
             ValueType::U64 => Self::Unsigned(u64::from_le_bytes(reader.array(what)?)),
             ValueType::I64 => Self::Signed(i64::from_le_bytes(reader.array(what)?)),
@@ -203,17 +209,13 @@ impl Array {
             ValueType::I64 => Self::I64(numbers!(reader, count, i64)),
             ValueType::F64 => Self::F64(numbers!(reader, count, f64)),
             ValueType::Bool => {
+                reader.keep(count)?;
                 let bytes = reader.take(count as u64, "array")?;
                 Self::Bool(bytes.iter().map(|&byte| check_bool(byte, key)).collect::<Result<_, _>>()?)
             }
-            ValueType::String => {
-                let mut strings = Vec::with_capacity(count);
-                for _ in 0..count {
-                    strings.push(reader.string("string in an array")?.to_owned());
-                }
-                Self::String(strings)
-            }
+            ValueType::String => Self::String(Strings::read(reader, count)?),
             ValueType::Array => {
+                reader.keep(count.saturating_mul(size_of::<Self>()))?;
                 let mut arrays = Vec::with_capacity(count);
                 for _ in 0..count {
                     arrays.push(Self::read(reader, key, depth + 1)?);

@@ -140,9 +140,20 @@ impl Document {
     }
 }
 
+/// Longest message of the JSON reader that is passed on, in characters. It may quote the file.
+const MAX_MESSAGE: usize = 200;
+
 /// An error about a file that does not parse.
 pub(crate) fn malformed(file: &str, error: &serde_json::Error) -> Error {
-    Error::Folder { file: file.to_owned(), why: format!("line {} column {}: {}", error.line(), error.column(), shown(&error.to_string())) }
+    let text = error.to_string();
+    // Ends with the place, unless something long is quoted.
+    let line = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter });
+    let why = if line.clone().nth(MAX_MESSAGE).is_some() {
+        format!("{}… at line {} column {}", line.take(MAX_MESSAGE).collect::<String>(), error.line(), error.column())
+    } else {
+        line.collect()
+    };
+    Error::Folder { file: file.to_owned(), why }
 }
 
 impl<'de> Deserialize<'de> for Json {

@@ -28,9 +28,19 @@ pub(crate) fn of_gguf(name: &str) -> Option<String> {
     }
 }
 
+/// GGUF's name of the tensor that Hugging Face calls `name`; `None` if it has no place in a Qwen2 model.
+pub(crate) fn of_folder(name: &str) -> Option<String> {
+    let (stem, kind) = name.rsplit_once('.')?;
+    let find = |table: &[(&'static str, &str)], stem| table.iter().find(|(_, theirs)| *theirs == stem).map(|(ours, _)| *ours);
+    match stem.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.')) {
+        Some((layer, part)) => Some(format!("blk.{layer}.{}.{kind}", find(&OF_A_LAYER, part)?)),
+        None => Some(format!("{}.{kind}", find(&WHOLE, stem)?)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::of_gguf;
+    use super::{of_folder, of_gguf};
 
     #[test]
     fn names_are_translated() {
@@ -41,6 +51,7 @@ mod tests {
             ("blk.0.ffn_norm.weight", "model.layers.0.post_attention_layernorm.weight"),
         ] {
             assert_eq!(of_gguf(ours).as_deref(), Some(theirs));
+            assert_eq!(of_folder(theirs).as_deref(), Some(ours));
         }
         // Folders have the three apart.
         assert_eq!(of_gguf("blk.0.attn_qkv.weight"), None);

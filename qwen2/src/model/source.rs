@@ -100,6 +100,14 @@ impl<'a> FileSource<'a> {
         Ok(Self { container: Container::Folder { folder, tied }, used: RefCell::new(used) })
     }
 
+    /// The container's name of a head that it stores though the model is tied and has no use for it.
+    pub(crate) fn unused_head(&self) -> Option<String> {
+        match self.container {
+            Container::Folder { tied: true, .. } => names::of_gguf(HEAD),
+            _ => None,
+        }
+    }
+
     /// Checks that every tensor was asked for.
     ///
     /// # Errors

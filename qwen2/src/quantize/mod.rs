@@ -5,6 +5,7 @@
 //! A model is never held: a few rows are read, converted on all threads and written before the next ones are read. What
 //! metadata says is carried over, not interpreted, save for what the rules need to know.
 
+mod folder;
 mod input;
 mod output;
 mod rules;
@@ -16,6 +17,7 @@ use std::sync::OnceLock;
 
 use serde::Serialize;
 
+pub use folder::FolderInput;
 pub use input::{Described, Input};
 pub use output::Output;
 pub use rules::{Choice, Target, choose};

@@ -119,11 +119,12 @@ impl<'a> Cursor<'a> {
         }
         let mut noted = false;
         self.object(&mut |cursor, name| {
-            if name != "__metadata__" {
+            // However it is written.
+            if unescape(name) != "__metadata__" {
                 return each(&cursor.tensor(name)?);
             }
             if std::mem::replace(&mut noted, true) {
-                return Err(SafetensorsError::DuplicateTensor(name.to_owned()));
+                return Err(SafetensorsError::DuplicateTensor("__metadata__".to_owned()));
             }
             // Remarks by whoever wrote the file; nothing depends on them.
             cursor.object(&mut |cursor, _| cursor.string().map(drop))
@@ -324,6 +325,7 @@ mod tests {
     #[test]
     fn remarks_are_strings() {
         assert_eq!(names(&format!(r#"{{"__metadata__":{{"format":"p\"t"}},"a":{{{ONE}}}}}"#)).unwrap(), ["a"]);
+        assert_eq!(names(&format!(r#"{{"__metadata_\u005f":{{}},"a":{{{ONE}}}}}"#)).unwrap(), ["a"]);
         for bad in ["1", "[]", r#"{"a":1}"#, r#"{"a":{"b":"c"}}"#] {
             assert!(matches!(names(&format!(r#"{{"__metadata__":{bad},"a":{{{ONE}}}}}"#)), Err(SafetensorsError::Syntax { .. })));
         }

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-use super::{Role, Token, Tokenizer, bad, split_merge};
+use super::{Lists, Role, Token, Tokenizer, bad, split_merge};
 use crate::error::Error;
 use crate::gguf::shown;
 use crate::hf::json::{Document, Json, malformed};
@@ -77,6 +77,17 @@ impl Tokenizer {
     /// A missing or malformed file, another tokenizer than Qwen2's, lists that contradict each other, ids beyond the
     /// vocabulary that `config.json` gives.
     pub fn from_folder(folder: &Folder) -> Result<Self, Error> {
+        let Lists { tokens, merges, vocab, stops } = Lists::of_folder(folder)?;
+        Self::from_lists(tokens, merges, vocab, stops)
+    }
+}
+
+impl Lists {
+    /// The lists of a folder's tokenizer.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::from_folder`].
+    pub(crate) fn of_folder(folder: &Folder) -> Result<Self, Error> {
         let vocab = folder_vocab(folder)?;
         let file: File = serde_json::from_slice(&folder.tokenizer()?).map_err(|error| malformed(TOKENIZER, &error))?;
         check_pipeline(&file)?;
@@ -94,7 +105,7 @@ impl Tokenizer {
         });
         let merges = merges.collect::<Result<_, _>>()?;
         let stops = stops(folder, &tokens, vocab)?;
-        Self::from_lists(tokens, merges, vocab, stops)
+        Ok(Self { tokens, merges, vocab, stops })
     }
 }
 

@@ -27,7 +27,7 @@ mod kind {
 
 /// What a token is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
+pub(crate) enum Role {
     /// Spelt in the byte alphabet and made by merges.
     Ordinary,
     /// A mark of the format of texts, spelt as it is.
@@ -40,10 +40,23 @@ enum Role {
 
 /// A token of the vocabulary.
 #[derive(Debug)]
-struct Token {
-    id: u32,
-    text: String,
-    role: Role,
+pub(crate) struct Token {
+    pub(crate) id: u32,
+    pub(crate) text: String,
+    pub(crate) role: Role,
+}
+
+/// What a tokenizer is made of.
+#[derive(Debug)]
+pub(crate) struct Lists {
+    /// By ascending id, all below `vocab`. Ids without a token are padding.
+    pub(crate) tokens: Vec<Token>,
+    /// Pairs of tokens, by falling rank.
+    pub(crate) merges: Vec<(String, String)>,
+    /// Number of ids.
+    pub(crate) vocab: usize,
+    /// Tokens after which a text is over.
+    pub(crate) stops: Vec<u32>,
 }
 
 /// Tokens that end a text in Qwen2's vocabulary, whatever the file calls its end of sequence.
@@ -97,9 +110,10 @@ impl Tokenizer {
             kind::USER_DEFINED => Role::UserDefined,
             _ => Role::Ordinary,
         };
-        let tokens = (0u32..).zip(tokens).zip(types).map(|((id, text), kind)| Token { id, role: role(&text, kind), text });
+        let tokens =
+            (0u32..).zip(tokens.iter()).zip(types).map(|((id, text), kind)| Token { id, role: role(text, kind), text: text.to_owned() });
         let tokens = tokens.collect();
-        let merges = merges.iter().map(|merge| split_merge(merge)).collect::<Result<_, _>>()?;
+        let merges = merges.iter().map(split_merge).collect::<Result<_, _>>()?;
         Self::from_lists(tokens, merges, vocab, stops)
     }
 

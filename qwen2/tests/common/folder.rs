@@ -61,8 +61,9 @@ impl Safe {
 
 /// The front of a safetensors file with this header, padded as writers do.
 pub fn safetensors(header: &str, len: Option<u64>) -> Vec<u8> {
-    let padded = format!("{header:<width$}", width = header.len().next_multiple_of(8));
-    [&len.unwrap_or(padded.len() as u64).to_le_bytes(), padded.as_bytes()].concat()
+    let blanks = header.len().next_multiple_of(8) - header.len();
+    let padded = [header.as_bytes(), &b"        "[..blanks]].concat();
+    [&len.unwrap_or(padded.len() as u64).to_le_bytes()[..], &padded].concat()
 }
 
 /// What a folder calls a tensor.
