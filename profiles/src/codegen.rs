@@ -219,12 +219,12 @@ fn plain_type(c: &Choice) -> String {
     path(c).replace("::<", "<")
 }
 
-/// The choices of a variant that the engine runs. What it lacks it takes from the first `later` one whose instruction sets
-/// it needs too; products of other formats than f32 are completed by the defaults of those sets.
+/// The choices of a variant that the engine runs. What it lacks it takes from the first `later` one that has it and whose
+/// instruction sets it needs too; products of other formats than f32 are completed by the defaults of those sets.
 fn complete(variant: &Variant, later: &[Variant]) -> Vec<Choice> {
     let is_smaller = |other: &&Variant| other.isas.iter().all(|isa| variant.isas.contains(isa));
     let mut choices: Vec<Choice> = Vec::new();
-    for variant in [variant].into_iter().chain(later.iter().find(is_smaller)) {
+    for variant in [variant].into_iter().chain(later.iter().filter(is_smaller)) {
         let lacks = |c: &Choice| !choices.iter().any(|have| (&have.op, &have.format) == (&c.op, &c.format));
         let more: Vec<Choice> = variant.choices.iter().filter(|c| is_for_engine(c) && lacks(c)).cloned().collect();
         choices.extend(more);
@@ -374,8 +374,9 @@ mod tests {
             assert!(error.contains(part), "{error}");
         };
         refused(&|t| t.variants.clear(), "no [[variant]]");
-        refused(&|t| drop(t.variants[0].choices.remove(0)), "0 choices");
-        refused(&|t| t.variants[0].choices[0].layout = "other".into(), "pack weights differently");
-        refused(&|t| t.variants[0].choices[0].rust_type = "x::<isa::A>::handle(); evil".into(), "not a kernel type");
+        // The last has choices of its own, whatever the others take from it.
+        refused(&|t| drop(t.variants.last_mut().unwrap().choices.remove(0)), "no choice for gemm of f32");
+        refused(&|t| t.variants.last_mut().unwrap().choices[0].layout = "other".into(), "pack weights differently");
+        refused(&|t| t.variants.last_mut().unwrap().choices[0].rust_type = "x::<isa::A>::handle(); evil".into(), "not a kernel type");
     }
 }

@@ -132,8 +132,8 @@ pub struct Tuned {
 pub struct Variant {
     /// What it needs, by name.
     pub isas: Vec<String>,
-    /// One for each operation, format and class. What is missing is taken from the first later variant that needs no
-    /// other instruction sets, and of products from [`crate::defaults`].
+    /// One for each operation, format and class. What is missing is taken from the first later variant that has it
+    /// and needs no other instruction sets, and of products from [`crate::defaults`].
     #[serde(rename = "choice", default)]
     pub choices: Vec<Choice>,
 }

@@ -210,7 +210,7 @@ fn bench_speaks_llama_bench() {
     refused(&mut qwen2(&["bench", "-r", "0"]), "at least one repetition");
     refused(&mut qwen2(&["bench", "-p", "0", "-n", "0"]), "nothing to time");
     refused(&mut qwen2(&["bench", "-p", "99999"]), "model's context of 2048");
-    refused(&mut qwen2(&["bench", "-b", "0", "--size", "tiny"]), "batch size");
+    refused(&mut qwen2(&["bench", "-b", "0", "--size", "tiny"]), "--batch-size");
     refused(&mut qwen2(&["bench", "--size", "7t"]), "7t");
 }
 
