@@ -121,7 +121,7 @@ impl Head {
             if key.is_empty() || metadata.contains_key(key) {
                 return Err(GgufError::DuplicateKey(shown(key)));
             }
-            reader.keep(KEPT + 3 * key.len())?;
+            reader.keep(KEPT + 2 * key.len())?;
             let (kind, value) = Value::read(&mut reader, key)?;
             value_types.insert(key.to_owned(), kind);
             metadata.insert(key.to_owned(), value);
