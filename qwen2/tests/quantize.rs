@@ -31,8 +31,8 @@ fn quantised(input: &dyn Input, how: (Target, bool), threads: usize) -> Result<(
 
 #[test]
 fn a_folder_becomes_the_file_that_its_twin_becomes() {
-    for (file, tied) in [(tiny(1), true), (untied(), false)] {
-        let folder = Folder::from_files(common::folder::folder_of(&file, "F16")).unwrap();
+    for (file, tied) in [(tiny(0), true), (untied(), false)] {
+        let folder = Folder::from_files(common::folder::folder_of(&file, "F32")).unwrap();
         let twin = Gguf::from_vec(file.bytes()).unwrap();
         let how = ("q8_0".parse().unwrap(), false);
         let (ours, _) = quantised(&FolderInput::new(&folder).unwrap(), how, 2).unwrap();
@@ -55,9 +55,9 @@ fn a_folder_becomes_the_file_that_its_twin_becomes() {
 
 /// The tiny model with a head of its own.
 fn untied() -> common::File {
-    let mut file = tiny(1);
+    let mut file = tiny(0);
     let dims = file.tensor("token_embd.weight").dims.clone();
-    file.add("output.weight", &dims, 1, encode(1, &numbers(77, dims.iter().product())));
+    file.add("output.weight", &dims, 0, encode(0, &numbers(77, dims.iter().product())));
     file
 }
 
@@ -498,7 +498,7 @@ mod command {
         std::fs::write(&input, tiny(0).bytes()).unwrap();
         refused(&["quantize", &input, &path("no/such/folder.gguf"), "--type", "q4_0"], "cannot write '");
         refused(&["quantize", &path("none.gguf"), &out, "--type", "q4_0"], "cannot read '");
-        refused(&["quantize", folder.path().to_str().unwrap(), &out, "--type", "q4_0"], "not a regular file");
+        refused(&["quantize", folder.path().to_str().unwrap(), &out, "--type", "q4_0"], "without config.json");
         refused(&["quantize", &input, &out, "--type", "q3_k"], "nothing to quantise to; known are q8_0");
         refused(&["quantize", &input, &out], "--type");
         refused(&["quantize", &input], "OUT");
