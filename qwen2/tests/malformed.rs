@@ -101,6 +101,10 @@ fn reading_holds_at_most_twice_the_file() {
     changed(&|f| f.set("x", Kv::Strs(vec![String::new(); many]))).unwrap();
     changed(&|f| f.set("x", Kv::Strs(vec!["ab".to_owned(); many]))).unwrap();
     changed(&|f| f.set("x", Kv::Str("x".repeat(1 << 20)))).unwrap();
+    // Of each type an array of zeros.
+    for (kind, size) in [1, 1, 2, 2, 4, 4, 4, 1, 8, 12, 8, 8, 8].into_iter().enumerate().filter(|(kind, _)| *kind != 9) {
+        changed(&|f| f.set("x", Kv::Raw(9, array(kind as u32, 1 << 18, vec![0; size << 18])))).unwrap();
+    }
     changed(&|f| f.metadata.push(("k".repeat(1 << 20).into(), Kv::U32(0)))).unwrap();
     for count in [100, 300, 1000, many] {
         // Some are accepted, some are not.

@@ -211,7 +211,9 @@ impl Array {
             ValueType::Bool => {
                 reader.keep(count)?;
                 let bytes = reader.take(count as u64, "array")?;
-                Self::Bool(bytes.iter().map(|&byte| check_bool(byte, key)).collect::<Result<_, _>>()?)
+                bytes.iter().try_for_each(|&byte| check_bool(byte, key).map(drop))?;
+                // At once and not while they are checked, when it would grow and take more.
+                Self::Bool(bytes.iter().map(|&byte| byte == 1).collect())
             }
             ValueType::String => Self::String(Strings::read(reader, count)?),
             ValueType::Array => {
