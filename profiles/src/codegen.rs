@@ -289,29 +289,11 @@ fn is_type(text: &str) -> bool {
 }
 
 fn fallback() -> Vec<Choice> {
-    FALLBACK
-        .iter()
-        .map(|(op, format, class, kernel, rust_type)| Choice {
-            op: (*op).into(),
-            format: (*format).into(),
-            class: *class,
-            threads: 1,
-            kernel: (*kernel).into(),
-            rust_type: (*rust_type).into(),
-            fingerprint: String::new(),
-            layout: "b4v-scalar".into(),
-            m_max: None,
-            blocking: None,
-            split: None,
-            spin: None,
-            runner_up: None,
-            margin: None,
-            margin_ci: None,
-            regret: None,
-            tier: crate::schema::Tier::Predicted,
-            note: "fallback in plain Rust for a CPU that none of the baked kernels run on".into(),
-        })
-        .collect()
+    let note = "fallback in plain Rust for a CPU that none of the baked kernels run on";
+    let choice = |(op, format, class, kernel, rust_type): &(&str, &str, Class, &str, &str)| {
+        Choice::unmeasured((op, format, *class), ((*kernel).into(), (*rust_type).into()), "b4v-scalar".into(), note)
+    };
+    FALLBACK.iter().map(choice).collect()
 }
 
 #[cfg(test)]

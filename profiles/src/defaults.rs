@@ -1,7 +1,7 @@
 //! What linear layers run where nothing was measured: for each instruction set the tiles of products by weights, so that a
 //! profile need not name a kernel for every format. A choice of a profile goes before these.
 
-use crate::schema::{Choice, Class, Tier};
+use crate::schema::{Choice, Class};
 use kiln_kernels::format::Format;
 use kiln_kernels::isa::IsaId;
 
@@ -90,26 +90,10 @@ fn choice(format: Format, isa: IsaId, class: Class, kind: Kind, m_max: Option<us
         Tile(mr, nv, unroll) => ((mr, nv, unroll), "", "u"),
         Ahead(mr, nv, lines) => ((mr, nv, lines), "Ahead", "a"),
     };
-    Choice {
-        op: "gemm".into(),
-        format: format.name().into(),
-        class,
-        threads: 1,
-        kernel: format!("gemm_{format}_{isa}_{mr}x{nv}v_{letter}{last}"),
-        rust_type: format!("gemm::{format:?}{more}::<isa::{isa:?}, {mr}, {nv}, {last}>"),
-        fingerprint: String::new(),
-        layout: format!("{format}-b{nv}v-{isa}"),
-        m_max,
-        blocking: None,
-        split: None,
-        spin: None,
-        runner_up: None,
-        margin: None,
-        margin_ci: None,
-        regret: None,
-        tier: Tier::Predicted,
-        note: "default: not compared with others on this CPU".into(),
-    }
+    let kernel = format!("gemm_{format}_{isa}_{mr}x{nv}v_{letter}{last}");
+    let rust_type = format!("gemm::{format:?}{more}::<isa::{isa:?}, {mr}, {nv}, {last}>");
+    let (layout, note) = (format!("{format}-b{nv}v-{isa}"), "default: not compared with others on this CPU");
+    Choice { m_max, ..Choice::unmeasured(("gemm", format.name(), class), (kernel, rust_type), layout, note) }
 }
 
 #[cfg(test)]

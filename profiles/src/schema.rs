@@ -328,6 +328,35 @@ impl From<Parts> for Split {
 }
 
 impl Choice {
+    /// A kernel that was not compared with others: its name and type, and what is said of it.
+    pub(crate) fn unmeasured(
+        (op, format, class): (&str, &str, Class),
+        (kernel, rust_type): (String, String),
+        layout: String,
+        note: &str,
+    ) -> Choice {
+        Choice {
+            op: op.into(),
+            format: format.into(),
+            class,
+            threads: 1,
+            kernel,
+            rust_type,
+            fingerprint: String::new(),
+            layout,
+            m_max: None,
+            blocking: None,
+            split: None,
+            spin: None,
+            runner_up: None,
+            margin: None,
+            margin_ci: None,
+            regret: None,
+            tier: Tier::Predicted,
+            note: note.into(),
+        }
+    }
+
     /// The largest M that it is for.
     pub fn rows(&self) -> usize {
         self.m_max.unwrap_or(self.class.m_max())

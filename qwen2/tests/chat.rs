@@ -2,7 +2,7 @@
 
 mod common;
 
-use assert_cmd::Command;
+use common::program::{qwen2, told};
 use common::{File, Kv, load, tiny};
 use qwen2::chat::{Chat, Message, Role, Template};
 use qwen2::generate::{Generated, Stop, generate};
@@ -138,21 +138,6 @@ fn what_does_not_fit_is_told_and_changes_nothing() {
     assert_eq!(turn(&mut chat, &model.0, "hello", 2).0, ids);
 }
 
-fn qwen2(args: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("qwen2").unwrap();
-    command.args(args).timeout(std::time::Duration::from_secs(600));
-    command
-}
-
-#[track_caller]
-fn refused(command: &mut Command, part: &str) {
-    let output = command.output().unwrap();
-    let errors = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{errors}");
-    assert!(errors.contains(part), "'{errors}' does not say '{part}'");
-    assert_eq!(errors.trim_end().lines().count(), 1, "{errors}");
-}
-
 #[test]
 fn the_program_answers_lines() {
     let folder = tempfile::tempdir().unwrap();
@@ -180,15 +165,15 @@ fn the_program_answers_lines() {
     let shown = qwen2(&["chat", "-m", path, "-n", "2", "--temp", "0"]).write_stdin("hello\nhello\n").output().unwrap();
     assert!(shown.status.success() && shown.stdout.iter().filter(|byte| **byte == b'\n').count() >= 2);
 
-    refused(qwen2(&["chat", "-m", path, "-c", "8", "-n", "1", "--json"]).write_stdin("hello hello hello"), "do not fit the context of 8");
-    refused(qwen2(&["chat", "-m", path, "-c", "513"]).write_stdin("a"), "model's context of 512");
-    refused(qwen2(&["chat", "-m", path]).write_stdin("/help"), "'/help' is no command");
-    refused(qwen2(&["chat", "-m", path]).write_stdin(b"\nab\xff\n".to_vec()), "line 2 of stdin is not UTF-8 (byte 2)");
-    refused(qwen2(&["chat", "-m", path, "--lookup", "--temp", "1"]).write_stdin("a"), "temperature 0 alone");
+    told(qwen2(&["chat", "-m", path, "-c", "8", "-n", "1", "--json"]).write_stdin("hello hello hello"), "do not fit the context of 8");
+    told(qwen2(&["chat", "-m", path, "-c", "513"]).write_stdin("a"), "model's context of 512");
+    told(qwen2(&["chat", "-m", path]).write_stdin("/help"), "'/help' is no command");
+    told(qwen2(&["chat", "-m", path]).write_stdin(b"\nab\xff\n".to_vec()), "line 2 of stdin is not UTF-8 (byte 2)");
+    told(qwen2(&["chat", "-m", path, "--lookup", "--temp", "1"]).write_stdin("a"), "temperature 0 alone");
     with.set("tokenizer.chat_template", Kv::Str("{% if %}".into()));
     std::fs::write(path, with.bytes()).unwrap();
-    refused(qwen2(&["chat", "-m", path]).write_stdin("a"), "the chat template");
+    told(qwen2(&["chat", "-m", path]).write_stdin("a"), "the chat template");
     with.set("tokenizer.chat_template", Kv::Str("{{ raise_exception('only one turn') }}".into()));
     std::fs::write(path, with.bytes()).unwrap();
-    refused(qwen2(&["chat", "-m", path]).write_stdin("a"), "only one turn");
+    told(qwen2(&["chat", "-m", path]).write_stdin("a"), "only one turn");
 }

@@ -2,35 +2,12 @@
 
 mod common;
 
-use assert_cmd::Command;
 use common::folder::{folder_of, write};
+use common::program::{json, qwen2, refused};
 use common::{data, tiny};
 use kiln_kernels::isa::IsaId;
 use kiln_profiles::without::VARIABLE;
 use serde_json::Value;
-
-fn qwen2(args: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("qwen2").unwrap();
-    command.args(args).timeout(std::time::Duration::from_secs(600));
-    command
-}
-
-fn json(command: &mut Command) -> Value {
-    let output = command.output().unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{errors}");
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-#[track_caller]
-fn refused(command: &mut Command, part: &str) {
-    let output = command.output().unwrap();
-    let errors = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{errors}");
-    assert!(errors.contains(part), "'{errors}' does not say '{part}'");
-    assert_eq!(errors.trim_end().lines().count(), 1, "{errors}");
-    assert!(output.stdout.is_empty());
-}
 
 #[test]
 fn run_continues_with_the_embedded_model() {

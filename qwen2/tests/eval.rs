@@ -2,8 +2,8 @@
 
 mod common;
 
-use assert_cmd::Command;
 use common::data;
+use common::program::{self, qwen2};
 use qwen2::Tokenizer;
 use qwen2::eval::task::Question;
 use qwen2::eval::{Encoded, ask};
@@ -89,26 +89,13 @@ fn what_exceeds_the_context_loses_its_beginning() {
     assert_eq!((found.cut, found.questions), (1, 1));
 }
 
-fn qwen2(args: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("qwen2").unwrap();
-    command.args(args).timeout(std::time::Duration::from_secs(600));
-    command
-}
-
 fn json(args: &[&str]) -> Value {
-    let output = qwen2(args).output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
+    program::json(&mut qwen2(args))
 }
 
 #[track_caller]
 fn refused(args: &[&str], part: &str) {
-    let output = qwen2(args).output().unwrap();
-    let errors = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{errors}");
-    assert!(errors.contains(part), "'{errors}' does not say '{part}'");
-    assert_eq!(errors.trim_end().lines().count(), 1, "{errors}");
-    assert!(output.stdout.is_empty());
+    program::refused(&mut qwen2(args), part);
 }
 
 const ARC: &str = r#"{"id":"a","question":"What grows?","choices":{"text":["a vector","an array"],"label":["A","B"]},"answerKey":"A"}

@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use assert_cmd::Command;
+use common::program::{json, qwen2, refused};
 use common::{data, load};
 use qwen2::model::Model;
 use qwen2::perplexity::baseline::{Reader, Writer};
@@ -116,28 +116,6 @@ fn what_is_no_baseline_is_refused() {
     spoilt[40 + 4 * 16..][..2].copy_from_slice(&[0, 0x7e]); // not a number
     std::fs::write(&path, spoilt).unwrap();
     assert!(matches!(Reader::open(&path, &F16.0).unwrap().read(), Err(Error::Baseline { .. })));
-}
-
-fn qwen2(args: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("qwen2").unwrap();
-    command.args(args).timeout(std::time::Duration::from_secs(600));
-    command
-}
-
-fn json(command: &mut Command) -> Value {
-    let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-#[track_caller]
-fn refused(command: &mut Command, part: &str) {
-    let output = command.output().unwrap();
-    let errors = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{errors}");
-    assert!(errors.contains(part), "'{errors}' does not say '{part}'");
-    assert_eq!(errors.trim_end().lines().count(), 1, "{errors}");
-    assert!(output.stdout.is_empty());
 }
 
 #[test]

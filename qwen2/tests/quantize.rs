@@ -5,7 +5,6 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use assert_cmd::Command;
 use common::{Kv, data, encode, load, numbers, tiny};
 use proptest::prelude::*;
 use qwen2::gguf::{Array, FileHead, Gguf, GgufError, TensorType, Value, ValueType};
@@ -388,22 +387,12 @@ proptest! {
 }
 
 mod command {
+    use super::common::program::{self, qwen2};
     use super::*;
-
-    fn qwen2(args: &[&str]) -> Command {
-        let mut command = Command::cargo_bin("qwen2").unwrap();
-        command.args(args).timeout(std::time::Duration::from_secs(600));
-        command
-    }
 
     #[track_caller]
     fn refused(args: &[&str], part: &str) {
-        let output = qwen2(args).output().unwrap();
-        let errors = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{errors}");
-        assert!(errors.contains(part), "'{errors}' does not say '{part}'");
-        assert_eq!(errors.trim_end().lines().count(), 1, "{errors}");
-        assert!(output.stdout.is_empty());
+        program::refused(&mut qwen2(args), part);
     }
 
     fn names(folder: &Path) -> Vec<String> {

@@ -247,11 +247,6 @@ impl AnyGemm {
     pub fn geometry(&self) -> Geometry {
         with_gemm!(self, gemm => gemm.geometry())
     }
-
-    /// It as a kernel of linear layers, if it multiplies rows of f32.
-    pub fn linear(&self) -> Option<&dyn LinearKernel> {
-        with_gemm!(self, gemm => Product::linear(gemm))
-    }
 }
 
 /// A product over nothing is zero.

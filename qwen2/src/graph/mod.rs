@@ -68,6 +68,14 @@ struct Buffers {
     logits: Vec<f32>,
 }
 
+/// Bytes of the keys and values of `tokens` tokens, kept in the format `cache`.
+///
+/// # Errors
+/// Heads cannot be kept in that format.
+pub fn cache_bytes(config: &Config, cache: Format, tokens: usize) -> Result<u64, Error> {
+    Cache::bytes(config, cache, tokens)
+}
+
 /// What a session of that shape takes: see [`crate::memory::check`].
 ///
 /// # Errors
@@ -78,7 +86,7 @@ pub fn needs(config: &Config, capacity: usize, chunk: usize, cache: Format) -> R
     // Packed activations take about as much again as the widest of them.
     let floats =
         chunk.saturating_mul((widths + config.ffn) as u64) + config.vocab as u64 + (capacity as u64).saturating_mul(config.head_dim as u64);
-    Ok([("keys and values", Cache::bytes(config, cache, capacity)?), ("activations", floats.saturating_mul(size_of::<f32>() as u64))])
+    Ok([("keys and values", cache_bytes(config, cache, capacity)?), ("activations", floats.saturating_mul(size_of::<f32>() as u64))])
 }
 
 impl Buffers {

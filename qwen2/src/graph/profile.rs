@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 use crate::baked::Format;
 
 /// A stage of a forward pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     /// Rows of the embedding.
     Embedding,

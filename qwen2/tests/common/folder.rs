@@ -6,7 +6,7 @@ use std::path::Path;
 use qwen2::gguf::{Array, Gguf, Value};
 use serde_json::{Map, Value as Json, json};
 
-use super::{File, Kv, encode};
+use super::{File, Kv, decode, encode};
 
 /// The files of a folder, by name.
 pub type Files = BTreeMap<String, Vec<u8>>;
@@ -94,17 +94,6 @@ pub fn weights(file: &File, dtype: &str) -> Safe {
         safe.add(&hf_name(&tensor.name), dtype, &shape, encode(kind, &decode(tensor.kind, &tensor.data)));
     }
     safe
-}
-
-/// The numbers of a tensor of type F32, F16 or BF16.
-pub fn decode(kind: u32, data: &[u8]) -> Vec<f32> {
-    let halves = |of: fn(u16) -> f32| data.as_chunks::<2>().0.iter().map(|half| of(u16::from_le_bytes(*half))).collect();
-    match kind {
-        0 => data.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x)).collect(),
-        1 => halves(|bits| half::f16::from_bits(bits).to_f32()),
-        30 => halves(|bits| half::bf16::from_bits(bits).to_f32()),
-        _ => panic!("no decoder for type {kind}"),
-    }
 }
 
 /// A GGUF file as it would be written, with numbers rounded to type `kind` and matrices stored so.

@@ -4,7 +4,9 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use qwen2::baked::{Format, Layout, Team, Workers, peaks, read as read_once};
+use qwen2::Error;
+use qwen2::baked::{Format, Team, Workers, peaks, read as read_once};
+use qwen2::graph::cache_bytes;
 use qwen2::model::Model;
 
 /// Bytes per second at which the threads of `model` read all of its packed weights, each its part of them in order.
@@ -20,11 +22,12 @@ pub(super) fn read(model: &Model) -> f64 {
 }
 
 /// Bytes that a token of generation reads behind `context` others: weights, keys and values.
-pub(super) fn bytes_per_token(model: &Model, cache: Format, context: usize) -> u64 {
-    let (config, memory) = (model.config(), model.memory());
-    let layout = Layout::new(cache, context, config.head_dim);
-    let words = (layout.key_words() + layout.value_words()) * config.kv_heads * config.layers;
-    memory.layers + memory.head + memory.vectors + (words * size_of::<u32>()) as u64
+///
+/// # Errors
+/// Heads cannot be kept in the format `cache`.
+pub(super) fn bytes_per_token(model: &Model, cache: Format, context: usize) -> Result<u64, Error> {
+    let memory = model.memory();
+    Ok(memory.layers + memory.head + memory.vectors + cache_bytes(model.config(), cache, context)?)
 }
 
 /// Operations per second of all threads of `team` together, of multiply-adds in `arithmetic`; `None` where no instruction

@@ -233,7 +233,7 @@ impl Args {
         let samples_ts: Vec<f64> = samples_ns.iter().map(|&ns| tokens as f64 * 1e9 / ns as f64).collect();
         let (avg_ns, stddev_ns) = mean_and_deviation(&samples_ns.iter().map(|&ns| ns as f64).collect::<Vec<_>>());
         let (avg_ts, stddev_ts) = mean_and_deviation(&samples_ts);
-        let bytes_per_token = limits::bytes_per_token(model, cache, depth + n_gen / 2);
+        let bytes_per_token = limits::bytes_per_token(model, cache, depth + n_gen / 2)?;
         let read = median(&reads);
         let stages = self.profile.then(|| stages::Stages::new(session.take_profile(), &samples_ns, read, model.team()));
         Ok(Test {
