@@ -2,7 +2,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use kiln_benches::{kernels, values};
-use kiln_kernels::gemm::{AnyGemm, Blocking, Caches, Operands, Split};
+use kiln_kernels::gemm::{AnyGemm, Caches, Operands, Split};
 use kiln_kernels::mat::{Mat, MatMut};
 use kiln_kernels::registry::{Kernel, Op};
 
@@ -16,7 +16,7 @@ fn gemm(c: &mut Criterion) {
     group.throughput(Throughput::Elements(2 * (N as u64).pow(3))).sample_size(20);
     for (meta, kernel) in kernels(Op::Gemm) {
         let Kernel::Gemm(AnyGemm::F32(kernel)) = kernel else { continue };
-        let blocking = Blocking::analytical(kernel.geometry(), CACHES);
+        let blocking = kernel.blocking(CACHES);
         let mut ws = vec![0; kernel.workspace_len(&blocking, Split::ALONE, false, (N, N, N))];
         group.bench_function(meta.name, |bench| {
             bench.iter(|| {

@@ -418,7 +418,7 @@ fn a_comparison_refuses_what_it_cannot_do_before_any_work() {
     refused(dir, &["compare", "gemm", "--sizes", "1048576"], "MiB");
     refused(dir, &["compare", "gemm", "--threads", "0"], "threads");
     refused(dir, &["compare", "gemm", "--threads", "100000"], "threads");
-    refused(dir, &["compare", "gemm", "--format", "q4"], "known are f32 f16 bf16 f16w bf16w s8 q8_0");
+    refused(dir, &["compare", "gemm", "--format", "q4"], "known are f32 f16 bf16 f16w bf16w bf16r s8 q8_0");
     refused(dir, &["compare", "gemm", "--peers", "goto"], "known are openblas");
     refused(dir, &["compare", "gemm", "--kernel", "gemm_f32_none"], "unknown kernel");
     refused(dir, &["compare", "gemm", "--blocking", "1,2"], "KC,MC,NC");

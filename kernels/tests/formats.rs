@@ -123,7 +123,10 @@ proptest! {
 fn names_are_those_of_the_files_and_of_accuracy_classes() {
     let names: Vec<_> = Format::ALL.iter().map(|f| f.name()).collect();
     let (classes, files): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| name.ends_with("-rows"));
-    assert_eq!(files, ["f32", "f16", "bf16", "f16w", "bf16w", "s8", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k", "q5_k", "q6_k"]);
+    assert_eq!(
+        files,
+        ["f32", "f16", "bf16", "f16w", "bf16w", "bf16r", "s8", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k", "q5_k", "q6_k"]
+    );
     let blocks: Vec<_> = files[6..].iter().map(|name| format!("{name}-rows")).collect();
     assert_eq!(classes, blocks, "each block format has a class of rows with one scale");
 }

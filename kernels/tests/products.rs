@@ -94,7 +94,7 @@ fn is_frugal<P: Product>(gemm: &Gemm<P>) {
     let weights = 4 * gemm.packed_b_len(k, n);
     let others = m * k * size_of::<P::A>() + m * n * size_of::<P::C>();
     for l2 in [256 << 10, 1 << 20, 2 << 20] {
-        let blocking = Blocking::analytical(gemm.geometry(), Caches { l1: 48 << 10, l2, l3: 32 << 20 });
+        let blocking = gemm.blocking(Caches { l1: 48 << 10, l2, l3: 32 << 20 });
         for split in [1, 2].into_iter().flat_map(Split::all) {
             let beside = 4 * gemm.workspace_len(&blocking, split, true, LARGE);
             assert!(beside <= (weights + others) / 20, "{gemm:?}, {split:?}, {blocking:?}: {beside} bytes beside {weights} and {others}");

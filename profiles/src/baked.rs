@@ -7,7 +7,7 @@ use crate::machine::Match;
 pub use kiln_kernels::attention::{Attention, AttentionDecode, Kv, Layout, Mask, Shape};
 pub use kiln_kernels::format::Format;
 pub use kiln_kernels::gemm::product::Product;
-pub use kiln_kernels::gemm::{Blocking, Caches, Linear, LinearKernel, MOST_THREADS, Split, for_rows_of_f32};
+pub use kiln_kernels::gemm::{Arithmetic, Blocking, Caches, Linear, LinearKernel, MOST_THREADS, Split, for_rows_of_f32};
 pub use kiln_kernels::isa::peak::peaks;
 pub use kiln_kernels::isa::stream::read;
 pub use kiln_kernels::mat::{Mat, MatMut};
@@ -27,6 +27,8 @@ macro_rules! define_baked {
             pub profile: &'static str,
             /// Its weakest tier.
             pub tier: &'static str,
+            /// How rows are multiplied by weights that are floats.
+            pub arithmetic: Arithmetic,
             /// Products of rows of f32 with weights, by format; f32 is among them.
             pub gemm: Vec<Products>,
             $(#[doc = $many_doc] pub $many: Vec<$many_handle>,)+
@@ -121,6 +123,12 @@ impl Ops {
         own.or_else(|| candidates.iter().find_map(|c| (c.make)()))
     }
 
+    /// The same kernels, to compute with that arithmetic; `None` if there are none for it.
+    pub fn with_arithmetic(self, arithmetic: Arithmetic) -> Option<Ops> {
+        let wanted = for_rows_of_f32(Format::F32, arithmetic);
+        self.gemm.iter().any(|products| products.format == wanted).then_some(Ops { arithmetic, ..self })
+    }
+
     /// The kernel that turns blocks of `format` into f32, if it is a format of blocks.
     pub fn dequantise_of(&self, format: Format) -> Option<&kiln_kernels::quantise::Dequantise> {
         self.dequantise.iter().find(|kernel| kernel.format() == format)
@@ -139,10 +147,10 @@ impl Ops {
         self.gemm.iter().flat_map(|products| &products.choices).find_map(|c| c.spin).unwrap_or(DEFAULT_SPIN)
     }
 
-    /// The products with weights that are stored in `format`: in their own, or in f32, which those are to be turned into
-    /// that there are no kernels for.
+    /// The products with weights that are stored in `format`: in their own, in that of the arithmetic, or in f32, which those
+    /// are to be turned into that there are no kernels for.
     pub fn products_of(&self, format: Format) -> &Products {
-        let format = for_rows_of_f32(format);
+        let format = for_rows_of_f32(format, self.arithmetic);
         let own = self.gemm.iter().position(|products| products.format == format);
         &self.gemm[own.or_else(|| self.gemm.iter().position(|products| products.format == Format::F32)).unwrap_or(0)]
     }

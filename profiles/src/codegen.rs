@@ -54,6 +54,8 @@ kiln_kernels::with_ops!([define_needed]);
 const FALLBACK: &[(&str, &str, Class, &str, &str)] = &[
     ("gemm", "f32", Class::Decode, "gemm_f32_scalar_1x4v_u1", "gemm::F32::<isa::Scalar, 1, 4, 1>"),
     ("gemm", "f32", Class::Prefill, "gemm_f32_scalar_4x4v_u1", "gemm::F32::<isa::Scalar, 4, 4, 1>"),
+    ("gemm", "bf16r", Class::Decode, "gemm_bf16r_scalar_1x4v_u1", "gemm::Bf16Rounded::<isa::Scalar, 1, 4, 1>"),
+    ("gemm", "bf16r", Class::Prefill, "gemm_bf16r_scalar_4x4v_u1", "gemm::Bf16Rounded::<isa::Scalar, 4, 4, 1>"),
     ("dequantise", "q8_0", Class::Row, "dequantise_q8_0_scalar_u1", "quantise::Q8_0::<isa::Scalar, 1>"),
     ("dequantise", "q4_0", Class::Row, "dequantise_q4_0_scalar_u1", "quantise::Q4_0::<isa::Scalar, 1>"),
     ("dequantise", "q4_1", Class::Row, "dequantise_q4_1_scalar_u1", "quantise::Q4_1::<isa::Scalar, 1>"),
@@ -127,7 +129,7 @@ pub fn generate(sources: &[Source], target_arch: &str) -> Result<String, Error> 
     Ok(format!(
         "// Written by the build script from tuned profiles; changes are lost.\n\
          use std::sync::Arc;\n\n\
-         use kiln_profiles::baked::{{Blocking, Caches, Candidate, Format, GemmChoice, LinearKernel, Ops, Products, Reason}};\n\n\
+         use kiln_profiles::baked::{{Arithmetic, Blocking, Caches, Candidate, Format, GemmChoice, LinearKernel, Ops, Products, Reason}};\n\n\
          /// The kernels in this binary, best first; the last runs everywhere.\n\
          pub static CANDIDATES: &[Candidate] = &[\n{table}];\n\n{functions}"
     ))
@@ -165,7 +167,10 @@ fn function(out: &mut String, number: usize, (profile, tier): (&str, &str), cach
     }
     let Caches { l1, l2, l3 } = caches;
     let _ = writeln!(out, "    ];\n    let caches = Caches {{ l1: {l1}, l2: {l2}, l3: {l3} }};");
-    let _ = writeln!(out, "    Some(Ops {{\n        profile: {profile:?},\n        tier: {tier:?},\n        gemm: vec![");
+    let _ = writeln!(
+        out,
+        "    Some(Ops {{\n        profile: {profile:?},\n        tier: {tier:?},\n        arithmetic: Arithmetic::F32,\n        gemm: vec!["
+    );
     for format in defaults::FORMATS {
         let mut of_format: Vec<&Choice> = choices.iter().filter(|c| c.op == "gemm" && c.format == format.name()).collect();
         of_format.sort_by_key(|c| c.rows());
@@ -195,7 +200,7 @@ fn product(out: &mut String, c: &Choice) {
             let order = kiln_kernels::gemm::Order::from(b.order);
             format!("Blocking {{ kc: {}, mc: {}, nc: {}, order: kiln_kernels::gemm::Order::{order:?} }}", b.kc, b.mc, b.nc)
         }
-        None => "Blocking::analytical(kernel.geometry(), caches)".into(),
+        None => "kernel.blocking(caches)".into(),
     };
     let split = match c.split {
         Some(Parts { rows, cols }) => format!("Some(kiln_profiles::baked::Split {{ rows: {rows}, cols: {cols} }})"),
@@ -291,7 +296,8 @@ fn is_type(text: &str) -> bool {
 fn fallback() -> Vec<Choice> {
     let note = "fallback in plain Rust for a CPU that none of the baked kernels run on";
     let choice = |(op, format, class, kernel, rust_type): &(&str, &str, Class, &str, &str)| {
-        Choice::unmeasured((op, format, *class), ((*kernel).into(), (*rust_type).into()), "b4v-scalar".into(), note)
+        let layout = if *format == Format::F32.name() { "b4v-scalar".into() } else { format!("{format}-b4v-scalar") };
+        Choice::unmeasured((op, format, *class), ((*kernel).into(), (*rust_type).into()), layout, note)
     };
     FALLBACK.iter().map(choice).collect()
 }

@@ -10,6 +10,7 @@ pub const FORMATS: &[Format] = &[
     Format::F32,
     Format::F16Weights,
     Format::Bf16Weights,
+    Format::Bf16Rounded,
     Format::Q8_0,
     Format::Q4_0,
     Format::Q4_1,
@@ -31,6 +32,14 @@ enum Kind {
     Tile(usize, usize, usize),
     /// MR, NV and the lines that are asked for ahead.
     Ahead(usize, usize, usize),
+    /// MR and NV in pairs of depths.
+    Dot(usize, usize),
+    /// MR, NV and the lines that are asked for ahead, in pairs of depths.
+    DotAhead(usize, usize, usize),
+    /// MR, NV and the unroll, of panels that are unpacked first.
+    Unpacked(usize, usize, usize),
+    /// MR and NV of plain elements in blocks of 2 × 2.
+    Mmla(usize, usize),
 }
 
 /// The tiles of an instruction set, all of one packed layout.
@@ -42,7 +51,7 @@ struct Tiles {
     prefill: Kind,
 }
 
-use Kind::{Ahead, Blocks, Pairs, Tile};
+use Kind::{Ahead, Blocks, Dot, DotAhead, Mmla, Pairs, Tile, Unpacked};
 
 const fn tiles(isa: IsaId, decode: Kind, prefill: Kind) -> Tiles {
     Tiles { isa, decode, few: None, prefill }
@@ -63,8 +72,18 @@ const OF_BLOCKS: &[Tiles] = &[
 
 /// Of 16-bit weights.
 const OF_HALVES: &[Tiles] = &[
-    tiles(IsaId::Avx512, Ahead(1, 4, 128), Tile(4, 4, 4)),
-    tiles(IsaId::Avx2, Ahead(1, 2, 128), Tile(6, 2, 4)),
+    Tiles { isa: IsaId::Avx512, decode: Ahead(1, 4, 128), few: Some((Tile(4, 4, 4), 16)), prefill: Unpacked(6, 4, 4) },
+    Tiles { isa: IsaId::Avx2, decode: Ahead(1, 2, 128), few: Some((Tile(6, 2, 4), 12)), prefill: Unpacked(6, 2, 4) },
+    Tiles { isa: IsaId::Neon, decode: Tile(1, 4, 4), few: Some((Tile(4, 4, 1), 8)), prefill: Unpacked(6, 4, 1) },
+];
+
+/// Of bf16 weights that meet rounded rows.
+const OF_ROUNDED: &[Tiles] = &[
+    tiles(IsaId::Avx512Bf16, DotAhead(1, 4, 128), Dot(4, 4)),
+    tiles(IsaId::Avx512, Tile(1, 4, 4), Tile(4, 4, 4)),
+    tiles(IsaId::Avx2, Tile(1, 2, 4), Tile(6, 2, 4)),
+    tiles(IsaId::SveBf16, Mmla(1, 3), Mmla(8, 3)),
+    tiles(IsaId::NeonBf16, Mmla(1, 3), Mmla(8, 3)),
     tiles(IsaId::Neon, Tile(1, 4, 4), Tile(4, 4, 1)),
 ];
 
@@ -73,6 +92,7 @@ const OF_HALVES: &[Tiles] = &[
 pub fn products(format: Format, isas: &[IsaId]) -> Vec<Choice> {
     let of_format = match format {
         Format::F16Weights | Format::Bf16Weights => OF_HALVES,
+        Format::Bf16Rounded => OF_ROUNDED,
         blocks if blocks.is_blocks() => OF_BLOCKS,
         _ => &[],
     };
@@ -84,13 +104,17 @@ pub fn products(format: Format, isas: &[IsaId]) -> Vec<Choice> {
 }
 
 fn choice(format: Format, isa: IsaId, class: Class, kind: Kind, m_max: Option<usize>) -> Choice {
-    let ((mr, nv, last), more, letter) = match kind {
-        Blocks(mr, nv, ahead) => ((mr, nv, ahead), "", "a"),
-        Pairs(mr, nv) => ((mr, nv, 1), "Pairs", "u"),
-        Tile(mr, nv, unroll) => ((mr, nv, unroll), "", "u"),
-        Ahead(mr, nv, lines) => ((mr, nv, lines), "Ahead", "a"),
+    let ((mr, nv, last), more, name, letter) = match kind {
+        Blocks(mr, nv, ahead) => ((mr, nv, ahead), "", "", "a"),
+        Pairs(mr, nv) => ((mr, nv, 1), "Pairs", "", "u"),
+        Tile(mr, nv, unroll) => ((mr, nv, unroll), "", "", "u"),
+        Ahead(mr, nv, lines) => ((mr, nv, lines), "Ahead", "", "a"),
+        Dot(mr, nv) => ((mr, nv, 4), "Dot", "", "u"),
+        DotAhead(mr, nv, lines) => ((mr, nv, lines), "DotAhead", "", "a"),
+        Unpacked(mr, nv, unroll) => ((mr, nv, unroll), "Unpacked", "_unpacked", "u"),
+        Mmla(mr, nv) => ((mr, nv, 1), "Mmla", "", "u"),
     };
-    let kernel = format!("gemm_{format}_{isa}_{mr}x{nv}v_{letter}{last}");
+    let kernel = format!("gemm_{format}{name}_{isa}_{mr}x{nv}v_{letter}{last}");
     let rust_type = format!("gemm::{format:?}{more}::<isa::{isa:?}, {mr}, {nv}, {last}>");
     let (layout, note) = (format!("{format}-b{nv}v-{isa}"), "default: not compared with others on this CPU");
     Choice { m_max, ..Choice::unmeasured(("gemm", format.name(), class), (kernel, rust_type), layout, note) }

@@ -181,7 +181,11 @@ fn bench_speaks_llama_bench() {
         assert!(test["avg_ts"].as_f64().unwrap() > 0.0 && test["stddev_ts"].as_f64().unwrap() >= 0.0);
         assert_eq!(test["n_threads"], 2);
         assert_eq!(test["model_type"], "qwen2 0.5M Q8_0");
+        assert_eq!(test["arithmetic"], "f32");
     }
+    let tests = json(&mut qwen2(&["bench", "--size", "tiny", "--arithmetic", "bf16", "-p", "4", "-n", "0", "-r", "1", "--json"]));
+    assert_eq!(tests[0]["arithmetic"], "bf16");
+    refused(&mut qwen2(&["bench", "--arithmetic", "f64"]), "known are f32, bf16");
     let table = qwen2(&["bench", "-p", "4", "-n", "0", "-r", "1"]).output().unwrap();
     assert!(String::from_utf8(table.stdout).unwrap().contains("| pp4 |"));
     refused(&mut qwen2(&["bench", "-r", "0"]), "at least one repetition");

@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::{FFN, HIDDEN, KV, LAYERS, decode, encode, load, numbers, tiny};
+use common::{FFN, HIDDEN, KV, LAYERS, decode, encode, load, load_for, numbers, tiny};
 use qwen2::Error;
-use qwen2::baked::{Format, Workers};
+use qwen2::baked::{Arithmetic, Format, Workers};
 use qwen2::generate::{Stop, generate};
 use qwen2::gguf::TensorType;
 use qwen2::graph::Session;
@@ -92,6 +92,26 @@ fn storage_changes_the_numbers_little() {
     let exact = logits(&model(&tiny(0), 1), 512);
     close(&logits(&model(&tiny(1), 1), 512), &exact, 1e-2);
     close(&logits(&model(&tiny(8), 1), 512), &exact, 1e-1);
+}
+
+#[test]
+fn arithmetic_in_bf16_rounds_both_sides_however_weights_are_stored() {
+    let model = |file: &common::File, arithmetic| {
+        let ops = qwen2::baked::select(None).unwrap().with_arithmetic(arithmetic).expect("kernels for it");
+        load_for(ops, file.bytes(), 2).unwrap().1
+    };
+    let exact = logits(&model(&tiny(0), Arithmetic::F32), 512);
+    let rounded = logits(&model(&tiny(0), Arithmetic::Bf16), 512);
+    assert_ne!(rounded, exact);
+    close(&rounded, &exact, 5e-2);
+    let bf16 = TensorType::ALL.iter().find(|kind| kind.format() == Format::Bf16).expect("a type of file");
+    let mut stored = tiny(0);
+    // Vectors stay as they are.
+    for tensor in stored.tensors.iter_mut().filter(|tensor| tensor.dims.len() == 2) {
+        tensor.data = encode(bf16.id(), &decode(tensor.kind, &tensor.data));
+        tensor.kind = bf16.id();
+    }
+    assert_eq!(logits(&model(&stored, Arithmetic::Bf16), 512), rounded);
 }
 
 /// The same weights, all turned into f32.

@@ -7,9 +7,15 @@ use std::collections::BTreeSet;
 /// What the build script wrote for this very binary.
 const BAKED: &str = qwen2::baked::SOURCE;
 
-/// The names of the kernels that were baked.
+/// The names of the kernels that were baked, of those that have the code of another its name.
 fn baked() -> BTreeSet<String> {
-    BAKED.split("kernel: \"").skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect()
+    const MADE_OF: [(&str, &str); 3] = [("f16w_unpacked", "f32"), ("bf16w_unpacked", "f32"), ("bf16r", "bf16")];
+    let names = BAKED.split("kernel: \"").skip(1).filter_map(|rest| rest.split('"').next());
+    let tile = |name: &str| {
+        let (own, of) = MADE_OF.iter().find(|(own, _)| name.starts_with(&format!("gemm_{own}_")))?;
+        Some(name.replacen(own, of, 1))
+    };
+    names.map(|name| tile(name).unwrap_or_else(|| name.to_owned())).collect()
 }
 
 /// The names of the kernels whose code is in a binary.

@@ -12,7 +12,7 @@ use crate::space::{self, Candidate, Shape};
 use crate::sweep::room;
 use anyhow::Context;
 use kiln_kernels::format::Format;
-use kiln_kernels::gemm::{Blocking, Caches};
+use kiln_kernels::gemm::Caches;
 use kiln_kernels::registry::{self, Kernel, Meta, Op};
 use kiln_profiles::lookup;
 use kiln_profiles::schema::{BlockSizes, Choice as Tuning, Parts, Tuned};
@@ -138,7 +138,7 @@ impl Kiln {
         let usual = Candidate { spin, ..Candidate::usual(entry, kernel) };
         let chosen = Chosen { kernel: entry.meta.name, blocking: None, split: None, spin: None, by };
         let Kernel::Gemm(gemm) = kernel else { return Ok((usual, chosen)) };
-        let blocking = self.choice.blocking.or(blocking).unwrap_or_else(|| Blocking::analytical(gemm.geometry(), self.caches).into());
+        let blocking = self.choice.blocking.or(blocking).unwrap_or_else(|| gemm.blocking(self.caches).into());
         let tile = (gemm.geometry().mr, gemm.geometry().nr);
         let candidate = Candidate { tile, blocking: Some(blocking.into()), split: split.map(Into::into), ..usual };
         Ok((candidate, Chosen { blocking: Some(blocking), ..chosen }))
@@ -196,6 +196,7 @@ impl System for Kiln {
 mod tests {
     use super::super::tests::{operands, row_operands, verified};
     use super::*;
+    use kiln_kernels::gemm::Blocking;
 
     const GEMM: Task = Task { op: Op::Gemm, format: Format::F32 };
 

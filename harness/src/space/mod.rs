@@ -19,6 +19,7 @@ use kiln_kernels::format::Format;
 use kiln_kernels::gemm::{Blocking, Caches, Geometry, Split};
 use kiln_kernels::isa::IsaId;
 use kiln_kernels::registry::{Entry, Kernel, Meta, Op};
+use kiln_profiles::defaults;
 use kiln_profiles::schema::{BlockSizes, Choice, Class, Tuned};
 use serde::{Deserialize, Serialize};
 
@@ -135,7 +136,7 @@ pub fn caches(machine: &Machine) -> Caches {
     }
 }
 
-/// What a build without tuning runs on this CPU: the generic profile's choice.
+/// What a build without tuning runs on this CPU: the generic profile's choice, or what completes it.
 ///
 /// # Errors
 /// If that profile has none that runs here.
@@ -145,12 +146,18 @@ pub fn default_choice(op: Op, format: Format, class: Class) -> anyhow::Result<Ch
         _ => include_str!("../../../profiles/generic-x86_64/tuned.toml"),
     };
     let tuned: Tuned = toml::from_str(text).context("the generic profile cannot be read")?;
-    let choice = tuned.variants.iter().filter(|v| v.runs_here()).find_map(|v| v.choice(op.name(), format.name(), class).cloned());
+    let chosen = tuned.variants.iter().filter(|v| v.runs_here()).find_map(|v| v.choice(op.name(), format.name(), class).cloned());
+    let choice = chosen.or_else(|| {
+        let here: Vec<IsaId> = IsaId::ALL.iter().copied().filter(|isa| isa.runs_here()).collect();
+        let mut completed = if op == Op::Gemm { defaults::products(format, &here) } else { Vec::new() };
+        let at = completed.iter().position(|choice| choice.class == class).or(completed.len().checked_sub(1))?;
+        Some(completed.swap_remove(at))
+    });
     choice.with_context(|| format!("the generic profile of {} has no {op} of {format} for {}", tuned.arch, class.name()))
 }
 
-/// The name of the kernel that an untuned build runs here: the generic profile's, and for formats that it
-/// does not have the largest tile (for one row: the widest) of the last instruction set in the list that
+/// The name of the kernel that an untuned build runs here: that [choice](default_choice)'s, and for formats that have
+/// none the largest tile (for one row: the widest) of the last instruction set in the list that
 /// has one.
 ///
 /// # Errors

@@ -34,7 +34,7 @@ pub(super) fn vary(
     };
     let geometry = gemm.geometry();
     let tile = (geometry.mr, geometry.nr);
-    let blocking = Blocking::analytical(geometry, caches);
+    let blocking = gemm.blocking(caches);
     let several = problem.threads > 1;
     let split = several.then(|| Split::analytical(problem.threads, geometry, m, n, problem.packed));
     let spin = several.then_some(DEFAULT_SPIN);

@@ -37,6 +37,7 @@ macro_rules! with_formats {
             Bf16 "bf16" plain BFloat "The upper half of binary32.";
             F16Weights "f16w" plain HalfWeights "f16 weights for rows of f32.";
             Bf16Weights "bf16w" plain BFloatWeights "bf16 weights for rows of f32.";
+            Bf16Rounded "bf16r" plain BFloatRounded "bf16 weights for rows of f32, which are rounded to bf16.";
             S8 "s8" plain Byte "Signed bytes.";
             Q8_0 "q8_0" block q8_0 "Blocks of 32 signed bytes with a scale.";
             Q4_0 "q4_0" block q4_0 "Blocks of 32 times 4 bits with a scale.";
@@ -94,8 +95,18 @@ macro_rules! define_formats {
             pub const fn arithmetic(self) -> Format {
                 match self {
                     Format::F16Weights | Format::Bf16Weights => Format::F32,
+                    Format::Bf16Rounded => Format::Bf16,
                     blocks if blocks.is_blocks() => Format::S8,
                     plain => plain,
+                }
+            }
+
+            /// The format in which files store such weights.
+            pub const fn stored(self) -> Format {
+                match self {
+                    Format::F16Weights => Format::F16,
+                    Format::Bf16Weights | Format::Bf16Rounded => Format::Bf16,
+                    same => same,
                 }
             }
 

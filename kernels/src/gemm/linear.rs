@@ -4,7 +4,7 @@
 //! started and no memory is taken: packed words and workspaces are the caller's.
 
 use super::product::Product;
-use super::{Blocking, Gemm, Geometry, Operands, Split};
+use super::{Blocking, Caches, Gemm, Geometry, Operands, Split};
 use crate::format::Format;
 use crate::mat::{Mat, MatMut};
 use crate::registry::Meta;
@@ -18,6 +18,9 @@ pub trait LinearKernel: Debug + Send + Sync {
 
     /// How its packed operands are laid out.
     fn geometry(&self) -> Geometry;
+
+    /// The blocking that is computed for caches of those sizes.
+    fn blocking(&self, caches: Caches) -> Blocking;
 
     /// Words of the packed weights from `inputs` to `outputs`.
     fn packed_len(&self, inputs: usize, outputs: usize) -> usize;
@@ -72,6 +75,10 @@ impl<P: Product<A = f32, C = f32>> LinearKernel for Gemm<P> {
 
     fn geometry(&self) -> Geometry {
         Gemm::geometry(self)
+    }
+
+    fn blocking(&self, caches: Caches) -> Blocking {
+        Gemm::blocking(self, caches)
     }
 
     fn packed_len(&self, inputs: usize, outputs: usize) -> usize {
@@ -139,12 +146,32 @@ impl<P: Product<A = f32, C = f32>> Gemm<P> {
 /// Depths that a row is read at a time at least.
 const DEPTH: usize = 32;
 
-/// The format that weights stored in `format` are multiplied in by rows of f32, without rounding those to fewer bits where
-/// weights are floats.
-pub const fn for_rows_of_f32(format: Format) -> Format {
-    match format {
-        Format::F16 => Format::F16Weights,
-        Format::Bf16 => Format::Bf16Weights,
-        other => other,
+/// How exactly rows of f32 are multiplied by weights that are floats: an accuracy class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// As f32: neither side is rounded.
+    #[default]
+    F32,
+    /// Both sides are rounded to bf16; sums are of f32.
+    Bf16,
+}
+
+impl Arithmetic {
+    /// Its name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Arithmetic::F32 => "f32",
+            Arithmetic::Bf16 => "bf16",
+        }
+    }
+}
+
+/// The format that weights stored in `format` are multiplied in by rows of f32. Blocks have an arithmetic of their own.
+pub const fn for_rows_of_f32(format: Format, arithmetic: Arithmetic) -> Format {
+    match (arithmetic, format) {
+        (Arithmetic::F32, Format::F16) => Format::F16Weights,
+        (Arithmetic::F32, Format::Bf16) => Format::Bf16Weights,
+        (Arithmetic::Bf16, Format::F32 | Format::F16 | Format::Bf16) => Format::Bf16Rounded,
+        (_, other) => other,
     }
 }

@@ -8,6 +8,8 @@ use super::dot::{Fma, Lengthen, Pairs, Quads, Widen};
 use super::micro::Tile;
 use super::mmla::Mmla;
 use super::product::{BFloat, BFloatWeights, Byte, Half, HalfWeights};
+use super::rounded::Rounded;
+use super::weights::Unpacked;
 use crate::fingerprint::{fnv1a, of_source};
 use crate::format;
 use crate::isa;
@@ -31,12 +33,24 @@ pub type Bf16Dot<I, const MR: usize, const NV: usize, const KU: usize> = Tile<Pa
 pub type Bf16DotAhead<I, const MR: usize, const NV: usize, const AHEAD: usize> = Tile<Pairs<I>, MR, NV, 4, AHEAD>;
 /// f32 × f16 by widening.
 pub type F16Weights<I, const MR: usize, const NV: usize, const KU: usize> = Tile<Widen<I, HalfWeights>, MR, NV, KU>;
+/// f32 × f16, a panel of which is widened first.
+pub type F16WeightsUnpacked<I, const MR: usize, const NV: usize, const KU: usize> = Unpacked<F32<I, MR, NV, KU>, HalfWeights>;
 /// f32 × f16 by widening, asking for B ahead.
 pub type F16WeightsAhead<I, const MR: usize, const NV: usize, const AHEAD: usize> = Tile<Widen<I, HalfWeights>, MR, NV, 4, AHEAD>;
 /// f32 × bf16 by widening.
 pub type Bf16Weights<I, const MR: usize, const NV: usize, const KU: usize> = Tile<Widen<I, BFloatWeights>, MR, NV, KU>;
+/// f32 × bf16, a panel of which is widened first.
+pub type Bf16WeightsUnpacked<I, const MR: usize, const NV: usize, const KU: usize> = Unpacked<F32<I, MR, NV, KU>, BFloatWeights>;
 /// f32 × bf16 by widening, asking for B ahead.
 pub type Bf16WeightsAhead<I, const MR: usize, const NV: usize, const AHEAD: usize> = Tile<Widen<I, BFloatWeights>, MR, NV, 4, AHEAD>;
+/// f32 rounded to bf16 × bf16 by widening.
+pub type Bf16Rounded<I, const MR: usize, const NV: usize, const KU: usize> = Rounded<Bf16<I, MR, NV, KU>>;
+/// f32 rounded to bf16 × bf16 in pairs.
+pub type Bf16RoundedDot<I, const MR: usize, const NV: usize, const KU: usize> = Rounded<Bf16Dot<I, MR, NV, KU>>;
+/// f32 rounded to bf16 × bf16 in pairs, asking for B ahead.
+pub type Bf16RoundedDotAhead<I, const MR: usize, const NV: usize, const AHEAD: usize> = Rounded<Bf16DotAhead<I, MR, NV, AHEAD>>;
+/// f32 rounded to bf16 × bf16 in blocks of 2 × 2.
+pub type Bf16RoundedMmla<I, const MR: usize, const NV: usize, const KU: usize> = Rounded<Bf16Mmla<I, MR, NV, KU>>;
 /// f16 × f16 without widening.
 pub type F16Fma<I, const MR: usize, const NV: usize, const KU: usize> = Tile<Lengthen<I>, MR, NV, KU>;
 /// bf16 × bf16 in blocks of 2 × 2.
@@ -122,8 +136,14 @@ pub(crate) const ENTRIES: &[&[&[Entry]]] = &[
     F16_FMA_SVE_TILES,
     F16_WEIGHTS_TILES,
     F16_WEIGHTS_AHEAD_TILES,
+    F16_WEIGHTS_UNPACKED_TILES,
     BF16_WEIGHTS_TILES,
     BF16_WEIGHTS_AHEAD_TILES,
+    BF16_WEIGHTS_UNPACKED_TILES,
+    BF16_ROUNDED_TILES,
+    BF16_ROUNDED_DOT_TILES,
+    BF16_ROUNDED_DOT_AHEAD_TILES,
+    BF16_ROUNDED_MMLA_TILES,
     BF16_TILES,
     BF16_DOT_TILES,
     BF16_DOT_AHEAD_TILES,
@@ -221,7 +241,8 @@ tiles! {
 
 /// The tiles of 16-bit weights for rows of f32: table = kernel types, format, its name, product.
 macro_rules! weights {
-    ($($table:ident $ahead_table:ident = $kernel:ident $ahead:ident $name:literal $layout:literal $product:literal;)+) => {$(
+    ($($table:ident $ahead_table:ident $unpacked_table:ident = $kernel:ident $ahead:ident $unpacked:ident
+       $name:literal $unpacked_name:literal $layout:literal $product:literal;)+) => {$(
         tiles! {
             $table = $kernel $kernel $name $layout isa::IsaId::order; "Widen" [, concat!(", kiln_kernels::gemm::product::", $product, ">")];
             Scalar "scalar" "any" [1]: (1 4) (4 4);
@@ -234,12 +255,44 @@ macro_rules! weights {
             Avx2 "avx2" "x86_64" [128]: (1 2);
             Avx512 "avx512" "x86_64" [128]: (1 4) (4 4);
         }
+        tiles! {
+            $unpacked_table = $unpacked $kernel $unpacked_name $layout isa::IsaId::order; "Fma" [, ">"];
+            Avx2 "avx2" "x86_64" [4]: (6 2);
+            Avx512 "avx512" "x86_64" [1 4]: (4 4) (6 4);
+            Neon "neon" "aarch64" [1 4]: (4 4) (6 4);
+        }
     )+};
 }
 
 weights! {
-    F16_WEIGHTS_TILES F16_WEIGHTS_AHEAD_TILES = F16Weights F16WeightsAhead "f16w" "f16w-b" "HalfWeights";
-    BF16_WEIGHTS_TILES BF16_WEIGHTS_AHEAD_TILES = Bf16Weights Bf16WeightsAhead "bf16w" "bf16w-b" "BFloatWeights";
+    F16_WEIGHTS_TILES F16_WEIGHTS_AHEAD_TILES F16_WEIGHTS_UNPACKED_TILES = F16Weights F16WeightsAhead F16WeightsUnpacked
+        "f16w" "f16w_unpacked" "f16w-b" "HalfWeights";
+    BF16_WEIGHTS_TILES BF16_WEIGHTS_AHEAD_TILES BF16_WEIGHTS_UNPACKED_TILES = Bf16Weights Bf16WeightsAhead Bf16WeightsUnpacked
+        "bf16w" "bf16w_unpacked" "bf16w-b" "BFloatWeights";
+}
+
+tiles! {
+    BF16_ROUNDED_TILES = Bf16Rounded Bf16Rounded "bf16r" "bf16r-b" isa::IsaId::order; "Widen" [, ", kiln_kernels::gemm::product::BFloat>"];
+    Scalar "scalar" "any" [1]: (1 4) (4 4);
+    Avx2 "avx2" "x86_64" [1 4]: (1 2) (6 2);
+    Avx512 "avx512" "x86_64" [1 4]: (1 4) (4 4) (6 4);
+    Neon "neon" "aarch64" [1 4]: (1 4) (4 4) (6 4);
+}
+
+tiles! {
+    BF16_ROUNDED_DOT_TILES = Bf16RoundedDot Bf16Rounded "bf16r" "bf16r-b" pairs_order; "Pairs" [, ">"];
+    Avx512Bf16 "avx512bf16" "x86_64" [1 4]: (1 4) (4 4) (6 4);
+}
+
+tiles! {
+    BF16_ROUNDED_DOT_AHEAD_TILES = ahead Bf16RoundedDotAhead Bf16Rounded "bf16r" "bf16r-b" pairs_order; "Pairs" [, ">"];
+    Avx512Bf16 "avx512bf16" "x86_64" [128]: (1 4) (4 4);
+}
+
+tiles! {
+    BF16_ROUNDED_MMLA_TILES = Bf16RoundedMmla Bf16Rounded "bf16r" "bf16r-b" pairs_order; "Mmla" [, ", kiln_kernels::gemm::product::BFloat>"];
+    NeonBf16 "neonbf16" "aarch64" [1]: (1 3) (6 3) (8 3);
+    SveBf16 "svebf16" "aarch64" [1]: (1 3) (6 3) (8 3);
 }
 
 tiles! {

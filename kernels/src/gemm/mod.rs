@@ -27,6 +27,7 @@ mod operands;
 mod pack;
 mod parallel;
 pub mod product;
+mod rounded;
 mod scaled;
 #[cfg(target_arch = "aarch64")]
 mod sve;
@@ -34,7 +35,7 @@ mod weights;
 
 pub use batch::{Products, RightBatch};
 pub use blocking::{Blocking, Caches, Order};
-pub use linear::{Linear, LinearKernel, for_rows_of_f32};
+pub use linear::{Arithmetic, Linear, LinearKernel, for_rows_of_f32};
 pub use list::*;
 pub use micro::Geometry;
 pub use operands::{Operands, Right};
@@ -42,6 +43,7 @@ pub use pack::PackedB;
 pub use parallel::{MOST_THREADS, Split};
 pub use scaled::Scales;
 
+use crate::format::SPAN;
 use crate::mat::{Mat, MatMut};
 use crate::registry::Meta;
 use direct::Few;
@@ -116,6 +118,14 @@ impl<P: Product> Gemm<P> {
     /// If there are fewer than [`Gemm::packed_b_len`] words.
     pub fn packed_b<'a>(&self, words: &'a [u32], k: usize, n: usize) -> PackedB<'a> {
         PackedB::new(words, k, n, self.geometry, self.meta.layout)
+    }
+
+    /// The blocking that the [analytical model](Blocking::analytical) has for it: what stays in the first cache is a panel as
+    /// tiles take it.
+    pub fn blocking(&self, caches: Caches) -> Blocking {
+        let step = self.geometry.step;
+        let unpacked = if step < SPAN { self.micro.unpacked_len(step) } else { 0 };
+        Blocking::analytical(Geometry { b_words: self.geometry.b_words.max(unpacked), ..self.geometry }, caches)
     }
 
     fn blocks(&self, blocking: &Blocking) -> Blocks {
@@ -246,6 +256,11 @@ impl AnyGemm {
     /// How its packed operands are laid out.
     pub fn geometry(&self) -> Geometry {
         with_gemm!(self, gemm => gemm.geometry())
+    }
+
+    /// As [`Gemm::blocking`].
+    pub fn blocking(&self, caches: Caches) -> Blocking {
+        with_gemm!(self, gemm => gemm.blocking(caches))
     }
 }
 

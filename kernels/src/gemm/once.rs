@@ -2,7 +2,7 @@
 //! are repeated keep a workspace and call [`Gemm::run_parallel`] with tuned parameters instead.
 
 use super::product::Product;
-use super::{Blocking, Caches, Gemm, Operands, Split};
+use super::{Caches, Gemm, Operands, Split};
 use crate::team::Workers;
 
 /// Multiply-adds that a thread must get to be worth waking: they take some ten microseconds, as waking does.
@@ -32,7 +32,7 @@ impl<P: Product> Gemm<P> {
     /// If the shapes do not fit each other, or B is packed for another layout.
     pub fn multiply(&self, operands: Operands<'_, P::A, P::B, P::C>, caches: Caches, workers: &dyn Workers) {
         let (shape, packed) = (self.check(&operands), operands.b.is_packed());
-        let blocking = Blocking::analytical(self.geometry, caches);
+        let blocking = self.blocking(caches);
         let split = Split::worthwhile(self, workers.count(), packed, shape);
         let mut ws = vec![0; self.workspace_len(&blocking, split, packed, shape)];
         self.run_parallel(operands, &blocking, split, workers, &mut ws);

@@ -145,6 +145,10 @@ pub struct BFloatWeights;
 #[derive(Clone, Copy, Debug)]
 pub struct BFloat;
 
+/// f32 × bf16 → f32, where f32 is rounded to bf16 before it is multiplied; otherwise as [`BFloat`].
+#[derive(Clone, Copy, Debug)]
+pub struct BFloatRounded;
+
 /// s8 × s8 → s32, exact as long as K is below 2^17.
 #[derive(Clone, Copy, Debug)]
 pub struct Byte;
@@ -193,6 +197,35 @@ plain! {
 
 fn byte(x: f32) -> i8 {
     (x * 127.0).round() as i8
+}
+
+impl Product for BFloatRounded {
+    const FORMAT: Format = Format::Bf16Rounded;
+    const B_DEPTH: usize = 1;
+    type A = f32;
+    type B = bf16;
+    type C = f32;
+
+    /// The values after rounding, ties to even.
+    fn a_values(row: &[f32]) -> Vec<f64> {
+        row.iter().map(|a| f64::from(bf16::from_f32(*a))).collect()
+    }
+    fn b_value(b: &bf16, _: usize) -> f64 {
+        f64::from(*b)
+    }
+    #[inline(always)]
+    fn is_finite(b: &bf16) -> bool {
+        BFloat::is_finite(b)
+    }
+    fn linear(gemm: &Gemm<Self>) -> Option<&dyn LinearKernel> {
+        Some(gemm)
+    }
+    fn a_of(x: f32) -> f32 {
+        x
+    }
+    fn b_of(x: &[f32]) -> bf16 {
+        BFloat::b_of(x)
+    }
 }
 
 /// f32 × blocks of weights → f32: each row of A is quantised to s8 with a scale for each [`SPAN`] depths, or

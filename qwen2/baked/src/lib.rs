@@ -5,8 +5,8 @@
 //! engine compiles none of them.
 
 pub use kiln_profiles::baked::{
-    Attention, AttentionDecode, Blocking, Candidate, Format, GemmChoice, Kv, Layout, Linear as Operands, LinearKernel, MOST_THREADS, Mask,
-    Mat, MatMut, Ops, Pages, Product, Products, Reason, Shape, Split, Team, Workers, peaks, read, with_product,
+    Arithmetic, Attention, AttentionDecode, Blocking, Candidate, Format, GemmChoice, Kv, Layout, Linear as Operands, LinearKernel,
+    MOST_THREADS, Mask, Mat, MatMut, Ops, Pages, Product, Products, Reason, Shape, Split, Team, Workers, peaks, read, with_product,
 };
 
 mod generated {

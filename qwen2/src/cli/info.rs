@@ -90,7 +90,12 @@ fn model(args: &Args, ops: &Ops) -> Result<(Value, String), Failure> {
         parameters = Some(plan.parameters());
         memory = Some(split);
     }
-    text += &format!("profile     {} ({}); see --kernels\n", ops.profile, ops.tier);
+    text += &format!(
+        "profile     {} ({}), weights that are floats in {} arithmetic; see --kernels\n",
+        ops.profile,
+        ops.tier,
+        ops.arithmetic.name()
+    );
     let types: Vec<Value> = types
         .iter()
         .map(|(kind, (count, elements, bytes))| json!({ "type": kind.to_string(), "count": count, "elements": elements, "bytes": bytes }))
@@ -110,6 +115,7 @@ fn model(args: &Args, ops: &Ops) -> Result<(Value, String), Failure> {
         "tokenizer": { "tokens": tokenizer.len(), "padding": tokenizer.padding().len(), "stops": tokenizer.stops() },
         "profile": ops.profile,
         "tier": ops.tier,
+        "arithmetic": ops.arithmetic.name(),
     });
     Ok((value, text))
 }

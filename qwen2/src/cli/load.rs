@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use qwen2::baked::Arithmetic;
 use qwen2::model::{Config, Model};
-use qwen2::{EMBEDDED_NAME, ModelFile, Tokenizer, baked, threads};
+use qwen2::{EMBEDDED_NAME, Error, ModelFile, Tokenizer, baked, threads};
 
 use super::Failure;
 use super::progress::Progress;
@@ -26,6 +27,19 @@ pub(super) struct ComputeArgs {
     /// Profile to use, of those in this binary [default: the best this CPU can run]
     #[arg(long, value_name = "NAME")]
     tuned: Option<String>,
+    /// How activations are multiplied by weights that are floats: f32, or bf16, to which both are rounded: faster where the
+    /// CPU has instructions for it, and less exact
+    #[arg(long, default_value = Arithmetic::F32.name(), value_parser = arithmetic, value_name = "CLASS")]
+    arithmetic: Arithmetic,
+}
+
+/// The arithmetic of that name.
+fn arithmetic(name: &str) -> Result<Arithmetic, String> {
+    let known = [Arithmetic::F32, Arithmetic::Bf16];
+    known
+        .into_iter()
+        .find(|arithmetic| arithmetic.name() == name)
+        .ok_or_else(|| format!("known are {}", known.map(Arithmetic::name).join(", ")))
 }
 
 /// A model, its tokenizer and its name.
@@ -86,7 +100,10 @@ impl FileArgs {
 impl ComputeArgs {
     /// The kernels.
     pub(super) fn ops(&self) -> Result<qwen2::baked::Ops, Failure> {
-        Ok(baked::select(self.tuned.as_deref())?)
+        let ops = baked::select(self.tuned.as_deref())?;
+        let (profile, name) = (ops.profile, self.arithmetic.name());
+        let none = || Error::Usage(format!("profile '{profile}' has no kernels for {name} arithmetic; leave --arithmetic out"));
+        Ok(ops.with_arithmetic(self.arithmetic).ok_or_else(none)?)
     }
 
     /// The number of threads.

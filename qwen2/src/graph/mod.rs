@@ -181,10 +181,10 @@ impl<'m> Session<'m> {
     /// No tokens, one that does not exist, or more than there is room for; the session is then as it was.
     pub fn feed(&mut self, tokens: &[u32]) -> Result<&[f32], Error> {
         self.check(tokens)?;
-        for chunk in tokens.chunks(self.buffers.chunk) {
-            self.layers(chunk);
+        let (chunks, last) = (tokens.len().div_ceil(self.buffers.chunk), (tokens.len() - 1) % self.buffers.chunk);
+        for (number, chunk) in tokens.chunks(self.buffers.chunk).enumerate() {
+            self.layers(chunk, if number + 1 == chunks { last..last + 1 } else { 0..0 });
         }
-        let last = (tokens.len() - 1) % self.buffers.chunk;
         self.head(last..last + 1);
         Ok(&self.buffers.logits[..self.model.config().vocab])
     }
@@ -202,9 +202,9 @@ impl<'m> Session<'m> {
             self.buffers.logits = zeroed(at_a_time * vocab, "logits")?;
         }
         for (number, chunk) in tokens.chunks(self.buffers.chunk).enumerate() {
-            self.layers(chunk);
             let start = number * self.buffers.chunk;
             let mut row = from.saturating_sub(start).min(chunk.len());
+            self.layers(chunk, row..chunk.len());
             while row < chunk.len() {
                 let rows = row..(row + at_a_time).min(chunk.len());
                 self.head(rows.clone());
@@ -252,8 +252,9 @@ impl<'m> Session<'m> {
         Ok(())
     }
 
-    /// Sends one chunk of tokens through all layers.
-    fn layers(&mut self, tokens: &[u32]) {
+    /// Sends one chunk of tokens through all layers. After the last of them only the rows `wanted` of the residual stream are
+    /// what they should be: the others' keys and values are all that anything asks for.
+    fn layers(&mut self, tokens: &[u32], wanted: Range<usize>) {
         let (config, weights, team, ops) = (self.model.config(), self.model.weights(), self.model.team(), self.model.ops());
         let (rows, hidden, ffn) = (tokens.len(), config.hidden, config.ffn);
         let (q_dim, kv_dim) = (config.q_dim(), config.kv_dim());
@@ -301,9 +302,16 @@ impl<'m> Session<'m> {
                 self.cache.store(index, position + row, keys, values);
             }
             profile.mark(at(Stage::Store), || by_rows(2 * rows * 2 * kv_dim, "plain code"));
-            let queries = Mat::new(qkv, rows, qkv_dim, qkv_dim).block(0, 0, rows, q_dim);
-            self.cache.attend(team, (index, position), queries, MatMut::new(attended, rows, q_dim, q_dim));
-            profile.mark(at(Stage::Attention), || self.cache.work(position, rows, q_dim));
+            let of_layer = if index + 1 == weights.layers.len() { wanted.clone() } else { 0..rows };
+            if of_layer.is_empty() {
+                break;
+            }
+            let (first, rows) = (of_layer.start, of_layer.len());
+            let (x, normed) = (&mut x[first * hidden..][..rows * hidden], &mut normed[..rows * hidden]);
+            let (attended, gate_up, gated) = (&mut attended[..rows * q_dim], &mut gate_up[..rows * 2 * ffn], &mut gated[..rows * ffn]);
+            let queries = Mat::new(qkv, tokens.len(), qkv_dim, qkv_dim).block(first, 0, rows, q_dim);
+            self.cache.attend(team, (index, position + first), queries, MatMut::new(attended, rows, q_dim, q_dim));
+            profile.mark(at(Stage::Attention), || self.cache.work(position + first, rows, q_dim));
             self.product.linear(model, &layer.attn_output, attended, x, true);
             profile.mark(at(Stage::AttnOutput), || product::work(model, &layer.attn_output, rows));
 

@@ -73,8 +73,8 @@ impl Matrix<'_> {
         let len = packed.len();
         let panels = MatMut::new(packed, 1, len, len)
             .grid([&|_| 0..1, &|thread| words(share(thread).start)..words(share(thread).end)], (1, threads));
-        // Weights whose format has no kernels here are multiplied in f32.
-        let is_own = products.format != Format::F32 || stored == Format::F32;
+        // Others than those that the kernels pack are turned into them: a format may have no kernels here, or another arithmetic.
+        let packs = products.format.stored();
         let (failed, failure) = (AtomicBool::new(false), Mutex::new(None));
         let fail = |error| {
             failed.store(true, Relaxed);
@@ -85,7 +85,7 @@ impl Matrix<'_> {
         team.share(threads, &|thread| {
             let Some(mut panels) = panels.take(0, thread) else { return };
             // Words, for their alignment.
-            let (mut buffer, mut unpacked) = (Vec::<u32>::new(), Vec::<f32>::new());
+            let (mut buffer, mut unpacked, mut rounded) = (Vec::<u32>::new(), Vec::<f32>::new(), Vec::<u32>::new());
             let blocks = share(thread).step_by(at_a_time).zip(panels.row_mut(0).chunks_mut(words(at_a_time)));
             for (from, panels) in blocks {
                 if failed.load(Relaxed) {
@@ -101,12 +101,20 @@ impl Matrix<'_> {
                 if !stored.is_finite(bytes) {
                     return fail(Error::NotFinite(name.clone()));
                 }
-                if is_own {
+                if packs == stored {
                     kernel.pack(bytes, inputs, panels);
                 } else {
                     unpacked.resize(count * inputs, 0.0);
                     widen(ops, stored, bytes, &mut unpacked);
-                    kernel.pack(bytemuck::cast_slice(&unpacked), inputs, panels);
+                    let rows = if packs == Format::Bf16 {
+                        rounded.resize(unpacked.len().div_ceil(2), 0);
+                        let halves = &mut bytemuck::cast_slice_mut(&mut rounded)[..unpacked.len()];
+                        ops.f32_to_bf16.run(&unpacked, halves);
+                        bytemuck::cast_slice(halves)
+                    } else {
+                        bytemuck::cast_slice(&unpacked)
+                    };
+                    kernel.pack(rows, inputs, panels);
                 }
             }
         });

@@ -229,9 +229,13 @@ pub fn sized(hidden: u64, ffn: u64, kind: impl Fn(&str) -> u32) -> File {
 
 /// Loads a file as the program does: tokenizer, then model, on `threads` threads.
 pub fn load(bytes: Vec<u8>, threads: usize) -> Result<(qwen2::Tokenizer, qwen2::model::Model), qwen2::Error> {
+    load_for(qwen2::baked::select(None)?, bytes, threads)
+}
+
+/// As [`load`], for those kernels.
+pub fn load_for(ops: qwen2::baked::Ops, bytes: Vec<u8>, threads: usize) -> Result<(qwen2::Tokenizer, qwen2::model::Model), qwen2::Error> {
     let mut file = qwen2::gguf::Gguf::from_vec(bytes)?;
     let tokenizer = qwen2::Tokenizer::from_gguf(&mut file)?;
-    let ops = qwen2::baked::select(None)?;
     let model = qwen2::model::Model::from_gguf(&file, tokenizer.len(), ops, threads, &mut |_, _| {})?;
     Ok((tokenizer, model))
 }

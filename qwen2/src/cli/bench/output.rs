@@ -34,8 +34,8 @@ impl Writer {
         if form == Output::Md {
             writeln!(
                 std::io::stdout(),
-                "| model | size | params | profile | threads | cache | test | t/s | MB/token | of read bandwidth |\n\
-                 | --- | ---: | ---: | --- | ---: | --- | ---: | ---: | ---: | ---: |"
+                "| model | size | params | profile | arithmetic | threads | cache | test | t/s | MB/token | of read bandwidth |\n\
+                 | --- | ---: | ---: | --- | --- | ---: | --- | ---: | ---: | ---: | ---: |"
             )?;
         }
         Ok(Self { form, tests: Vec::new() })
@@ -99,12 +99,13 @@ fn row(test: &Test) -> String {
         )
     });
     format!(
-        "| {} | {} | {} | {} ({}) | {} | {} | {} | {:.2} ± {:.2} | {bytes} | {fraction} |",
+        "| {} | {} | {} | {} ({}) | {} | {} | {} | {} | {:.2} ± {:.2} | {bytes} | {fraction} |",
         test.model_type,
         indicatif::BinaryBytes(test.model_size),
         short(test.model_n_params),
         test.profile,
         test.tier,
+        test.arithmetic,
         test.n_threads,
         test.type_k,
         name(test),
