@@ -7,7 +7,7 @@ use crate::baked::Ops;
 use crate::error::Error;
 use crate::gguf::{Gguf, TensorInfo};
 use crate::hf::Folder;
-use crate::model::{Config, FileSource, Model, Progress};
+use crate::model::{Config, FileSource, Model, Progress, check_architecture, folder_vocab};
 use crate::tokenizer::Tokenizer;
 
 /// An opened model: everything but its tensors' data has been read and checked.
@@ -48,6 +48,20 @@ impl ModelFile {
         match self {
             Self::Gguf(file) => Tokenizer::from_gguf(file),
             Self::Folder(folder) => Tokenizer::from_folder(folder),
+        }
+    }
+
+    /// Number of tokens of the vocabulary, as the tokenizer has it or, of a folder, as its configuration says.
+    ///
+    /// # Errors
+    /// It is not a Qwen2 model, or does not say.
+    pub fn vocab(&self) -> Result<usize, Error> {
+        match self {
+            Self::Gguf(file) => {
+                check_architecture(file)?;
+                Ok(file.strings("tokenizer.ggml.tokens")?.len())
+            }
+            Self::Folder(folder) => folder_vocab(folder),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use qwen2::baked::Arithmetic;
+use qwen2::baked::{Arithmetic, Ops};
 use qwen2::model::{Config, Model};
 use qwen2::{EMBEDDED_NAME, Error, ModelFile, Tokenizer, baked, threads};
 
@@ -88,18 +88,28 @@ impl FileArgs {
         let tokenizer = file.tokenizer().map_err(Failure::about(&name))?;
         let template = file.chat_template().map_err(Failure::about(&name))?;
         check(&file, &file.config(tokenizer.len()).map_err(Failure::about(&name))?)?;
-        let mut progress = Progress::new("loading");
-        let model = file
-            .model(tokenizer.len(), ops, compute.threads(), &mut |done, total| progress.set(done, total))
-            .map_err(Failure::about(&name))?;
-        threads::settle(compute.threads());
+        let model = self.weights(&file, tokenizer.len(), ops, compute)?;
         Ok(Loaded { name, tokenizer, model, template })
+    }
+
+    /// Loads the weights of `file` alone, for whoever needs no text.
+    pub(super) fn load_weights(&self, file: &ModelFile, compute: &ComputeArgs) -> Result<Model, Failure> {
+        let vocab = file.vocab().map_err(Failure::about(&self.name()))?;
+        self.weights(file, vocab, compute.ops()?, compute)
+    }
+
+    fn weights(&self, file: &ModelFile, vocab: usize, ops: Ops, compute: &ComputeArgs) -> Result<Model, Failure> {
+        let mut progress = Progress::new("loading");
+        let loaded = file.model(vocab, ops, compute.threads(), &mut |done, total| progress.set(done, total));
+        let model = loaded.map_err(Failure::about(&self.name()))?;
+        threads::settle(compute.threads());
+        Ok(model)
     }
 }
 
 impl ComputeArgs {
     /// The kernels.
-    pub(super) fn ops(&self) -> Result<qwen2::baked::Ops, Failure> {
+    pub(super) fn ops(&self) -> Result<Ops, Failure> {
         let ops = baked::select(self.tuned.as_deref())?;
         let (profile, name) = (ops.profile, self.arithmetic.name());
         let none = || Error::Usage(format!("profile '{profile}' has no kernels for {name} arithmetic; leave --arithmetic out"));

@@ -254,6 +254,18 @@ impl Gguf {
         }
     }
 
+    /// The array of strings under `key`.
+    ///
+    /// # Errors
+    /// [`GgufError::MissingKey`], [`GgufError::KeyType`].
+    pub fn strings(&self, key: &str) -> Result<&Strings, GgufError> {
+        match self.get(key) {
+            None => Err(GgufError::MissingKey(key.to_owned())),
+            Some(Value::Array(Array::String(list))) => Ok(list),
+            Some(other) => Err(key_type(key, other, "an array of strings")),
+        }
+    }
+
     /// Removes and returns the list of strings at `key`.
     ///
     /// # Errors

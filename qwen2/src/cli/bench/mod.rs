@@ -182,9 +182,8 @@ impl Args {
             let bytes = file.tensors().iter().map(|tensor| tensor.len as u64).sum();
             let largest = file.tensors().iter().max_by_key(|tensor| tensor.elements());
             let kind = largest.map_or(TensorType::F32, |tensor| tensor.kind);
-            drop(file);
-            let loaded = self.file.load(&self.compute)?;
-            return Ok(Subject { model: loaded.model, filename: loaded.name, bytes, kind });
+            let model = self.file.load_weights(&file, &self.compute)?;
+            return Ok(Subject { model, filename: self.file.name(), bytes, kind });
         };
         let kind = self.kind;
         let ops = self.compute.ops()?;
