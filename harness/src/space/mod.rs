@@ -149,9 +149,8 @@ pub fn default_choice(op: Op, format: Format, class: Class) -> anyhow::Result<Ch
     let chosen = tuned.variants.iter().filter(|v| v.runs_here()).find_map(|v| v.choice(op.name(), format.name(), class).cloned());
     let choice = chosen.or_else(|| {
         let here: Vec<IsaId> = IsaId::ALL.iter().copied().filter(|isa| isa.runs_here()).collect();
-        let mut completed = if op == Op::Gemm { defaults::products(format, &here) } else { Vec::new() };
-        let at = completed.iter().position(|choice| choice.class == class).or(completed.len().checked_sub(1))?;
-        Some(completed.swap_remove(at))
+        let completed = if op == Op::Gemm { defaults::products(format, &here) } else { Vec::new() };
+        completed.into_iter().find(|choice| choice.class == class)
     });
     choice.with_context(|| format!("the generic profile of {} has no {op} of {format} for {}", tuned.arch, class.name()))
 }
