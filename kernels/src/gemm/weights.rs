@@ -99,13 +99,16 @@ where
         depth * NV * I::LANES
     }
 
+    /// As many depths as `panel` has, if there is room for more.
     fn unpack<'a>(&self, panel: &[u32], out: &'a mut [u32]) -> &'a [u32] {
         let isa = self.0.0;
+        let halves: &[u16] = bytemuck::cast_slice(panel);
+        let out = &mut out[..halves.len()];
         isa.vectorize(
             #[inline(always)]
             || {
                 let wide: &mut [f32] = bytemuck::cast_slice_mut(out);
-                for (halves, wide) in I::halves(bytemuck::cast_slice(panel)).iter().zip(wide.chunks_exact_mut(I::LANES)) {
+                for (halves, wide) in I::halves(halves).iter().zip(wide.chunks_exact_mut(I::LANES)) {
                     isa.store(P::load(isa, halves.as_ref()), wide);
                 }
             },
