@@ -329,7 +329,7 @@ impl From<Parts> for Split {
 
 impl Choice {
     /// A kernel that was not compared with others: its name and type, and what is said of it.
-    pub(crate) fn unmeasured(
+    pub fn unmeasured(
         (op, format, class): (&str, &str, Class),
         (kernel, rust_type): (String, String),
         layout: String,

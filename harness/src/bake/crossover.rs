@@ -37,26 +37,8 @@ mod tests {
 
     fn choice(kernel: &str, class: Class) -> Choice {
         let blocking = record("a", "8x8x8", &[1.0]).config.blocking.map(Into::into);
-        Choice {
-            op: "gemm".into(),
-            format: "f32".into(),
-            class,
-            threads: 1,
-            kernel: kernel.into(),
-            rust_type: String::new(),
-            fingerprint: String::new(),
-            layout: String::new(),
-            m_max: None,
-            blocking,
-            split: None,
-            spin: None,
-            runner_up: None,
-            margin: None,
-            margin_ci: None,
-            regret: None,
-            tier: Tier::Measured,
-            note: String::new(),
-        }
+        let unmeasured = Choice::unmeasured(("gemm", "f32", class), (kernel.into(), String::new()), String::new(), "");
+        Choice { blocking, tier: Tier::Measured, ..unmeasured }
     }
 
     #[test]
