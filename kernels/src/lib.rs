@@ -6,6 +6,9 @@
 //! is safe. Kernels never allocate on their own behalf and do no I/O: callers bring buffers (such as `pages`),
 //! workspaces and the threads of a [`team`], which starts none but its own.
 
+#[cfg(all(test, not(all(feature = "sweep", feature = "rayon", feature = "pages"))))]
+compile_error!("the tests need all of this crate: cargo test --workspace, or with --features sweep,rayon,pages");
+
 pub mod attention;
 pub mod convert;
 pub mod format;

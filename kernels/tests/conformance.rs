@@ -3,6 +3,7 @@
 use kiln_kernels::conformance::{self, Arena, Flush};
 use kiln_kernels::isa::IsaId;
 use kiln_kernels::registry;
+use rayon::prelude::*;
 use std::ops::{Deref, DerefMut};
 
 /// Buffers between canaries. The laboratory's arena uses guard pages; this one needs no system call.
@@ -52,11 +53,11 @@ impl Arena for Canaries {
 
 #[test]
 fn every_kernel_that_runs_here_agrees_with_its_oracle() {
-    let mut ran = 0;
-    for entry in registry::all() {
+    let all: Vec<_> = registry::all().collect();
+    let ran = all.par_iter().filter(|entry| {
         let Some(outcome) = conformance::run(entry, &Canaries) else {
             assert!(!entry.meta.isa.runs_here(), "{} was skipped", entry.meta.name);
-            continue;
+            return false;
         };
         assert!(
             outcome.passed(),
@@ -66,8 +67,9 @@ fn every_kernel_that_runs_here_agrees_with_its_oracle() {
             outcome.cases,
             outcome.failures[0]
         );
-        ran += 1;
-    }
+        true
+    });
+    let ran = ran.count();
     let here: Vec<_> = IsaId::ALL.iter().filter(|i| i.runs_here()).map(|i| i.name()).collect();
     println!("{ran} kernels ran; ISAs here: {}", here.join(" "));
     assert!(ran > 0);

@@ -10,10 +10,17 @@ use kiln_kernels::mat::{Mat, MatMut};
 use kiln_kernels::team::Alone;
 use kiln_kernels::with_gemm;
 
+/// Whether a kernel is one of linear layers, and then right: with inputs that leave none to three depths beside whole turns of
+/// a tile's loop, and that end within a step.
 fn holds<P: Product>(gemm: &Gemm<P>) -> bool {
+    let unit = gemm.geometry().step.max(P::B_DEPTH);
+    (3..=6).all(|units| holds_with(gemm, units * unit) && (P::B_DEPTH > 1 || holds_with(gemm, units * unit + 1)))
+}
+
+fn holds_with<P: Product>(gemm: &Gemm<P>, inputs: usize) -> bool {
     let Some(kernel) = P::linear(gemm) else { return false };
     let (nr, unit) = (gemm.nr(), gemm.geometry().step.max(P::B_DEPTH));
-    let (outputs, inputs, rows) = (2 * nr + 3, 3 * unit + if P::B_DEPTH == 1 { 1 } else { unit }, 3);
+    let (outputs, rows) = (2 * nr + 3, 3);
     let weights = right::<P>(outputs * inputs / P::B_DEPTH, 7);
     // Aligned as far as files are read to.
     let mut words = vec![0u32; size_of_val(weights.as_slice()).div_ceil(4)];

@@ -125,8 +125,8 @@ impl Ops {
 
     /// The same kernels, to compute with that arithmetic; `None` if there are none for it.
     pub fn with_arithmetic(self, arithmetic: Arithmetic) -> Option<Ops> {
-        let wanted = for_rows_of_f32(Format::F32, arithmetic);
-        self.gemm.iter().any(|products| products.format == wanted).then_some(Ops { arithmetic, ..self })
+        self.products_in(for_rows_of_f32(Format::F32, arithmetic))?;
+        Some(Ops { arithmetic, ..self })
     }
 
     /// The kernel that turns blocks of `format` into f32, if it is a format of blocks.
@@ -150,9 +150,13 @@ impl Ops {
     /// The products with weights that are stored in `format`: in their own, in that of the arithmetic, or in f32, which those
     /// are to be turned into that there are no kernels for.
     pub fn products_of(&self, format: Format) -> &Products {
-        let format = for_rows_of_f32(format, self.arithmetic);
-        let own = self.gemm.iter().position(|products| products.format == format);
-        &self.gemm[own.or_else(|| self.gemm.iter().position(|products| products.format == Format::F32)).unwrap_or(0)]
+        let own = self.products_in(for_rows_of_f32(format, self.arithmetic));
+        own.or_else(|| self.products_in(Format::F32)).unwrap_or(&self.gemm[0])
+    }
+
+    /// The products that are computed in that very format, if there are kernels for it.
+    pub fn products_in(&self, format: Format) -> Option<&Products> {
+        self.gemm.iter().find(|products| products.format == format)
     }
 }
 

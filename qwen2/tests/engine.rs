@@ -105,13 +105,18 @@ fn arithmetic_in_bf16_rounds_both_sides_however_weights_are_stored() {
     assert_ne!(rounded, exact);
     close(&rounded, &exact, 5e-2);
     let bf16 = TensorType::ALL.iter().find(|kind| kind.format() == Format::Bf16).expect("a type of file");
-    let mut stored = tiny(0);
-    // Vectors stay as they are.
-    for tensor in stored.tensors.iter_mut().filter(|tensor| tensor.dims.len() == 2) {
-        tensor.data = encode(bf16.id(), &decode(tensor.kind, &tensor.data));
-        tensor.kind = bf16.id();
-    }
-    assert_eq!(logits(&model(&stored, Arithmetic::Bf16), 512), rounded);
+    let stored = |mut file: common::File| {
+        // Vectors stay as they are.
+        for tensor in file.tensors.iter_mut().filter(|tensor| tensor.dims.len() == 2) {
+            tensor.data = encode(bf16.id(), &decode(tensor.kind, &tensor.data));
+            tensor.kind = bf16.id();
+        }
+        file
+    };
+    assert_eq!(logits(&model(&stored(tiny(0)), Arithmetic::Bf16), 512), rounded);
+    // Of weights that need no rounding, what differs is the activations.
+    assert_ne!(logits(&model(&stored(tiny(0)), Arithmetic::F32), 512), rounded);
+    assert_eq!(logits(&model(&tiny(1), Arithmetic::Bf16), 512), logits(&model(&stored(tiny(1)), Arithmetic::Bf16), 512));
 }
 
 /// The same weights, all turned into f32.

@@ -29,11 +29,12 @@ fn held(binary: &[u8]) -> BTreeSet<String> {
 /// The kernels that a demangled symbol names.
 fn kernels_in(symbol: &str) -> Vec<String> {
     // With the letters of parameters in names; none of a tile.
-    const FAMILIES: [(&str, &str, &[&str]); 21] = [
+    const FAMILIES: [(&str, &str, &[&str]); 22] = [
         ("gemm::dot::Fma<", "gemm_f32", &[]),
         ("gemm::dot::Widen<", "gemm", &[]),
         ("gemm::dot::Pairs<", "gemm_bf16", &[]),
         ("gemm::dot::Quads<", "gemm_s8", &[]),
+        ("gemm::mmla::Mmla<", "gemm", &[]),
         ("gemm::block::BlockTile<", "gemm", &[]),
         ("gemm::block_pairs::BlockPairs<", "gemm", &[]),
         ("norm::body::Rms<", "rms_norm_f32", &["u", "r", "s", "a"]),
@@ -58,7 +59,8 @@ fn kernels_in(symbol: &str) -> Vec<String> {
             // Of a tile, the parameters follow the arithmetic that it does: `Tile<Fma<Isa>, MR, NV, KU, AHEAD>`, the
             // last of which a symbol lacks when it is 0.
             let Some((inner, outer)) = rest.split_once('>') else { continue };
-            let prefix = [prefix.to_owned()].into_iter().chain(format_in(inner)).collect::<Vec<_>>().join("_");
+            let more = family.contains("Mmla").then(|| "mmla".to_owned());
+            let prefix = [prefix.to_owned()].into_iter().chain(format_in(inner)).chain(more).collect::<Vec<_>>().join("_");
             let mut inner = inner.split(", ");
             let isa = inner.next().and_then(|path| path.rsplit("::").next()).unwrap_or("").to_lowercase();
             let outer = outer.strip_prefix(", ").and_then(|o| o.split('>').next()).unwrap_or("");
@@ -110,6 +112,8 @@ fn symbols_are_read_as_kernel_names() {
     assert_eq!(kernels_in(symbol), ["gemm_q8_0_avx512vnni_1x2v_a8"]);
     let symbol = "<kiln_kernels::gemm::micro::Tile<kiln_kernels::gemm::dot::Widen<kiln_kernels::isa::avx2::Avx2, kiln_kernels::gemm::product::HalfWeights>, 1, 2, 4, 128> as X>::tile";
     assert_eq!(kernels_in(symbol), ["gemm_f16w_avx2_1x2v_a128"]);
+    let symbol = "<kiln_kernels::gemm::micro::Tile<kiln_kernels::gemm::mmla::Mmla<kiln_kernels::isa::sve::SveBf16, kiln_kernels::gemm::product::BFloat>, 8, 3, 1> as X>::tile";
+    assert_eq!(kernels_in(symbol), ["gemm_bf16_mmla_svebf16_8x3v_u1"]);
     let symbol = "<kiln_kernels::norm::body::Rms<kiln_kernels::isa::neon::Neon, 4, 1, 0, 16> as X>::run";
     assert_eq!(kernels_in(symbol), ["rms_norm_f32_neon_u4_r1_s0_a16"]);
 }

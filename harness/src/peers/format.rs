@@ -12,9 +12,9 @@ pub fn stored(format: Format) -> Format {
 }
 
 /// A value that the format has exactly, near `x` in −1..1. Bytes use their whole range; of blocks any
-/// value will do.
+/// value will do. What weights are stored as holds for both sides, whatever rows may lie in memory as.
 pub fn nearest(format: Format, x: f32) -> f32 {
-    match format {
+    match format.stored() {
         Format::F16 => f16::to_f32(f16::from_f32(x)),
         // Cut off rather than rounded: any value of the format will do.
         Format::Bf16 => f32::from_bits(x.to_bits() & 0xffff_0000),
@@ -49,6 +49,8 @@ mod tests {
             assert_eq!(nearest(Format::Bf16, x).to_bits() & 0xffff, 0);
             assert!((nearest(Format::Bf16, x) - x).abs() <= x.abs() / 128.0);
             assert!((nearest(Format::F16, x) - x).abs() <= x.abs() / 1024.0 + 1e-7);
+            assert_eq!(nearest(Format::Bf16Rounded, x), nearest(Format::Bf16, x));
+            assert_eq!(nearest(Format::F16Weights, x), nearest(Format::F16, x));
             let byte = nearest(Format::S8, x);
             assert_eq!(f32::from(byte as i8), byte);
         }

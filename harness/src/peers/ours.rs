@@ -232,6 +232,19 @@ mod tests {
     }
 
     #[test]
+    fn ours_is_right_in_every_format() {
+        let machine = Machine::detect();
+        for format in Op::Gemm.formats() {
+            let mut ours = Kiln::new(Task { op: Op::Gemm, format }, Choice::default(), &machine).expect("kernels");
+            // As deep as a block of any format.
+            for (shape, threads) in [("1x33x256", 1), ("50x70x256", 2)] {
+                let worst = verified(&mut ours, &mut operands(shape, threads, format), format);
+                assert!(worst.as_ref().is_ok_and(|w| *w <= 1.0), "{format} at {shape}: {worst:?}");
+            }
+        }
+    }
+
+    #[test]
     fn ours_is_right_at_every_operation_on_rows() {
         let machine = Machine::detect();
         for op in Op::ALL.iter().copied().filter(|op| op.is_rows()) {

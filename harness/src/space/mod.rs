@@ -19,8 +19,8 @@ use kiln_kernels::format::Format;
 use kiln_kernels::gemm::{Blocking, Caches, Geometry, Split};
 use kiln_kernels::isa::IsaId;
 use kiln_kernels::registry::{Entry, Kernel, Meta, Op};
-use kiln_profiles::defaults;
-use kiln_profiles::schema::{BlockSizes, Choice, Class, Tuned};
+use kiln_profiles::codegen;
+use kiln_profiles::schema::{BlockSizes, Choice, Class, Tuned, Variant};
 use serde::{Deserialize, Serialize};
 
 /// Whether operands are in the caches when a call begins.
@@ -146,13 +146,18 @@ pub fn default_choice(op: Op, format: Format, class: Class) -> anyhow::Result<Ch
         _ => include_str!("../../../profiles/generic-x86_64/tuned.toml"),
     };
     let tuned: Tuned = toml::from_str(text).context("the generic profile cannot be read")?;
-    let chosen = tuned.variants.iter().filter(|v| v.runs_here()).find_map(|v| v.choice(op.name(), format.name(), class).cloned());
-    let choice = chosen.or_else(|| {
-        let here: Vec<IsaId> = IsaId::ALL.iter().copied().filter(|isa| isa.runs_here()).collect();
-        let completed = if op == Op::Gemm { defaults::products(format, &here) } else { Vec::new() };
-        completed.into_iter().find(|choice| choice.class == class)
-    });
-    choice.with_context(|| format!("the generic profile of {} has no {op} of {format} for {}", tuned.arch, class.name()))
+    let first = tuned.variants.iter().position(Variant::runs_here);
+    let variants = first.map_or(&[][..], |first| &tuned.variants[first..]);
+    let built = variants.split_first().map(|(own, later)| codegen::complete(own, later)).unwrap_or_default();
+    let is_it = |c: &&Choice| (c.op.as_str(), c.format.as_str(), c.class) == (op.name(), format.name(), class);
+    // Products that the engine does not compute have choices too, which no build takes over.
+    let kept = || variants.iter().find_map(|v| v.choice(op.name(), format.name(), class));
+    built
+        .iter()
+        .find(is_it)
+        .or_else(kept)
+        .cloned()
+        .with_context(|| format!("the generic profile of {} has no {op} of {format} for {}", tuned.arch, class.name()))
 }
 
 /// The name of the kernel that an untuned build runs here: that [choice](default_choice)'s, and for formats that have

@@ -62,10 +62,16 @@ impl Blocking {
     /// again), an MC × KC block of A half of L2, a KC × NC block of B half of the L3 share. For one row
     /// no panel is used twice: the whole depth of each is read before the next.
     pub fn analytical(tile: Geometry, caches: Caches) -> Blocking {
+        Blocking::of_unpacked(tile, tile.b_words, caches)
+    }
+
+    /// As [`Blocking::analytical`], of tiles that take a step of a panel as `taken` words: so many count in L1, and those
+    /// that it was packed as in the last level.
+    pub(super) fn of_unpacked(tile: Geometry, taken: usize, caches: Caches) -> Blocking {
         let Geometry { mr, nr, step, a_words, b_words, .. } = tile;
-        // Bytes for each depth, of a panel and of a strip.
-        let (panel, strip) = ((b_words * 4).div_ceil(step), (a_words * 4).div_ceil(step));
-        let kc = if step < SPAN { (caches.l1 / 2 / panel).clamp(64, 512) / 8 * 8 } else { (caches.l1 / 4 * 3 / panel).clamp(64, 1024) };
+        // Bytes for each depth, of a panel as it is taken and as it is packed, and of a strip.
+        let [taken, panel, strip] = [taken, b_words, a_words].map(|words| (words * 4).div_ceil(step));
+        let kc = if step < SPAN { (caches.l1 / 2 / taken).clamp(64, 512) / 8 * 8 } else { (caches.l1 / 4 * 3 / taken).clamp(64, 1024) };
         let kc = kc.next_multiple_of(step);
         let mc = (caches.l2 / 2 / (if mr == 1 { LONG } else { kc } * strip)).max(1) * mr;
         let last = if caches.l3 > 0 { caches.l3 } else { 4 * caches.l2 };

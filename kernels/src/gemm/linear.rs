@@ -128,8 +128,10 @@ impl<P: Product<A = f32, C = f32>> LinearKernel for Gemm<P> {
         for (block, out) in out.chunks_mut(depth).enumerate() {
             let packed = weights.panel(output / nr, block * depth, out.len());
             let panel = if unpacked.is_empty() { packed } else { self.micro.unpack(packed, unpacked) };
+            // At the end as few depths as the panel has: a tile takes both sides to be as deep.
+            let deep = self.geometry.strip(out.len());
             for (strip, out) in strips.chunks_exact(self.geometry.strip(depth)).zip(out.chunks_mut(mr)) {
-                self.micro.tile(strip, panel, MatMut::new(tile, mr, nr, nr), false);
+                self.micro.tile(&strip[..deep], panel, MatMut::new(tile, mr, nr, nr), false);
                 out.iter_mut().zip(tile.iter().skip(output % nr).step_by(nr)).for_each(|(out, weight)| *out = *weight);
             }
         }
@@ -157,6 +159,9 @@ pub enum Arithmetic {
 }
 
 impl Arithmetic {
+    /// All of them.
+    pub const ALL: [Arithmetic; 2] = [Arithmetic::F32, Arithmetic::Bf16];
+
     /// Its name on the command line.
     pub const fn name(self) -> &'static str {
         match self {

@@ -75,6 +75,16 @@ const fn source(isa: isa::IsaId) -> u64 {
     }
 }
 
+/// As [`source`], of kernels that unpack a panel before they multiply.
+const fn unpacked_source(isa: isa::IsaId) -> u64 {
+    source(isa) ^ const { of_source(include_bytes!("weights.rs")) }
+}
+
+/// As [`source`], of kernels that round rows where they are packed.
+const fn rounded_source(isa: isa::IsaId) -> u64 {
+    source(isa) ^ const { of_source(include_bytes!("rounded.rs")) }
+}
+
 /// Hash of how the operands of block formats are packed.
 const PACKED: u64 = fnv1a(of_source(include_bytes!("block_pack.rs")), include_bytes!("block_weights.rs"));
 
@@ -187,15 +197,22 @@ macro_rules! tiles {
         #[cfg(feature = "sweep")]
         const $table: &[&[Entry]] = tiles!(@table $what $($lines)+);
     };
-    ($table:ident = $kernel:ident $format:ident $prefix:literal $layout:literal $order:path; $work:literal $close:tt; $($lines:tt)+) => {
-        tiles!(@is $table ($kernel ($format $prefix [$layout] $order, source; $work $close; "KU" "u" "")) $($lines)+);
+    ($table:ident = $kernel:ident $format:ident $prefix:literal $layout:literal $order:path; $($rest:tt)+) => {
+        tiles!($table = $kernel $format $prefix $layout $order, source; $($rest)+);
     };
-    ($table:ident = ahead $kernel:ident $format:ident $prefix:literal $layout:literal $order:path; $work:literal $close:tt; $($lines:tt)+) => {
-        tiles!(@is $table ($kernel ($format $prefix [$layout] $order, source; $work $close; "AHEAD" "a" "4, ")) $($lines)+);
+    ($table:ident = ahead $kernel:ident $format:ident $prefix:literal $layout:literal $order:path; $($rest:tt)+) => {
+        tiles!($table = ahead $kernel $format $prefix $layout $order, source; $($rest)+);
+    };
+    ($table:ident = $kernel:ident $format:ident $prefix:literal $layout:literal $order:path, $source:path; $work:literal $close:tt; $($lines:tt)+) => {
+        tiles!(@is $table ($kernel ($format $prefix [$layout] $order, $source; $work $close; "KU" "u" "")) $($lines)+);
+    };
+    ($table:ident = ahead $kernel:ident $format:ident $prefix:literal $layout:literal $order:path, $source:path; $work:literal $close:tt; $($lines:tt)+) => {
+        tiles!(@is $table ($kernel ($format $prefix [$layout] $order, $source; $work $close; "AHEAD" "a" "4, ")) $($lines)+);
     };
 }
 
-// Table = kernel type, format, its part of the name, layout, accumulation order; the arithmetic's name and
+// Table = kernel type, format, its part of the name, layout, accumulation order, its sources if they are more than
+// those of all tiles; the arithmetic's name and
 // what ends its parameters in a symbol.
 // ISA, its name and architecture, [unrolls of the depth loop, or `ahead` how many lines of a cache ahead B is
 // asked for, unrolled 4 times]: (MR NV)…
@@ -256,7 +273,7 @@ macro_rules! weights {
             Avx512 "avx512" "x86_64" [128]: (1 4) (4 4);
         }
         tiles! {
-            $unpacked_table = $unpacked $kernel $unpacked_name $layout isa::IsaId::order; "Fma" [, ">"];
+            $unpacked_table = $unpacked $kernel $unpacked_name $layout isa::IsaId::order, unpacked_source; "Fma" [, ">"];
             Avx2 "avx2" "x86_64" [4]: (6 2);
             Avx512 "avx512" "x86_64" [1 4]: (4 4) (6 4);
             Neon "neon" "aarch64" [1 4]: (4 4) (6 4);
@@ -272,7 +289,7 @@ weights! {
 }
 
 tiles! {
-    BF16_ROUNDED_TILES = Bf16Rounded Bf16Rounded "bf16r" "bf16r-b" isa::IsaId::order; "Widen" [, ", kiln_kernels::gemm::product::BFloat>"];
+    BF16_ROUNDED_TILES = Bf16Rounded Bf16Rounded "bf16r" "bf16r-b" isa::IsaId::order, rounded_source; "Widen" [, ", kiln_kernels::gemm::product::BFloat>"];
     Scalar "scalar" "any" [1]: (1 4) (4 4);
     Avx2 "avx2" "x86_64" [1 4]: (1 2) (6 2);
     Avx512 "avx512" "x86_64" [1 4]: (1 4) (4 4) (6 4);
@@ -280,17 +297,17 @@ tiles! {
 }
 
 tiles! {
-    BF16_ROUNDED_DOT_TILES = Bf16RoundedDot Bf16Rounded "bf16r" "bf16r-b" pairs_order; "Pairs" [, ">"];
+    BF16_ROUNDED_DOT_TILES = Bf16RoundedDot Bf16Rounded "bf16r" "bf16r-k2b" pairs_order, rounded_source; "Pairs" [, ">"];
     Avx512Bf16 "avx512bf16" "x86_64" [1 4]: (1 4) (4 4) (6 4);
 }
 
 tiles! {
-    BF16_ROUNDED_DOT_AHEAD_TILES = ahead Bf16RoundedDotAhead Bf16Rounded "bf16r" "bf16r-b" pairs_order; "Pairs" [, ">"];
+    BF16_ROUNDED_DOT_AHEAD_TILES = ahead Bf16RoundedDotAhead Bf16Rounded "bf16r" "bf16r-k2b" pairs_order, rounded_source; "Pairs" [, ">"];
     Avx512Bf16 "avx512bf16" "x86_64" [128]: (1 4) (4 4);
 }
 
 tiles! {
-    BF16_ROUNDED_MMLA_TILES = Bf16RoundedMmla Bf16Rounded "bf16r" "bf16r-b" pairs_order; "Mmla" [, ", kiln_kernels::gemm::product::BFloat>"];
+    BF16_ROUNDED_MMLA_TILES = Bf16RoundedMmla Bf16Rounded "bf16r_mmla" "bf16r-k4b" pairs_order, rounded_source; "Mmla" [, ", kiln_kernels::gemm::product::BFloat>"];
     NeonBf16 "neonbf16" "aarch64" [1]: (1 3) (6 3) (8 3);
     SveBf16 "svebf16" "aarch64" [1]: (1 3) (6 3) (8 3);
 }

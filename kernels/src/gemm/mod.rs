@@ -125,7 +125,7 @@ impl<P: Product> Gemm<P> {
     pub fn blocking(&self, caches: Caches) -> Blocking {
         let step = self.geometry.step;
         let unpacked = if step < SPAN { self.micro.unpacked_len(step) } else { 0 };
-        Blocking::analytical(Geometry { b_words: self.geometry.b_words.max(unpacked), ..self.geometry }, caches)
+        Blocking::of_unpacked(self.geometry, self.geometry.b_words.max(unpacked), caches)
     }
 
     fn blocks(&self, blocking: &Blocking) -> Blocks {

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::load::{ComputeArgs, FileArgs, Loaded};
 use super::progress::Progress;
 use super::tokenize::read_file;
-use super::{Failure, note, print_json};
+use super::{Failure, computed_by, note, print_json};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -96,6 +96,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             "model": name,
             "profile": model.ops().profile,
             "tier": model.ops().tier,
+            "arithmetic": model.ops().arithmetic.name(),
             "threads": model.team().count(),
             "task": args.task.display().to_string(),
             "format": format.to_string(),
@@ -119,7 +120,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     writeln!(out, "acc        {}", shown(found.acc))?;
     writeln!(out, "acc_norm   {}", shown(found.acc_norm))?;
     out.flush()?;
-    note(&format!("[{} tokens in {seconds:.1} s: {:.1} tok/s; {name}]", found.tokens, found.tokens as f64 / seconds));
+    let rate = found.tokens as f64 / seconds;
+    note(&format!("[{} tokens in {seconds:.1} s: {rate:.1} tok/s; {name}; {}]", found.tokens, computed_by(model)));
     Ok(())
 }
 

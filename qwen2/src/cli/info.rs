@@ -138,7 +138,8 @@ fn size(bytes: u64) -> String {
 
 fn kernels(ops: &Ops) -> (Value, String) {
     let rows = |m_max: usize| if m_max == usize::MAX { None } else { Some(m_max) };
-    let mut text = format!("profile {} ({})\n", ops.profile, ops.tier);
+    let arithmetic = ops.arithmetic.name();
+    let mut text = format!("profile {} ({}), weights that are floats in {arithmetic} arithmetic\n", ops.profile, ops.tier);
     let choices = || ops.gemm.iter().flat_map(|products| products.choices.iter().map(|choice| (products.format, choice)));
     for (format, choice) in choices() {
         let blocking = choice.blocking;
@@ -187,7 +188,10 @@ fn kernels(ops: &Ops) -> (Value, String) {
             })
         })
         .collect();
-    (json!({ "profile": ops.profile, "tier": ops.tier, "gemm": gemm, "choices": choices, "profiles": profiles }), text)
+    let value = json!({
+        "profile": ops.profile, "tier": ops.tier, "arithmetic": arithmetic, "gemm": gemm, "choices": choices, "profiles": profiles,
+    });
+    (value, text)
 }
 
 /// One choice with its reason, in two lines.

@@ -18,15 +18,22 @@ pub(super) struct FileArgs {
     pub(super) model: Option<PathBuf>,
 }
 
-/// What to compute with.
+/// Which kernels, on how many threads.
 #[derive(Debug, clap::Args)]
-pub(super) struct ComputeArgs {
+pub(super) struct KernelArgs {
     /// Threads [default: one per physical core]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// Profile to use, of those in this binary [default: the best this CPU can run]
     #[arg(long, value_name = "NAME")]
     tuned: Option<String>,
+}
+
+/// What to compute a model with.
+#[derive(Debug, clap::Args)]
+pub(super) struct ComputeArgs {
+    #[command(flatten)]
+    kernels: KernelArgs,
     /// How activations are multiplied by weights that are floats: f32, or bf16, to which both are rounded: faster where the
     /// CPU has instructions for it, and less exact
     #[arg(long, default_value = Arithmetic::F32.name(), value_parser = arithmetic, value_name = "CLASS")]
@@ -35,11 +42,8 @@ pub(super) struct ComputeArgs {
 
 /// The arithmetic of that name.
 fn arithmetic(name: &str) -> Result<Arithmetic, String> {
-    let known = [Arithmetic::F32, Arithmetic::Bf16];
-    known
-        .into_iter()
-        .find(|arithmetic| arithmetic.name() == name)
-        .ok_or_else(|| format!("known are {}", known.map(Arithmetic::name).join(", ")))
+    let found = Arithmetic::ALL.into_iter().find(|arithmetic| arithmetic.name() == name);
+    found.ok_or_else(|| format!("known are {}", Arithmetic::ALL.map(Arithmetic::name).join(", ")))
 }
 
 /// A model, its tokenizer and its name.
@@ -68,26 +72,26 @@ impl FileArgs {
 
     /// Loads all of it.
     pub(super) fn load(&self, compute: &ComputeArgs) -> Result<Loaded, Failure> {
-        self.load_checked(compute, |_, _| Ok(()))
+        self.load_checked(compute, |_, _, _| Ok(()))
     }
 
     /// Loads all of it, if a session for `wanted` tokens fits into memory too.
     pub(super) fn load_for(&self, compute: &ComputeArgs, session: &SessionArgs, wanted: usize) -> Result<Loaded, Failure> {
-        self.load_checked(compute, |file, config| session.check(file, config, wanted))
+        self.load_checked(compute, |file, config, ops| session.check((file, config), ops, wanted))
     }
 
     /// Loads all of it, unless `check` has something against the file and its hyperparameters.
     fn load_checked(
         &self,
         compute: &ComputeArgs,
-        check: impl FnOnce(&ModelFile, &Config) -> Result<(), Failure>,
+        check: impl FnOnce(&ModelFile, &Config, &Ops) -> Result<(), Failure>,
     ) -> Result<Loaded, Failure> {
         let ops = compute.ops()?;
         let mut file = self.open()?;
         let name = self.name();
         let tokenizer = file.tokenizer().map_err(Failure::about(&name))?;
         let template = file.chat_template().map_err(Failure::about(&name))?;
-        check(&file, &file.config(tokenizer.len()).map_err(Failure::about(&name))?)?;
+        check(&file, &file.config(tokenizer.len()).map_err(Failure::about(&name))?, &ops)?;
         let model = self.weights(&file, tokenizer.len(), ops, compute)?;
         Ok(Loaded { name, tokenizer, model, template })
     }
@@ -107,10 +111,22 @@ impl FileArgs {
     }
 }
 
+impl KernelArgs {
+    /// The kernels.
+    pub(super) fn ops(&self) -> Result<Ops, Failure> {
+        Ok(baked::select(self.tuned.as_deref())?)
+    }
+
+    /// The number of threads.
+    pub(super) fn threads(&self) -> usize {
+        self.threads.map_or_else(threads::physical_cores, usize::from)
+    }
+}
+
 impl ComputeArgs {
     /// The kernels.
     pub(super) fn ops(&self) -> Result<Ops, Failure> {
-        let ops = baked::select(self.tuned.as_deref())?;
+        let ops = self.kernels.ops()?;
         let (profile, name) = (ops.profile, self.arithmetic.name());
         let none = || Error::Usage(format!("profile '{profile}' has no kernels for {name} arithmetic; leave --arithmetic out"));
         Ok(ops.with_arithmetic(self.arithmetic).ok_or_else(none)?)
@@ -118,6 +134,6 @@ impl ComputeArgs {
 
     /// The number of threads.
     pub(super) fn threads(&self) -> usize {
-        self.threads.map_or_else(threads::physical_cores, usize::from)
+        self.kernels.threads()
     }
 }

@@ -22,6 +22,8 @@ use std::process::ExitCode;
 use clap::error::ErrorKind as ClapKind;
 use clap::{Parser, Subcommand};
 use qwen2::Error;
+use qwen2::baked::Workers;
+use qwen2::model::Model;
 use serde::Serialize;
 
 const EXAMPLES: &str = "\
@@ -165,6 +167,12 @@ fn usage(error: &clap::Error) -> ExitCode {
     let first = first.join(" ");
     note(&format!("qwen2: {}; see 'qwen2 --help'", first.strip_prefix("error: ").unwrap_or(&first)));
     ExitCode::from(2)
+}
+
+/// With what a model is computed, for notes.
+fn computed_by(model: &Model) -> String {
+    let ops = model.ops();
+    format!("{} threads, profile {} ({}), {} arithmetic", model.team().count(), ops.profile, ops.tier, ops.arithmetic.name())
 }
 
 /// Writes a line to stderr, as far as there is one.

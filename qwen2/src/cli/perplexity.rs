@@ -14,7 +14,7 @@ use serde_json::json;
 use super::load::{ComputeArgs, FileArgs, Loaded};
 use super::progress::Progress;
 use super::tokenize::{read_file, read_stdin};
-use super::{Failure, note, print_json};
+use super::{Failure, computed_by, note, print_json};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -94,13 +94,14 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if !args.json {
         tell(&scored, divergence.as_ref())?;
         let rate = windows.tokens() as f64 / seconds;
-        note(&format!("[{} tokens in {seconds:.1} s: {rate:.1} tok/s; {}]", windows.tokens(), loaded.name));
+        note(&format!("[{} tokens in {seconds:.1} s: {rate:.1} tok/s; {}; {}]", windows.tokens(), loaded.name, computed_by(model)));
         return Ok(());
     }
     print_json(&json!({
         "model": loaded.name,
         "profile": model.ops().profile,
         "tier": model.ops().tier,
+        "arithmetic": model.ops().arithmetic.name(),
         "threads": model.team().count(),
         "method": if args.llama { "llama" } else if args.baseline.is_some() { "baseline" } else { "windows" },
         "window": scored.window,

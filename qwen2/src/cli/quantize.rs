@@ -8,7 +8,7 @@ use qwen2::quantize::{Count, Counts, FolderInput, Input, Output, Summary, Target
 use qwen2::{Error, ModelFile};
 use serde_json::{Value, json};
 
-use super::load::ComputeArgs;
+use super::load::KernelArgs;
 use super::progress::Progress;
 use super::{Failure, print_json};
 
@@ -44,14 +44,14 @@ pub(super) struct Args {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
-    compute: ComputeArgs,
+    kernels: KernelArgs,
     /// Print one JSON document: tensors, elements and bytes of each type before and after
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let ops = args.compute.ops()?;
+    let ops = args.kernels.ops()?;
     let name = args.input.display().to_string();
     let file = ModelFile::open(&args.input).map_err(Failure::about(&name))?;
     let folder;
@@ -66,7 +66,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut progress = Progress::new("quantising");
     let how = (args.target, args.pure);
     let summary =
-        quantize(input, how, &ops, args.compute.threads(), &mut output, &mut |done, total| progress.set(done, total)).map_err(|error| {
+        quantize(input, how, &ops, args.kernels.threads(), &mut output, &mut |done, total| progress.set(done, total)).map_err(|error| {
             match error {
                 Error::Output(source) => Error::Write { path: args.output.clone(), source }.into(),
                 other => Failure::about(&name)(other),

@@ -14,7 +14,7 @@ use super::load::{ComputeArgs, FileArgs, Loaded};
 use super::sampling::{SamplingArgs, told};
 use super::session::SessionArgs;
 use super::tokenize::{read_file, read_stdin};
-use super::{Failure, note, print_json};
+use super::{Failure, computed_by, note, print_json};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -98,6 +98,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         "model": loaded.name,
         "profile": model.ops().profile,
         "tier": model.ops().tier,
+        "arithmetic": model.ops().arithmetic.name(),
         "threads": model.team().count(),
         "prompt": prompt,
         "prompt_ids": ids,
@@ -130,16 +131,13 @@ fn rate(count: usize, time: Duration) -> Option<f64> {
 
 fn summary(loaded: &Loaded, prompt: usize, generated: &Generated) -> String {
     let shown = |count, time| rate(count, time).map_or("-".to_owned(), |rate| format!("{rate:.1} tok/s"));
-    let ops = loaded.model.ops();
     format!(
-        "[read {prompt} tokens: {}; made {} tokens: {}; stopped: {}; {}, {} threads, profile {} ({})]",
+        "[read {prompt} tokens: {}; made {} tokens: {}; stopped: {}; {}; {}]",
         shown(prompt, generated.prompt_time),
         generated.tokens.len(),
         shown(generated.steps, generated.token_time),
         generated.stop,
         loaded.name,
-        loaded.model.team().count(),
-        ops.profile,
-        ops.tier,
+        computed_by(&loaded.model),
     )
 }

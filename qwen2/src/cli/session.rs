@@ -1,7 +1,8 @@
 //! Options of a session, named as in llama.cpp: its room, how prompts are cut, how keys and values are kept; and whether all
 //! of that fits into memory, which is asked before a long load.
 
-use qwen2::baked::Format;
+use qwen2::baked::{Format, Ops};
+use qwen2::gguf::TensorInfo;
 use qwen2::graph::{DEFAULT_CACHE, DEFAULT_CHUNK, Session, needs};
 use qwen2::model::{Config, Model};
 use qwen2::{Error, ModelFile, memory};
@@ -86,13 +87,17 @@ impl SessionArgs {
         Session::with_cache(model, self.room(model.config(), wanted), self.chunks.chunk(), self.cache.format()?)
     }
 
-    /// Checks that the options make sense and that a model and its session fit into memory together; weights are counted as
-    /// they lie in the file.
+    /// Checks that the options make sense and that a model and its session fit into memory together; weights are counted in
+    /// the formats that they are packed in.
     ///
     /// # Errors
     /// [`Error::TooLarge`], or as [`CacheArgs::format`].
-    pub(super) fn check(&self, file: &ModelFile, config: &Config, wanted: usize) -> Result<(), Failure> {
-        let weights: u64 = file.tensors().iter().map(|tensor| tensor.len as u64).sum();
+    pub(super) fn check(&self, (file, config): (&ModelFile, &Config), ops: &Ops, wanted: usize) -> Result<(), Failure> {
+        let packed = |tensor: &TensorInfo| match ops.products_of(tensor.kind.format()).format {
+            format if tensor.rank > 1 => (tensor.elements() / format.depth() * format.bytes()) as u64,
+            _ => tensor.len as u64,
+        };
+        let weights: u64 = file.tensors().iter().map(packed).sum();
         let [kept, activations] = needs(config, self.room(config, wanted), self.chunks.chunk(), self.cache.format()?)?;
         Ok(memory::check(&[("weights", weights), kept, activations])?)
     }

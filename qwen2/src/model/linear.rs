@@ -1,5 +1,5 @@
 //! Weight matrices with the same input in packed form. The panels are those of the baked kernels for the format that the
-//! weights are stored in: so many outputs side by side, one panel after the other, each as deep as the input is wide.
+//! weights are stored in, or for that of the arithmetic: so many outputs side by side, one panel after the other, each as deep as the input is wide.
 //! Packing streams: at no time is there a second copy. The words lie in memory that all matrices of a model share.
 
 use std::ops::Range;
@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::source::Rows;
-use super::stored::widen;
+use super::stored::{store, widen};
 use crate::baked::{Format, MatMut, Ops, Products, Team, Workers};
 use crate::error::Error;
 use crate::threads;
@@ -85,7 +85,7 @@ impl Matrix<'_> {
         team.share(threads, &|thread| {
             let Some(mut panels) = panels.take(0, thread) else { return };
             // Words, for their alignment.
-            let (mut buffer, mut unpacked, mut rounded) = (Vec::<u32>::new(), Vec::<f32>::new(), Vec::<u32>::new());
+            let (mut buffer, mut unpacked, mut turned) = (Vec::<u32>::new(), Vec::<f32>::new(), Vec::<u32>::new());
             let blocks = share(thread).step_by(at_a_time).zip(panels.row_mut(0).chunks_mut(words(at_a_time)));
             for (from, panels) in blocks {
                 if failed.load(Relaxed) {
@@ -106,15 +106,7 @@ impl Matrix<'_> {
                 } else {
                     unpacked.resize(count * inputs, 0.0);
                     widen(ops, stored, bytes, &mut unpacked);
-                    let rows = if packs == Format::Bf16 {
-                        rounded.resize(unpacked.len().div_ceil(2), 0);
-                        let halves = &mut bytemuck::cast_slice_mut(&mut rounded)[..unpacked.len()];
-                        ops.f32_to_bf16.run(&unpacked, halves);
-                        bytemuck::cast_slice(halves)
-                    } else {
-                        bytemuck::cast_slice(&unpacked)
-                    };
-                    kernel.pack(rows, inputs, panels);
+                    kernel.pack(store(ops, packs, &unpacked, &mut turned), inputs, panels);
                 }
             }
         });
@@ -189,7 +181,7 @@ impl Part {
 
     /// The kernels that it is packed for.
     pub fn products<'o>(&self, ops: &'o Ops) -> &'o Products {
-        ops.products_of(self.format)
+        ops.products_in(self.format).expect("the kernels that it was packed for")
     }
 
     /// Which outputs are its.

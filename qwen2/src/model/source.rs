@@ -220,7 +220,7 @@ impl Source for RandomSource<'_> {
             // Uniform in -1 .. 1 from the top 24 bits.
             .map(|at| ((mix(seed ^ at) >> 40) as f32 / (1 << 23) as f32 - 1.0) * scale)
             .collect();
-        Ok(Box::new(RandomRows { rows, cols, kind, seed, pool: store(self.ops, kind.format(), &numbers) }))
+        Ok(Box::new(RandomRows { rows, cols, kind, seed, pool: store(self.ops, kind.format(), &numbers, &mut Vec::new()).to_vec() }))
     }
 
     fn vector(&self, _: &Ops, name: &str, len: usize) -> Result<Vec<f32>, Error> {

@@ -27,22 +27,23 @@ pub(crate) fn widen(ops: &Ops, format: Format, stored: &[u8], out: &mut [f32]) {
     }
 }
 
-/// `numbers` in `format`, each element nearest to the numbers that it stands for. There are as many as whole elements hold.
-pub(crate) fn store(ops: &Ops, format: Format, numbers: &[f32]) -> Vec<u8> {
-    let halves = |round: &dyn Fn(&[f32], &mut [u16])| {
-        let mut halves = vec![0; numbers.len()];
-        round(numbers, &mut halves);
-        bytemuck::cast_slice(&halves).to_vec()
-    };
+/// `numbers` in `format`, each element nearest to the numbers that it stands for, written into `room`, whose words align
+/// them. There are as many numbers as whole elements hold.
+pub(crate) fn store<'a>(ops: &Ops, format: Format, numbers: &[f32], room: &'a mut Vec<u32>) -> &'a [u8] {
+    let bytes = numbers.len() / format.depth() * format.bytes();
+    room.resize(bytes.div_ceil(size_of::<u32>()), 0);
+    let stored = &mut bytemuck::cast_slice_mut(room)[..bytes];
     match format {
-        Format::F16 => halves(&|x, y| ops.f32_to_f16.run(x, y)),
-        Format::Bf16 => halves(&|x, y| ops.f32_to_bf16.run(x, y)),
-        Format::F32 => bytemuck::cast_slice(numbers).to_vec(),
-        _ => with_product!(format, P => {
-            let elements: Vec<<P as Product>::B> = numbers.chunks_exact(P::B_DEPTH).map(P::b_of).collect();
-            bytemuck::cast_slice(&elements).to_vec()
-        }),
+        Format::F16 => ops.f32_to_f16.run(numbers, bytemuck::cast_slice_mut(stored)),
+        Format::Bf16 => ops.f32_to_bf16.run(numbers, bytemuck::cast_slice_mut(stored)),
+        Format::F32 => stored.copy_from_slice(bytemuck::cast_slice(numbers)),
+        _ => {
+            with_product!(format, P => numbers.chunks_exact(P::B_DEPTH).zip(stored.chunks_exact_mut(size_of::<<P as Product>::B>())).for_each(
+                |(numbers, element)| element.copy_from_slice(bytemuck::bytes_of(&P::b_of(numbers)))
+            ))
+        }
     }
+    stored
 }
 
 #[cfg(test)]
@@ -55,12 +56,13 @@ mod tests {
     fn what_was_stored_comes_back_as_near_as_its_format_allows() {
         let ops = baked::select(None).expect("kernels");
         let numbers: Vec<f32> = (0..512).map(|i| (i as f32 * 0.37).sin()).collect();
+        let mut room = Vec::new();
         for kind in TensorType::ALL {
-            let stored = store(&ops, kind.format(), &numbers);
+            let stored = store(&ops, kind.format(), &numbers, &mut room);
             assert_eq!(stored.len(), 512 / kind.block_elements() * kind.block_bytes(), "{kind}");
-            assert!(kind.format().is_finite(&stored));
+            assert!(kind.format().is_finite(stored));
             let mut back = vec![f32::NAN; 512];
-            widen(&ops, kind.format(), &stored, &mut back);
+            widen(&ops, kind.format(), stored, &mut back);
             let error = back.iter().zip(&numbers).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(error < 0.15, "{kind} is off by {error}");
             assert_eq!(kind.name().to_lowercase().parse(), Ok(*kind));

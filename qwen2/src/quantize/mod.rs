@@ -245,6 +245,6 @@ impl Work<'_> {
             let why = format!("it holds numbers beyond {LARGEST}, which {} has no room for", self.kind);
             return Err(Error::Unquantisable { name: shown(self.name), why });
         }
-        Ok(store(self.ops, self.kind.format(), &numbers))
+        Ok(store(self.ops, self.kind.format(), &numbers, &mut Vec::new()).to_vec())
     }
 }

@@ -57,8 +57,9 @@ impl Stages {
     pub(super) fn new(cells: BTreeMap<Place, Cell>, samples_ns: &[u64], read: f64, team: &Team) -> Self {
         let wall = samples_ns.iter().sum::<u64>().max(1) as f64;
         let formats: std::collections::BTreeSet<Format> = cells.values().filter_map(|cell| cell.work.arithmetic).collect();
-        let ops_per_s: BTreeMap<&'static str, f64> =
-            formats.into_iter().filter_map(|format| Some((format.name(), limits::arithmetic(team, format)?))).collect();
+        // What an instruction set does not multiply is widened to f32 and multiplied so.
+        let limit = |format| limits::arithmetic(team, format).or_else(|| limits::arithmetic(team, Format::F32));
+        let ops_per_s: BTreeMap<&'static str, f64> = formats.into_iter().filter_map(|f| Some((f.name(), limit(f)?))).collect();
         let limits = Limits { read_bytes_per_s: read, ops_per_s };
         let (mut operations, mut layers) = (Vec::<Line>::new(), BTreeMap::<usize, Layer>::new());
         for ((stage, layer), cell) in &cells {
