@@ -214,8 +214,10 @@ fn results_name_the_arithmetic() {
         for more in [&["--kernels"][..], &[]] {
             assert_eq!(json(&mut qwen2(&[&["info", "--json", "--arithmetic", arithmetic], more].concat()))["arithmetic"], arithmetic);
         }
-        let scored =
-            json(qwen2(&["perplexity", "--json", "--arithmetic", arithmetic]).write_stdin("A vector is a growable array. ".repeat(9)));
+        let scored = json(
+            qwen2(&["perplexity", "--window", "64", "--json", "--arithmetic", arithmetic])
+                .write_stdin("A vector is a growable array. ".repeat(9)),
+        );
         assert_eq!(scored["arithmetic"], arithmetic);
     }
     refused(&mut qwen2(&["quantize", "a.gguf", "b.gguf", "--type", "q8_0", "--arithmetic", "bf16"]), "--arithmetic");
