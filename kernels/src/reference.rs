@@ -18,15 +18,22 @@ pub fn row<P: Product>(a: Mat<'_, P::A>, i: usize) -> Vec<f64> {
     P::a_values(&(0..a.cols()).map(|p| a.get(i, p)).collect::<Vec<_>>())
 }
 
-/// A [`row`] of A times column `j` of B, each element of which stands for [`Product::B_DEPTH`] depths.
-pub fn dot<P: Product>(a: &[f64], b: Mat<'_, P::B>, j: usize) -> Dot {
-    let mut out = Dot { value: 0.0, magnitude: 0.0 };
-    for (p, a) in a.iter().enumerate() {
+/// Column `j` of B, each element of which stands for [`Product::B_DEPTH`] depths, of which the first `depth` count: of each
+/// its value and what bounds the rounding of it.
+pub fn column<P: Product>(b: Mat<'_, P::B>, j: usize, depth: usize) -> Vec<(f64, f64)> {
+    let of = |p: usize| {
         let (b, at) = (&b.get(p / P::B_DEPTH, j), p % P::B_DEPTH);
-        out.value += a * P::b_value(b, at);
-        out.magnitude += a.abs() * P::b_magnitude(b, at);
-    }
-    out
+        (P::b_value(b, at), P::b_magnitude(b, at))
+    };
+    (0..depth).map(of).collect()
+}
+
+/// A [`row`] of A times a [`column`] of B.
+pub fn dot(a: &[f64], b: &[(f64, f64)]) -> Dot {
+    a.iter().zip(b).fold(Dot { value: 0.0, magnitude: 0.0 }, |sum, (a, (value, magnitude))| Dot {
+        value: sum.value + a * value,
+        magnitude: sum.magnitude + a.abs() * magnitude,
+    })
 }
 
 /// RMS norm of a row.

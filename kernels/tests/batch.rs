@@ -85,11 +85,12 @@ fn check<P: Product>(gemm: &Gemm<P>, case: &Case) -> Result<(), TestCaseError> {
 
     let mut written = vec![false; c.len()];
     for index in 0..count {
+        let columns: Vec<Vec<(f64, f64)>> = (0..n).map(|j| reference::column::<P>(b.get(index), j, k)).collect();
         for i in 0..m {
             let row = reference::row::<P>(a.get(index), i);
-            for j in 0..n {
+            for (j, column) in columns.iter().enumerate() {
                 let at = index * c_stride + i * ldc + j;
-                let want = reference::dot::<P>(&row, b.get(index), j);
+                let want = reference::dot(&row, column);
                 let held = if accumulate { old(at).value() } else { 0.0 };
                 let error = (c[at].value() - held - want.value).abs();
                 let allowed = P::C::tolerance(k, want.magnitude + held.abs());

@@ -61,7 +61,7 @@ fn compare<P: Product>(inputs: &Inputs, at: &[(usize, usize)], got: &[f64], tole
     }
     let (a, b) = (inputs.left::<P>(0), inputs.right::<P>(0));
     at.iter().zip(got).try_fold(0.0f64, |worst, (&(i, j), got)| {
-        let want = reference::dot::<P>(&reference::row::<P>(a, i), b, j);
+        let want = reference::dot(&reference::row::<P>(a, i), &reference::column::<P>(b, j, a.cols()));
         Ok(worst.max(off(*got, want.value, tolerance(a.cols(), want), (i, j))?))
     })
 }

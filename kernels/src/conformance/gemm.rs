@@ -132,9 +132,10 @@ fn check<P: Product, A: Arena>(gemm: &Gemm<P>, case: &Case, arena: &A, out: &mut
     gemm.run_parallel(Operands { a, b: right, c: view, accumulate: case.accumulate }, &blocking, split, team(), &mut ws);
 
     let rows: Vec<Vec<f64>> = (0..m).map(|i| reference::row::<P>(a, i)).collect();
+    let columns: Vec<Vec<(f64, f64)>> = (0..n).map(|j| reference::column::<P>(b, j, k)).collect();
     let elements = worst((0..m * n).map(|e| {
         let (i, j) = (e / n, e % n);
-        let mut want = reference::dot::<P>(&rows[i], b, j);
+        let mut want = reference::dot(&rows[i], &columns[j]);
         if case.accumulate {
             want.value += start(i, j).value();
             want.magnitude += start(i, j).value().abs();

@@ -88,10 +88,11 @@ fn check<A: Arena>(gemm: &Gemm<Byte>, case: &Case, arena: &A, out: &mut Outcome)
     gemm.run_scaled(operands, Scales { rows: &rows, columns: &columns }, &blocking, split, team(), &mut ws);
 
     let left: Vec<Vec<f64>> = (0..m).map(|i| reference::row::<Byte>(a, i)).collect();
+    let right: Vec<Vec<(f64, f64)>> = (0..n).map(|j| reference::column::<Byte>(b, j, k)).collect();
     let elements = worst((0..m * n).map(|e| {
         let (i, j) = (e / n, e % n);
         // The sum is exact, and the oracle's own roundings are those of f64.
-        let scaled = f64::from(rows[i]) * f64::from(columns[j]) * reference::dot::<Byte>(&left[i], b, j).value;
+        let scaled = f64::from(rows[i]) * f64::from(columns[j]) * reference::dot(&left[i], &right[j]).value;
         let held = if case.accumulate { f64::from(start(i, j)) } else { 0.0 };
         let want = held + scaled;
         let one_rounding = want.abs() * f64::from(f32::EPSILON) / 2.0 + f64::from(f32::from_bits(1)) / 2.0;

@@ -22,7 +22,7 @@ use profile::{Cell, Place, Profile, Stage, Work};
 use rope::Rope;
 
 /// Tokens that go through the layers together while a prompt is read, unless told otherwise.
-pub const DEFAULT_CHUNK: usize = 512;
+pub const DEFAULT_CHUNK: usize = 256;
 
 /// How keys and values are kept unless told otherwise.
 pub const DEFAULT_CACHE: Format = Format::F32;
