@@ -28,7 +28,7 @@ pub fn column<P: Product>(b: Mat<'_, P::B>, j: usize, depth: usize) -> Vec<(f64,
     (0..depth).map(of).collect()
 }
 
-/// A [`row`] of A times a [`column`] of B.
+/// A [`row()`] of A times a [`column()`] of B.
 pub fn dot(a: &[f64], b: &[(f64, f64)]) -> Dot {
     a.iter().zip(b).fold(Dot { value: 0.0, magnitude: 0.0 }, |sum, (a, (value, magnitude))| Dot {
         value: sum.value + a * value,
