@@ -224,8 +224,9 @@ fn plain_type(c: &Choice) -> String {
     path(c).replace("::<", "<")
 }
 
-/// The choices of a variant that the engine runs, `later` being those behind it in its profile. What it lacks it takes from the first `later` one that has it and whose
-/// instruction sets it needs too; products of other formats than f32 are completed by the defaults of those sets.
+/// The choices of a variant that the engine runs, `later` being those behind it in its profile. What it lacks it takes from
+/// the first `later` one that has it and whose instruction sets it needs too; products of other formats than f32 are completed
+/// by the defaults of those sets.
 pub fn complete(variant: &Variant, later: &[Variant]) -> Vec<Choice> {
     let is_smaller = |other: &&Variant| other.isas.iter().all(|isa| variant.isas.contains(isa));
     let mut choices: Vec<Choice> = Vec::new();

@@ -1,6 +1,7 @@
 //! Weight matrices with the same input in packed form. The panels are those of the baked kernels for the format that the
-//! weights are stored in, or for that of the arithmetic: so many outputs side by side, one panel after the other, each as deep as the input is wide.
-//! Packing streams: at no time is there a second copy. The words lie in memory that all matrices of a model share.
+//! weights are stored in, or for that of the arithmetic: so many outputs side by side, one panel after the other, each as
+//! deep as the input is wide. Packing streams: at no time is there a second copy. The words lie in memory that all matrices
+//! of a model share.
 
 use std::ops::Range;
 use std::sync::Mutex;
