@@ -1,0 +1,114 @@
+//! Successive halving (Karnin, Koren and Somekh 2013): all candidates of a round get as many samples, the faster
+//! half goes on to a round of twice as many.
+//!
+//! Variations of a kernel join when the kernel has stood its own rounds, so that no time goes to variations of
+//! what is slow anyway. By model it is the same among the candidates that are predicted to be fastest.
+
+use super::{HOPELESS, PROBE, Run, SURVIVORS, Verdict, usual_number};
+use crate::measure::statistics::median;
+use anyhow::ensure;
+
+/// Kernels whose variations are tried.
+const VARIED: usize = 2;
+
+/// A candidate with its samples so far.
+type Sampled = (usize, Vec<f64>);
+
+impl Run<'_> {
+    pub(super) fn halving(&mut self) -> anyhow::Result<()> {
+        let parents = &self.search.landscape.parents;
+        let (own, variations): (Vec<usize>, Vec<usize>) = (0..parents.len()).partition(|c| parents[*c].is_none());
+        let alive = self.halve(own)?;
+        if variations.is_empty() {
+            return self.conclude(alive);
+        }
+        // Known ones too: a search that is taken up again must come to the same.
+        let mut order: Vec<(usize, f64)> = alive.iter().filter_map(|(c, s)| Some((*c, median(s)?))).collect();
+        order.extend(self.search.known.iter().filter_map(|(c, time)| Some((*c, (*time)?))).filter(|(c, _)| self.search.landscape.parents[*c].is_none()));
+        order.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
+        let varied: Vec<usize> = order.iter().take(VARIED).map(|o| o.0).collect();
+        let joins = |c: &usize| self.search.landscape.parents[*c].is_some_and(|parent| varied.contains(&parent));
+        let joining = variations.into_iter().filter(joins).collect();
+        let survivors = self.halve(joining)?;
+        self.conclude(alive.into_iter().chain(survivors).collect())
+    }
+
+    pub(super) fn by_model(&mut self) -> anyhow::Result<()> {
+        let predicted = &self.search.landscape.predicted;
+        let mut order: Vec<(usize, f64)> = predicted.iter().enumerate().filter_map(|(c, p)| Some((c, (*p)?))).collect();
+        ensure!(!order.is_empty(), "no candidate has a prediction to search by");
+        order.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
+        order.truncate(usual_number(predicted.len()));
+        let mut chosen: Vec<usize> = order.into_iter().map(|o| o.0).filter(|c| *c != 0).collect();
+        chosen.insert(0, 0);
+        let survivors = self.halve(chosen)?;
+        self.conclude(survivors)
+    }
+
+    /// Rounds among `candidates` until few are left, or one more round would be a full measurement.
+    fn halve(&mut self, candidates: Vec<usize>) -> anyhow::Result<Vec<Sampled>> {
+        let mut alive: Vec<Sampled> = candidates.into_iter().filter(|c| !self.search.known.contains_key(c)).map(|c| (c, Vec::new())).collect();
+        let mut target = PROBE.min(self.search.samples);
+        for round in 1.. {
+            alive = self.sampled(alive, target)?;
+            let keep = alive.len().div_ceil(2).max(SURVIVORS);
+            let best = alive.first().and_then(|s| median(&s.1)).unwrap_or(f64::INFINITY).min(self.best());
+            let mut kept = Vec::new();
+            for (place, (candidate, samples)) in alive.into_iter().enumerate() {
+                let hopeless = median(&samples).is_some_and(|m| m > HOPELESS * best);
+                let dropped = match (hopeless, place >= keep) {
+                    // The default is kept to the end, so that gains over it rest on a full measurement.
+                    _ if candidate == 0 => None,
+                    (true, _) => Some(format!("round {round}: more than {HOPELESS} times the best")),
+                    (_, true) => Some(format!("round {round}: not in the faster half")),
+                    _ => None,
+                };
+                match dropped {
+                    None => kept.push((candidate, samples)),
+                    dropped => drop(self.finish(candidate, Verdict::Timed { samples, dropped })?),
+                }
+            }
+            alive = kept;
+            target *= 2;
+            if alive.len() <= SURVIVORS || target >= self.search.samples {
+                break;
+            }
+        }
+        Ok(alive)
+    }
+
+    /// Measures what is left in full.
+    fn conclude(&mut self, alive: Vec<Sampled>) -> anyhow::Result<()> {
+        for (candidate, samples) in self.sampled(alive, self.search.samples)? {
+            self.finish(candidate, Verdict::Timed { samples, dropped: None })?;
+        }
+        Ok(())
+    }
+
+    /// Brings all of `alive` to `target` samples, fastest first. When the budget ends, what was sampled is a result all
+    /// the same, and the rest is counted.
+    fn sampled(&mut self, alive: Vec<Sampled>, target: usize) -> anyhow::Result<Vec<Sampled>> {
+        let mut done: Vec<Sampled> = Vec::with_capacity(alive.len());
+        for (candidate, mut samples) in alive {
+            let new = samples.is_empty();
+            if if new { self.is_spent(candidate) } else { candidate != 0 && self.bench.out_of_time() } {
+                match new {
+                    true => self.unmeasured += 1,
+                    false => drop(self.finish(candidate, Verdict::Timed { samples, dropped: Some("time ran out".into()) })?),
+                }
+                continue;
+            }
+            self.begun += usize::from(new);
+            match self.bench.samples(candidate, target.saturating_sub(samples.len()))? {
+                Ok(more) => {
+                    samples.extend(more);
+                    done.push((candidate, samples));
+                }
+                Err(why) => drop(self.finish(candidate, Verdict::Invalid(why))?),
+            }
+        }
+        let time = |s: &Sampled| median(&s.1).unwrap_or(f64::INFINITY);
+        done.sort_by(|a, b| time(a).total_cmp(&time(b)).then(a.0.cmp(&b.0)));
+        Ok(done)
+    }
+}

@@ -1,0 +1,244 @@
+//! Which candidates are measured, in which order, and how thoroughly.
+//!
+//! Each is probed first, and one slower than twice the best is dropped at once. A search only orders the
+//! candidates; who wins is decided afterwards, in pairs. It does not know what a candidate is, beside where
+//! it stands among the others, and reads no clock.
+
+mod descent;
+mod genetic;
+mod halving;
+#[cfg(test)]
+mod tests;
+
+use crate::measure::statistics::{Random, median};
+use std::collections::HashMap;
+
+/// How to go about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
+pub enum Strategy {
+    /// Every candidate in full, unless its probe is hopeless
+    Exhaustive,
+    /// Successive halving: rounds that double the samples and keep the faster half, of kernels first and then
+    /// of the variations of those that are left (Karnin, Koren and Somekh 2013)
+    Halving,
+    /// The candidates that the model predicts to be fastest, by halving
+    Model,
+    /// One parameter at a time, as long as that helps, from the default and from other places
+    Descent,
+    /// A population of which the better breed
+    Genetic,
+    /// So many, drawn by lot
+    Random,
+}
+
+impl Strategy {
+    /// All of them.
+    pub const ALL: [Strategy; 6] =
+        [Strategy::Exhaustive, Strategy::Halving, Strategy::Model, Strategy::Descent, Strategy::Genetic, Strategy::Random];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Strategy::Exhaustive => "exhaustive",
+            Strategy::Halving => "halving",
+            Strategy::Model => "model",
+            Strategy::Descent => "descent",
+            Strategy::Genetic => "genetic",
+            Strategy::Random => "random",
+        }
+    }
+}
+
+/// Takes samples of candidates, and keeps what is final.
+pub trait Bench {
+    /// `count` more samples of `candidate` in nanoseconds per call, or why it is not valid.
+    ///
+    /// # Errors
+    /// What makes going on impossible.
+    fn samples(&mut self, candidate: usize, count: usize) -> anyhow::Result<Result<Vec<f64>, String>>;
+
+    /// Takes the verdict on a candidate; each has one.
+    ///
+    /// # Errors
+    /// What makes going on impossible.
+    fn finish(&mut self, candidate: usize, verdict: Verdict) -> anyhow::Result<()>;
+
+    /// Whether time has run out.
+    fn out_of_time(&self) -> bool;
+}
+
+/// What became of a candidate.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// It was measured.
+    Timed {
+        /// Nanoseconds per call.
+        samples: Vec<f64>,
+        /// Why not in full, if not.
+        dropped: Option<String>,
+    },
+    /// It gave a wrong answer.
+    Invalid(String),
+}
+
+/// How candidates stand to one another. The first is the default.
+#[derive(Clone, Debug, Default)]
+pub struct Landscape {
+    /// The value of each parameter, by its place among the values that the parameter has; all are as long.
+    pub places: Vec<Vec<usize>>,
+    /// The candidate that each is a variation of, if it is one.
+    pub parents: Vec<Option<usize>>,
+    /// What a model makes of each: its time, in any unit. Not every candidate has a prediction.
+    pub predicted: Vec<Option<f64>>,
+}
+
+/// The order that was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Order {
+    /// Candidates and their medians in nanoseconds per call, fastest first.
+    pub ranking: Vec<(usize, f64)>,
+    /// Candidates that the budget did not suffice for.
+    pub unmeasured: usize,
+    /// Candidates that the strategy saw no need to measure.
+    pub passed_over: usize,
+}
+
+/// Samples of a probe.
+const PROBE: usize = 2;
+/// Times the best median beyond which a candidate is dropped.
+const HOPELESS: f64 = 2.0;
+/// Halving ends with no more than this many, which are then measured in full.
+const SURVIVORS: usize = 4;
+/// The share of all candidates that strategies take which could go on for ever, if no number is given…
+const SHARE: f64 = 0.15;
+/// …and the least.
+const LEAST: usize = 8;
+
+/// One search.
+pub struct Search<'a> {
+    /// How.
+    pub strategy: Strategy,
+    /// Samples of a candidate that is measured in full.
+    pub samples: usize,
+    /// Candidates that may be measured at most; `None`: what the strategy needs.
+    pub evaluations: Option<usize>,
+    /// What chance is drawn from: the same seed takes the same way.
+    pub seed: u64,
+    /// Candidates that need no measuring any more: their median, or `None` if they were not valid.
+    pub known: HashMap<usize, Option<f64>>,
+    /// How they stand to one another.
+    pub landscape: &'a Landscape,
+}
+
+/// A search under way.
+struct Run<'a> {
+    search: Search<'a>,
+    bench: &'a mut dyn Bench,
+    random: Random,
+    /// Candidates that samples were taken of.
+    begun: usize,
+    unmeasured: usize,
+}
+
+/// What came of asking for a candidate's time.
+enum Step {
+    /// Its median, or `None` if it is not valid.
+    Time(Option<f64>),
+    /// The budget is used up.
+    Stop,
+}
+
+impl Search<'_> {
+    /// Searches all candidates of the landscape; the first, which should be the default, is measured in any case.
+    ///
+    /// # Errors
+    /// Those of the bench; a search by model without any prediction.
+    pub fn run(self, bench: &mut dyn Bench) -> anyhow::Result<Order> {
+        let (count, random) = (self.landscape.places.len(), Random::new(self.seed));
+        let mut run = Run { search: self, bench, random, begun: 0, unmeasured: 0 };
+        match run.search.strategy {
+            Strategy::Exhaustive => run.one_after_another((0..count).collect())?,
+            Strategy::Random => run.by_lot(count)?,
+            Strategy::Halving => run.halving()?,
+            Strategy::Model => run.by_model()?,
+            Strategy::Descent => run.descent()?,
+            Strategy::Genetic => run.breed()?,
+        }
+        let known = &run.search.known;
+        let mut ranking: Vec<_> = known.iter().filter_map(|(c, m)| m.map(|m| (*c, m))).collect();
+        ranking.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
+        Ok(Order { passed_over: count - known.len() - run.unmeasured, ranking, unmeasured: run.unmeasured })
+    }
+}
+
+impl Run<'_> {
+    fn best(&self) -> f64 {
+        self.search.known.values().flatten().copied().fold(f64::INFINITY, f64::min)
+    }
+
+    /// Whether no further candidate may be begun. The default may always.
+    fn is_spent(&self, candidate: usize) -> bool {
+        candidate != 0 && (self.bench.out_of_time() || self.search.evaluations.is_some_and(|most| self.begun >= most))
+    }
+
+    fn finish(&mut self, candidate: usize, verdict: Verdict) -> anyhow::Result<Option<f64>> {
+        let middle = match &verdict {
+            Verdict::Timed { samples, .. } => median(samples),
+            Verdict::Invalid(_) => None,
+        };
+        self.search.known.insert(candidate, middle);
+        self.bench.finish(candidate, verdict)?;
+        Ok(middle)
+    }
+
+    /// The time of a candidate: what is known, or a probe and, unless that was hopeless, all samples.
+    fn time(&mut self, candidate: usize) -> anyhow::Result<Step> {
+        if let Some(known) = self.search.known.get(&candidate) {
+            return Ok(Step::Time(*known));
+        }
+        if self.is_spent(candidate) {
+            return Ok(Step::Stop);
+        }
+        self.begun += 1;
+        let all = self.search.samples;
+        let mut samples = match self.bench.samples(candidate, PROBE.min(all))? {
+            Ok(samples) => samples,
+            Err(why) => return self.finish(candidate, Verdict::Invalid(why)).map(Step::Time),
+        };
+        let hopeless = median(&samples).is_some_and(|m| m > HOPELESS * self.best());
+        let mut dropped = hopeless.then(|| format!("its probe took more than {HOPELESS} times the best"));
+        if dropped.is_none() {
+            match self.bench.samples(candidate, all.saturating_sub(samples.len()))? {
+                Ok(more) => samples.extend(more),
+                Err(why) => dropped = Some(why),
+            }
+        }
+        self.finish(candidate, Verdict::Timed { samples, dropped }).map(Step::Time)
+    }
+
+    /// Measures candidates in an order; what the budget does not suffice for is counted.
+    fn one_after_another(&mut self, candidates: Vec<usize>) -> anyhow::Result<()> {
+        for candidate in &candidates {
+            if matches!(self.time(*candidate)?, Step::Stop) {
+                self.unmeasured = candidates.iter().filter(|c| !self.search.known.contains_key(c)).count();
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn by_lot(&mut self, count: usize) -> anyhow::Result<()> {
+        let mut lots: Vec<usize> = (1..count).collect();
+        for at in (1..lots.len()).rev() {
+            lots.swap(at, self.random.below(at + 1));
+        }
+        lots.insert(0, 0);
+        lots.truncate(self.search.evaluations.unwrap_or(usual_number(count)));
+        self.one_after_another(lots)
+    }
+}
+
+/// How many of so many candidates are measured by a strategy that could go on for ever.
+fn usual_number(count: usize) -> usize {
+    ((count as f64 * SHARE) as usize).max(LEAST)
+}

@@ -1,0 +1,175 @@
+use super::*;
+use std::cell::Cell;
+
+/// Candidates whose times are given; a negative one is not valid. Counts samples.
+struct Fake {
+    times: Vec<f64>,
+    sampled: usize,
+    verdicts: Vec<(usize, Verdict)>,
+    asked: Cell<usize>,
+    until: usize,
+}
+
+impl Bench for Fake {
+    fn samples(&mut self, candidate: usize, count: usize) -> anyhow::Result<Result<Vec<f64>, String>> {
+        self.sampled += count;
+        let time = self.times[candidate];
+        Ok(if time < 0.0 { Err("wrong".into()) } else { Ok(vec![time; count]) })
+    }
+
+    fn finish(&mut self, candidate: usize, verdict: Verdict) -> anyhow::Result<()> {
+        self.verdicts.push((candidate, verdict));
+        Ok(())
+    }
+
+    fn out_of_time(&self) -> bool {
+        self.asked.set(self.asked.get() + 1);
+        self.asked.get() > self.until
+    }
+}
+
+/// What a search came to.
+struct Found {
+    order: Order,
+    verdicts: Vec<(usize, Verdict)>,
+    sampled: usize,
+}
+
+impl Found {
+    fn known(&self) -> HashMap<usize, Option<f64>> {
+        let time = |v: &Verdict| match v {
+            Verdict::Timed { samples, .. } => median(samples),
+            Verdict::Invalid(_) => None,
+        };
+        self.verdicts.iter().map(|(c, v)| (*c, time(v))).collect()
+    }
+}
+
+/// Candidates side by side along one parameter.
+fn line(count: usize) -> Landscape {
+    Landscape { places: (0..count).map(|i| vec![i]).collect(), parents: vec![None; count], predicted: vec![None; count] }
+}
+
+fn search_in(landscape: &Landscape, strategy: Strategy, times: &[f64], known: HashMap<usize, Option<f64>>, until: usize) -> Found {
+    let mut fake = Fake { times: times.to_vec(), sampled: 0, verdicts: Vec::new(), asked: Cell::new(0), until };
+    let search = Search { strategy, samples: 8, evaluations: None, seed: 1, known, landscape };
+    let order = search.run(&mut fake).expect("an order");
+    Found { order, verdicts: fake.verdicts, sampled: fake.sampled }
+}
+
+fn search(strategy: Strategy, times: &[f64], known: &[(usize, Option<f64>)], until: usize) -> Found {
+    search_in(&line(times.len()), strategy, times, known.iter().copied().collect(), until)
+}
+
+/// Those that leave nothing out of a line of candidates.
+const WHOLE: [Strategy; 2] = [Strategy::Exhaustive, Strategy::Halving];
+
+#[test]
+fn the_fastest_comes_first_and_each_candidate_has_one_verdict() {
+    let times = [9.0, 7.0, 3.0, 100.0, 4.0, 5.0, -1.0, 3.5, 8.0, 6.0, 2.0, 11.0];
+    for strategy in WHOLE {
+        let Found { order, verdicts, .. } = search(strategy, &times, &[], usize::MAX);
+        assert_eq!(order.ranking[0], (10, 2.0), "{strategy:?}");
+        assert_eq!((order.ranking.len(), order.unmeasured, order.passed_over), (11, 0, 0));
+        let mut seen: Vec<_> = verdicts.iter().map(|v| v.0).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, (0..12).collect::<Vec<_>>());
+        assert!(verdicts.contains(&(6, Verdict::Invalid("wrong".into()))));
+        let full =
+            |c| verdicts.iter().any(|v| v.0 == c && matches!(&v.1, Verdict::Timed { samples, dropped: None } if samples.len() == 8));
+        assert!(full(10) && full(0), "{strategy:?}");
+        assert!(!full(3), "a hopeless one was measured in full by {strategy:?}");
+    }
+}
+
+#[test]
+fn halving_takes_fewer_samples() {
+    let times: Vec<f64> = (0..64).map(|i| 10.0 + f64::from(i) / 10.0).collect();
+    let [all, half] = WHOLE.map(|strategy| search(strategy, &times, &[], usize::MAX).sampled);
+    assert!(half < all, "{half} {all}");
+}
+
+#[test]
+fn what_is_known_is_not_measured_again() {
+    for strategy in WHOLE {
+        let Found { order, verdicts, .. } = search(strategy, &[5.0, 4.0, 3.0], &[(0, Some(5.0)), (2, None)], usize::MAX);
+        assert_eq!(verdicts.iter().map(|v| v.0).collect::<Vec<_>>(), [1]);
+        assert_eq!(order.ranking, [(1, 4.0), (0, 5.0)]);
+    }
+}
+
+#[test]
+fn when_time_runs_out_the_default_is_there_and_the_rest_is_counted() {
+    for strategy in WHOLE {
+        let order = search(strategy, &[5.0, 4.0, 3.0, 2.0, 1.0, 6.0], &[], 0).order;
+        assert_eq!(order.ranking, [(0, 5.0)], "{strategy:?}");
+        assert_eq!(order.unmeasured, 5);
+    }
+}
+
+/// Two parameters of twenty values each: one valley, whose bottom is at (13, 6), and a third that makes variations of each
+/// kernel, of which the second is a little better.
+fn valley() -> (Landscape, Vec<f64>) {
+    let (mut landscape, mut times) = (Landscape::default(), Vec::new());
+    for (x, y) in (0..20).flat_map(|x| (0..20).map(move |y| (x, y))) {
+        for variation in 0..3usize {
+            let time = 100.0 + (x as f64 - 13.0).powi(2) + (y as f64 - 6.0).powi(2) + [2.0, 0.0, 4.0][variation];
+            landscape.parents.push((variation > 0).then_some(times.len() - variation));
+            landscape.places.push(vec![x, y, variation]);
+            // A model that is right in the main.
+            landscape.predicted.push(Some(time + (x * 7 + y * 3) as f64 % 5.0));
+            times.push(time);
+        }
+    }
+    (landscape, times)
+}
+
+#[test]
+fn every_strategy_comes_near_the_best_and_all_but_one_measure_few() {
+    let (landscape, times) = valley();
+    for strategy in Strategy::ALL {
+        let found = search_in(&landscape, strategy, &times, HashMap::new(), usize::MAX);
+        let best = found.order.ranking[0].1;
+        let allowed = if matches!(strategy, Strategy::Random | Strategy::Genetic) { 120.0 } else { 101.0 };
+        assert!((100.0..allowed).contains(&best), "{strategy:?}: {best}");
+        assert!(found.known().contains_key(&0), "{strategy:?} left the default out");
+        let measured = found.verdicts.len();
+        assert_eq!(measured + found.order.passed_over, times.len(), "{strategy:?}");
+        assert!(strategy == Strategy::Exhaustive || measured < times.len() / 2, "{strategy:?} measured {measured}");
+    }
+}
+
+#[test]
+fn the_same_seed_takes_the_same_way_and_a_search_that_is_taken_up_again_measures_nothing_twice() {
+    let (landscape, times) = valley();
+    for strategy in Strategy::ALL {
+        let first = search_in(&landscape, strategy, &times, HashMap::new(), usize::MAX);
+        let second = search_in(&landscape, strategy, &times, HashMap::new(), usize::MAX);
+        assert_eq!(first.verdicts, second.verdicts, "{strategy:?}");
+        let whole = first.known();
+        let again = search_in(&landscape, strategy, &times, whole.clone(), usize::MAX);
+        assert!(again.verdicts.iter().all(|(c, _)| !whole.contains_key(c)), "{strategy:?}");
+        assert!(again.order.ranking[0].1 <= first.order.ranking[0].1, "{strategy:?}");
+    }
+}
+
+#[test]
+fn a_number_of_evaluations_is_kept_to() {
+    let (landscape, times) = valley();
+    for strategy in Strategy::ALL {
+        let mut fake = Fake { times: times.clone(), sampled: 0, verdicts: Vec::new(), asked: Cell::new(0), until: usize::MAX };
+        let search = Search { strategy, samples: 8, evaluations: Some(7), seed: 3, known: HashMap::new(), landscape: &landscape };
+        let order = search.run(&mut fake).expect("an order");
+        assert!(fake.verdicts.len() <= 7, "{strategy:?}: {}", fake.verdicts.len());
+        assert_eq!(order.ranking.len() + order.unmeasured + order.passed_over, times.len(), "{strategy:?}");
+        assert!(order.ranking.iter().any(|r| r.0 == 0), "{strategy:?} left the default out");
+    }
+}
+
+#[test]
+fn a_search_by_model_needs_a_model() {
+    let mut fake = Fake { times: vec![1.0; 3], sampled: 0, verdicts: Vec::new(), asked: Cell::new(0), until: usize::MAX };
+    let landscape = line(3);
+    let search = Search { strategy: Strategy::Model, samples: 8, evaluations: None, seed: 0, known: HashMap::new(), landscape: &landscape };
+    assert!(search.run(&mut fake).unwrap_err().to_string().contains("no candidate has a prediction"));
+}
