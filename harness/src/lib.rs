@@ -18,6 +18,7 @@ pub mod profile;
 pub mod progress;
 pub mod provenance;
 pub mod ranking;
+pub mod replay;
 pub mod report;
 pub mod sampling;
 pub mod search;

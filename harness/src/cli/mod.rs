@@ -13,6 +13,7 @@ mod list;
 mod model;
 mod probe;
 mod profile;
+mod replay;
 mod report;
 mod sweep;
 mod table;
@@ -50,6 +51,7 @@ enum Command {
     List(list::Args),
     Check(check::Args),
     Sweep(sweep::Args),
+    Replay(replay::Args),
     Profile(profile::Args),
     Compare(compare::Args),
     Bake(bake::Args),
@@ -82,6 +84,7 @@ fn run(command: &Command) -> anyhow::Result<i32> {
         Command::List(args) => list::run(args),
         Command::Check(args) => check::run(args),
         Command::Sweep(args) => sweep::run(args),
+        Command::Replay(args) => replay::run(args),
         Command::Profile(args) => profile::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Bake(args) => bake::run(args),

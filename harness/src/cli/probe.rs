@@ -2,11 +2,11 @@
 
 use super::{Table, emit, emit_json};
 use crate::counters::{Availability, Capabilities};
-use crate::machine::Machine;
 use crate::machine::bandwidth::{Access, Bandwidth};
 use crate::machine::limits::{self, Limits};
 use crate::machine::peak::Peak;
 use crate::machine::timing::Figure;
+use crate::machine::{Machine, lock};
 use crate::progress::Progress;
 use std::time::SystemTime;
 
@@ -51,22 +51,23 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
         counters: Capabilities::detect(),
         limits: match args.no_measure {
             true => Limits::NotAvailable { reason: "not measured, as asked".into() },
-            false => measure(&machine, args.quick),
+            false => measure(&machine, args.quick)?,
         },
         machine,
     };
     if args.json { emit_json(&report) } else { emit(&describe(&report)) }
 }
 
-fn measure(machine: &Machine, quick: bool) -> Limits {
+fn measure(machine: &Machine, quick: bool) -> anyhow::Result<Limits> {
+    let _machine = lock::machine(|note| eprintln!("note: {note}"))?;
     let progress = Progress::new(limits::steps(machine), "measuring limits");
     let mut first = true;
-    limits::measure(machine, quick, |what| {
+    Ok(limits::measure(machine, quick, |what| {
         if !std::mem::take(&mut first) {
             progress.advance(1);
         }
         progress.at(what);
-    })
+    }))
 }
 
 /// The report for people.

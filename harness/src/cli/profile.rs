@@ -4,7 +4,7 @@ use super::sweep::time;
 use super::{Table, emit, emit_json};
 use crate::counters::{Count, Event};
 use crate::filter::{self, by_name};
-use crate::machine::Machine;
+use crate::machine::{Machine, lock};
 use crate::measure::clock::Effort;
 use crate::measure::operands;
 use crate::profile::{self, Profile, Roof};
@@ -55,6 +55,7 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
     let machine = Machine::detect();
     machine.allow_timing(&[1])?;
     let work = plan(args, &specs, &machine)?;
+    let _machine = lock::machine(|note| eprintln!("note: {note}"))?;
     let progress = Progress::new(work.len() as u64 + 1, "profiling");
     progress.at("limits of one thread");
     let roof = Roof::measure(&machine);

@@ -49,6 +49,12 @@ pub struct Args {
     /// How to search
     #[arg(long, default_value = "halving")]
     strategy: Strategy,
+    /// Candidates that may be measured at each problem [default: what the strategy needs]
+    #[arg(long, value_name = "N")]
+    evaluations: Option<usize>,
+    /// What searches draw from: the same number takes the same way
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
     /// Time for all of it, such as 30s or 10m [default: as long as it takes]
     #[arg(long, value_parser = humantime::parse_duration)]
     budget: Option<Duration>,
@@ -78,6 +84,8 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
         operands: args.operands,
         blockings: args.blockings,
         strategy: args.strategy,
+        evaluations: args.evaluations,
+        seed: args.seed,
         budget: args.budget,
         effort: if args.quick { Effort::QUICK } else { Effort::FULL },
         store: args.store.clone(),
@@ -109,10 +117,12 @@ fn text(summary: &Summary, standings: &[Standing]) -> String {
     }
     let floor = summary.noise_floor.map_or("nothing new was measured".into(), |n| format!("noise floor {:.2} %", n * 100.0));
     lines.push(format!(
-        "{} results stored, {} were there, {} kernels pruned, {} candidates left for want of time; {floor}; tier measured",
+        "{} results stored, {} were there, {} kernels pruned, {} candidates passed over by the search, {} left for want \
+         of time; {floor}; tier measured",
         summary.stored,
         summary.resumed,
         summary.pruned.len(),
+        summary.passed_over,
         summary.unmeasured
     ));
     lines.join("\n")
@@ -169,7 +179,7 @@ fn document(machine: &Machine, summary: &Summary, standings: &[Standing]) -> Val
     });
     json!({
         "machine": machine.key(), "tier": "measured", "noise_floor": summary.noise_floor, "stored": summary.stored,
-        "resumed": summary.resumed, "unmeasured": summary.unmeasured, "pruned": summary.pruned,
+        "resumed": summary.resumed, "unmeasured": summary.unmeasured, "passed_over": summary.passed_over, "pruned": summary.pruned,
         "invalid": summary.invalid.iter().map(|(kernel, reason)| json!({ "kernel": kernel, "reason": reason })).collect::<Vec<_>>(),
         "rows": rows.collect::<Vec<_>>(),
     })

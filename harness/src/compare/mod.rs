@@ -13,9 +13,9 @@ mod rounds;
 pub use rates::{Rate, Row, Size};
 
 use crate::guard;
-use crate::machine::Machine;
 use crate::machine::peak::{Peak, peaks};
 use crate::machine::timing::Plan;
+use crate::machine::{Machine, lock};
 use crate::measure::clock::Effort;
 use crate::measure::noise;
 use crate::measure::operands::{self, Operands, Room};
@@ -110,6 +110,7 @@ pub fn run(options: &Options, machine: &Machine) -> anyhow::Result<Comparison> {
     systems.extend(read);
     systems.extend(find(options)?.into_iter().map(|f| Named { name: f.peer.name, system: f.system }));
 
+    let _machine = lock::machine(|note| eprintln!("note: {note}"))?;
     let progress = Progress::new(problems.len() as u64 * STEPS, "comparing");
     progress.at("noise floor");
     let noise_floor = noise::floor(&Problem { format: options.task.format, ..first }, &candidate, room, &options.effort)?;

@@ -192,6 +192,8 @@ fn sweep_all(options: &Options, machine: &Machine) -> anyhow::Result<Vec<Record>
             operands: None,
             blockings: Blockings::Near,
             strategy: Strategy::Halving,
+            evaluations: None,
+            seed: 0,
             budget: Some(budget),
             effort: options.effort,
             store: options.out.join("results.jsonl"),

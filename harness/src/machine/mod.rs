@@ -10,6 +10,7 @@ pub mod cpu;
 #[cfg(target_arch = "x86_64")]
 mod cpuid;
 pub mod limits;
+pub mod lock;
 pub mod peak;
 pub mod system;
 pub mod timing;

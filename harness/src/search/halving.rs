@@ -24,7 +24,13 @@ impl Run<'_> {
         }
         // Known ones too: a search that is taken up again must come to the same.
         let mut order: Vec<(usize, f64)> = alive.iter().filter_map(|(c, s)| Some((*c, median(s)?))).collect();
-        order.extend(self.search.known.iter().filter_map(|(c, time)| Some((*c, (*time)?))).filter(|(c, _)| self.search.landscape.parents[*c].is_none()));
+        order.extend(
+            self.search
+                .known
+                .iter()
+                .filter_map(|(c, time)| Some((*c, (*time)?)))
+                .filter(|(c, _)| self.search.landscape.parents[*c].is_none()),
+        );
         order.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
         let varied: Vec<usize> = order.iter().take(VARIED).map(|o| o.0).collect();
         let joins = |c: &usize| self.search.landscape.parents[*c].is_some_and(|parent| varied.contains(&parent));
@@ -47,7 +53,8 @@ impl Run<'_> {
 
     /// Rounds among `candidates` until few are left, or one more round would be a full measurement.
     fn halve(&mut self, candidates: Vec<usize>) -> anyhow::Result<Vec<Sampled>> {
-        let mut alive: Vec<Sampled> = candidates.into_iter().filter(|c| !self.search.known.contains_key(c)).map(|c| (c, Vec::new())).collect();
+        let mut alive: Vec<Sampled> =
+            candidates.into_iter().filter(|c| !self.search.known.contains_key(c)).map(|c| (c, Vec::new())).collect();
         let mut target = PROBE.min(self.search.samples);
         for round in 1.. {
             alive = self.sampled(alive, target)?;

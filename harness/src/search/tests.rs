@@ -75,8 +75,7 @@ fn the_fastest_comes_first_and_each_candidate_has_one_verdict() {
         seen.sort_unstable();
         assert_eq!(seen, (0..12).collect::<Vec<_>>());
         assert!(verdicts.contains(&(6, Verdict::Invalid("wrong".into()))));
-        let full =
-            |c| verdicts.iter().any(|v| v.0 == c && matches!(&v.1, Verdict::Timed { samples, dropped: None } if samples.len() == 8));
+        let full = |c| verdicts.iter().any(|v| v.0 == c && matches!(&v.1, Verdict::Timed { samples, dropped: None } if samples.len() == 8));
         assert!(full(10) && full(0), "{strategy:?}");
         assert!(!full(3), "a hopeless one was measured in full by {strategy:?}");
     }

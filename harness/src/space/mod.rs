@@ -5,6 +5,7 @@
 //! that would mostly multiply padding, and blockings that come to the same thing at a shape. It says
 //! what it dropped and why.
 
+pub mod landscape;
 pub mod models;
 pub mod shape;
 mod vary;

@@ -1,15 +1,17 @@
 //! One problem of a sweep: verifies its candidates, times them as the search asks, and compares the
 //! finalists in pairs.
 
-use super::{Group, Session};
+use super::{Group, Options, Session};
 use crate::check::{self, Status};
-use crate::measure::clock;
+use crate::measure::clock::{self, Effort};
 use crate::measure::operands::Operands;
 use crate::measure::pairing::abba;
 use crate::measure::runner::{self, Runner};
 use crate::ranking;
 use crate::search::{Bench, Order, Search, Verdict};
+use crate::space::landscape;
 use crate::store::{Config, Outcome, Record};
+use anyhow::Context;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -19,14 +21,20 @@ pub(super) struct GroupRun<'a, 's> {
     session: &'a mut Session<'s>,
     group: &'a Group,
     configs: Vec<Config>,
-    pool: rayon::ThreadPool,
-    operands: Operands,
+    /// What measuring needs, from the first candidate on that is measured.
+    bench: Option<Workbench>,
     /// The candidate that was timed last, and calls in one of its samples.
     current: Option<(usize, Runner, usize)>,
     /// Verification error of each candidate as a fraction of its tolerance.
     errors: HashMap<usize, f64>,
     began: Instant,
     time: Option<Duration>,
+}
+
+/// Where candidates are timed.
+struct Workbench {
+    pool: rayon::ThreadPool,
+    operands: Operands,
 }
 
 /// The share of a problem's time that the search may take; the rest is for the finals.
@@ -41,30 +49,31 @@ impl GroupRun<'_, '_> {
         let known = known(&session.records, &configs);
         session.progress.at(format!("{} {}", group.problem.op, group.problem.shape));
         session.progress.advance(known.len() as u64);
-        if known.len() == configs.len() && finals_are_there(&session.records, &configs) {
+        let landscape = landscape::of(&configs);
+        let mut run = GroupRun { session, group, configs, bench: None, current: None, errors: HashMap::new(), began: Instant::now(), time };
+        let Options { strategy, effort: Effort { samples, .. }, evaluations, seed, .. } = *run.session.options;
+        let search = Search { strategy, samples, evaluations, seed, known, landscape: &landscape };
+        let order = search.run(&mut run)?;
+        run.session.unmeasured += order.unmeasured;
+        run.session.passed_over += order.passed_over;
+        run.session.progress.advance((order.unmeasured + order.passed_over) as u64);
+        if finals_are_there(&run.session.records, &run.configs) {
             return Ok(());
         }
-        session.noise(group)?;
-        // The noise floor is the session's: this problem's time begins after it.
-        let began = Instant::now();
-        let seed = (session.records.len() as u64) << 8 | group.problem.threads as u64;
-        let mut run = GroupRun {
-            operands: Operands::new(&group.problem, session.room, seed)?,
-            pool: runner::pinned()?,
-            session,
-            group,
-            configs,
-            current: None,
-            errors: HashMap::new(),
-            began,
-            time,
-        };
-        let options = run.session.options;
-        let search = Search { strategy: options.strategy, samples: options.effort.samples, known };
-        let order = search.run(run.configs.len(), &mut run)?;
-        run.session.unmeasured += order.unmeasured;
-        run.session.progress.advance(order.unmeasured as u64);
         run.finals(&order)
+    }
+
+    /// Makes ready for measuring, once.
+    fn bench(&mut self) -> anyhow::Result<&mut Workbench> {
+        if self.bench.is_none() {
+            self.session.noise(self.group)?;
+            // The noise floor is the session's: this problem's time begins after it.
+            self.began = Instant::now();
+            let seed = (self.session.records.len() as u64) << 8 | self.group.problem.threads as u64;
+            let operands = Operands::new(&self.group.problem, self.session.room, seed)?;
+            self.bench = Some(Workbench { pool: runner::pinned()?, operands });
+        }
+        self.bench.as_mut().context("a bench that was just made")
     }
 
     /// Compares the fastest with one another, and the best with the default.
@@ -106,8 +115,8 @@ impl GroupRun<'_, '_> {
         let left = self.time.map(|t| t.saturating_sub(self.began.elapsed()) / shares.max(1) as u32);
         let affordable = left.map_or(usize::MAX, |left| (left.as_nanos() / quadruple.as_nanos().max(1)) as usize);
         let count = effort.pairs.min(affordable).max(FEWEST_PAIRS.min(effort.pairs));
-        let operands = &mut self.operands;
-        let pairs = self.pool.install(|| {
+        let Workbench { pool, operands } = self.bench()?;
+        let pairs = pool.install(|| {
             let operands = RefCell::new(operands);
             abba(count, calls, other_calls, || runner.call(&mut operands.borrow_mut()), || other_runner.call(&mut operands.borrow_mut()))
         });
@@ -134,9 +143,10 @@ impl GroupRun<'_, '_> {
         };
         // The runner before goes first: two of large weights may not fit.
         self.current = None;
-        let mut runner = Runner::new(one, &self.operands)?;
-        let (operands, effort) = (&mut self.operands, &self.session.options.effort);
-        let ready = self.pool.install(|| {
+        let effort = self.session.options.effort;
+        let Workbench { pool, operands } = self.bench()?;
+        let mut runner = Runner::new(one, operands)?;
+        let ready = pool.install(|| {
             let spot = runner.verify(operands)?;
             Ok((spot, clock::warm_up(effort.warm_up, effort.sample, || runner.call(operands))))
         });
@@ -158,9 +168,11 @@ impl Bench for GroupRun<'_, '_> {
         if let Err(reason) = self.prepare(candidate)? {
             return Ok(Err(reason));
         }
-        let Some((_, runner, calls)) = &mut self.current else { return Ok(Ok(Vec::new())) };
-        let operands = &mut self.operands;
-        Ok(Ok(self.pool.install(|| (0..count).map(|_| clock::sample(*calls, || runner.call(operands))).collect())))
+        let Some((_, mut runner, calls)) = self.current.take() else { return Ok(Ok(Vec::new())) };
+        let Workbench { pool, operands } = self.bench()?;
+        let samples = pool.install(|| (0..count).map(|_| clock::sample(calls, || runner.call(operands))).collect());
+        self.current = Some((candidate, runner, calls));
+        Ok(Ok(samples))
     }
 
     fn finish(&mut self, candidate: usize, verdict: Verdict) -> anyhow::Result<()> {

@@ -6,7 +6,7 @@
 mod group;
 
 use crate::filter::Filter;
-use crate::machine::Machine;
+use crate::machine::{Machine, lock};
 use crate::measure::clock::Effort;
 use crate::measure::noise;
 use crate::measure::operands::{self, Room};
@@ -42,6 +42,10 @@ pub struct Options {
     pub blockings: Blockings,
     /// How to search.
     pub strategy: Strategy,
+    /// Candidates that may be measured at each problem; `None`: what the strategy needs.
+    pub evaluations: Option<usize>,
+    /// What searches draw from.
+    pub seed: u64,
     /// Time for all of it; `None`: as long as it takes.
     pub budget: Option<Duration>,
     /// How thoroughly to measure.
@@ -61,8 +65,10 @@ pub struct Summary {
     pub invalid: Vec<(String, String)>,
     /// What was left out without measuring.
     pub pruned: BTreeMap<&'static str, String>,
-    /// Candidates that time did not suffice for.
+    /// Candidates that the budget did not suffice for.
     pub unmeasured: usize,
+    /// Candidates that the strategy saw no need to measure.
+    pub passed_over: usize,
     /// What the session cannot tell from no difference; `None` if nothing was left to measure.
     pub noise_floor: Option<f64>,
     /// All results of this machine at the swept problems.
@@ -119,12 +125,24 @@ pub fn run(options: &Options, machine: &Machine) -> anyhow::Result<Summary> {
     let steps: usize = groups.iter().map(|g| g.candidates.len()).sum();
     let records = wanted(contents, machine, &groups);
     let resumed = records.len();
+    let _machine = lock::machine(|note| eprintln!("note: {note}"))?;
     let progress = Progress::new(steps as u64, "sweeping");
     if resumed > 0 {
         progress.note(&format!("resumed: {resumed} results already there"));
     }
-    let mut session =
-        Session { options, machine, room, store, records, verified: HashMap::new(), noise_floor: None, stored: 0, unmeasured: 0, progress };
+    let mut session = Session {
+        options,
+        machine,
+        room,
+        store,
+        records,
+        verified: HashMap::new(),
+        noise_floor: None,
+        stored: 0,
+        unmeasured: 0,
+        passed_over: 0,
+        progress,
+    };
     let began = Instant::now();
     for (index, group) in groups.iter().enumerate() {
         let left = options.budget.map(|b| b.saturating_sub(began.elapsed()) / (groups.len() - index) as u32);
@@ -140,6 +158,7 @@ pub fn run(options: &Options, machine: &Machine) -> anyhow::Result<Summary> {
         invalid: invalid.collect(),
         pruned,
         unmeasured: session.unmeasured,
+        passed_over: session.passed_over,
         noise_floor: session.noise_floor,
         records: session.records,
     })
@@ -164,6 +183,7 @@ struct Session<'a> {
     noise_floor: Option<f64>,
     stored: usize,
     unmeasured: usize,
+    passed_over: usize,
     progress: Progress,
 }
 

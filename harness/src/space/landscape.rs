@@ -1,0 +1,107 @@
+//! How the candidates of a problem stand to one another, for searches that go from one to its neighbours: the value
+//! of each of their parameters, and which are variations of which.
+//!
+//! It is told by configurations, as stores have them, so that what was searched once can be searched again without the
+//! machine.
+
+use crate::filter::by_name;
+use crate::search::Landscape;
+use crate::store::{Blocks, Config};
+use kiln_kernels::registry::Meta;
+use kiln_kernels::team::DEFAULT_SPIN;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The landscape of configurations of one problem.
+pub fn of(configs: &[Config]) -> Landscape {
+    let bases = bases(configs);
+    let metas: Vec<Option<&Meta>> = configs.iter().map(|c| by_name(&c.kernel).ok().map(|e| e.meta)).collect();
+    // A parameter of some kernels is 0 of the others.
+    let names: BTreeSet<&str> = metas.iter().flatten().flat_map(|m| m.params.iter().map(|p| p.0)).collect();
+    let raw: Vec<Vec<String>> = configs
+        .iter()
+        .zip(&metas)
+        .map(|(config, meta)| {
+            let base = bases.get(config.kernel.as_str()).map_or(config, |at| &configs[*at]);
+            let kind = meta.and_then(|m| m.rust_type.split("::<").next()).unwrap_or(&config.kernel);
+            let mut values = vec![config.isa.clone(), kind.to_owned()];
+            values.extend(names.iter().map(|name| format!("{:08}", meta.and_then(|m| m.param(name)).unwrap_or(0))));
+            values.extend(variation(config, base));
+            values
+        })
+        .collect();
+    let axes = raw.first().map_or(0, Vec::len);
+    let ranks: Vec<BTreeMap<&str, usize>> = (0..axes)
+        .map(|axis| {
+            let values: BTreeSet<&str> = raw.iter().map(|r| r[axis].as_str()).collect();
+            values.into_iter().enumerate().map(|(rank, value)| (value, rank)).collect()
+        })
+        .collect();
+    let places = raw.iter().map(|values| values.iter().zip(&ranks).map(|(value, ranks)| ranks[value.as_str()]).collect()).collect();
+    let parent = |(at, config): (usize, &Config)| bases.get(config.kernel.as_str()).copied().filter(|base| *base != at);
+    Landscape { places, parents: configs.iter().enumerate().map(parent).collect(), predicted: vec![None; configs.len()] }
+}
+
+/// How a configuration differs from its kernel's own, a value for each thing that can.
+fn variation(config: &Config, base: &Config) -> [String; 5] {
+    let Blocks(kc, mc, _, order) = config.blocking.unwrap_or(Blocks(1, 1, 1, Default::default()));
+    let Blocks(own_kc, own_mc, ..) = base.blocking.unwrap_or(Blocks(1, 1, 1, Default::default()));
+    let times = |size: usize, own: usize| format!("{:.1}", size as f64 / own.max(1) as f64);
+    let split = config.split.filter(|_| config.split_varied).map_or(String::new(), |split| split.to_string());
+    [times(kc, own_kc), times(mc, own_mc), format!("{order:?}"), split, format!("{:08}", config.spin.unwrap_or(DEFAULT_SPIN))]
+}
+
+/// The configuration of each kernel that its others are variations of: each of those differs in one thing, so it has the
+/// KC and the MC that most have, with whatever else is computed or usual.
+fn bases(configs: &[Config]) -> BTreeMap<&str, usize> {
+    let mut of_kernel: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    configs.iter().enumerate().for_each(|(at, config)| of_kernel.entry(&config.kernel).or_default().push(at));
+    let base = |mine: &Vec<usize>| {
+        let usual = |of: &dyn Fn(Blocks) -> usize| {
+            let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+            mine.iter().filter_map(|at| configs[*at].blocking).for_each(|b| *counts.entry(of(b)).or_default() += 1);
+            counts.into_iter().max_by_key(|(_, count)| *count).map(|(size, _)| size)
+        };
+        let (kc, mc) = (usual(&|b| b.0), usual(&|b| b.1));
+        let oddities = |at: &usize| {
+            let c = &configs[*at];
+            let order = c.blocking.is_some_and(|b| b.3 != Default::default());
+            let spin = c.spin.is_some_and(|s| s != DEFAULT_SPIN);
+            let sizes = c.blocking.map_or(0, |b| usize::from(Some(b.0) != kc) + usize::from(Some(b.1) != mc));
+            sizes + usize::from(order) + usize::from(c.split_varied) + usize::from(spin)
+        };
+        mine.iter().copied().min_by_key(oddities)
+    };
+    of_kernel.iter().filter_map(|(kernel, mine)| Some((*kernel, base(mine)?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Blockings, Problem, Temperature, all_candidates};
+    use super::*;
+    use kiln_kernels::gemm::Caches;
+    use kiln_kernels::registry::{self, Op};
+
+    #[test]
+    fn variations_have_their_kernels_own_configuration_as_parent_and_no_two_stand_at_one_place() {
+        for (op, shape, threads) in [(Op::Gemm, "512x512x512", 2), (Op::Gemm, "1x1024x896", 1), (Op::RmsNorm, "128x896", 1)] {
+            let shape = shape.parse().expect("a shape");
+            let problem = Problem { op, format: op.format(), shape, packed: true, threads, operands: Temperature::Hot };
+            let caches = Caches { l1: 32 << 10, l2: 1 << 20, l3: 16 << 20 };
+            let entries: Vec<_> = registry::all().collect();
+            let candidates = all_candidates(&problem, &entries, Blockings::Near, caches).expect("candidates");
+            let configs: Vec<Config> = candidates.iter().map(|c| Config::new(&problem, c)).collect();
+            let landscape = of(&configs);
+            for (at, candidate) in candidates.iter().enumerate() {
+                match landscape.parents[at] {
+                    Some(parent) => {
+                        assert!(candidate.varied && !candidates[parent].varied, "{}", configs[at].label());
+                        assert_eq!(candidates[parent].entry.meta.name, candidate.entry.meta.name);
+                    }
+                    None => assert!(!candidate.varied, "{} is no variation", configs[at].label()),
+                }
+            }
+            let places: BTreeSet<_> = landscape.places.iter().collect();
+            assert_eq!(places.len(), configs.len(), "{op} at {shape}");
+        }
+    }
+}
