@@ -29,7 +29,7 @@ fn refused(dir: &Path, args: &[&str], part: &str) {
 #[test]
 fn every_command_has_help_with_examples() {
     let dir = folder();
-    for command in ["probe", "list", "check", "sweep", "profile", "compare", "flame", "bake", "build", "report"] {
+    for command in ["probe", "list", "check", "sweep", "replay", "store", "profile", "compare", "flame", "bake", "build", "report"] {
         let (code, out, err) = run(dir.path(), &[command, "--help"]);
         assert_eq!((code, err.as_str()), (0, ""), "{command}");
         assert!(out.contains("Examples:") && out.contains(&format!("kiln {command}")), "{command}: {out}");
@@ -190,6 +190,55 @@ fn a_sweep_resumes_and_survives_a_torn_line() {
     let after = fs::read_to_string(&path).expect("a store");
     assert!(after.starts_with(&format!("{torn}\n")), "the torn line was changed");
     assert!(after[torn.len() + 1..].lines().all(|l| serde_json::from_str::<Value>(l).is_ok()));
+}
+
+#[test]
+fn parts_of_a_sweep_are_put_together_and_searched_again_on_paper() {
+    let dir = folder();
+    refused(dir.path(), &["sweep", "rms_norm", "--shard", "3/2"], "from 1/8 to 8/8");
+    refused(dir.path(), &["replay", "--store", "none.jsonl"], "none.jsonl");
+    refused(dir.path(), &["store", "merge", "all.jsonl", "none.jsonl"], "none.jsonl");
+    if !can_time() {
+        return;
+    }
+    let args = ["sweep", "rms_norm", "--shapes", "4x64,1x100", "--quick", "--strategy", "exhaustive", "--json"];
+    let mut stored = 0;
+    for (part, store) in [("1/2", "one.jsonl"), ("2/2", "two.jsonl")] {
+        let (code, out, err) = run(dir.path(), &[&args[..], &["--shard", part, "--store", store]].concat());
+        assert_eq!(code, 0, "{err}");
+        let document = json(&out);
+        assert_eq!(document["rows"].as_array().map(Vec::len), Some(1), "a problem each: {document}");
+        stored += document["stored"].as_u64().expect("a number");
+    }
+    for (added, known) in [(stored, 0), (0, stored)] {
+        let (code, out, err) = run(dir.path(), &["store", "merge", "all.jsonl", "one.jsonl", "two.jsonl", "--json"]);
+        assert_eq!((code, json(&out)["added"].as_u64(), json(&out)["known"].as_u64()), (0, Some(added), Some(known)), "{err}");
+    }
+    let (code, out, err) = run(dir.path(), &["replay", "--store", "all.jsonl", "--seeds", "3", "--json"]);
+    assert_eq!(code, 0, "{err}");
+    let document = json(&out);
+    let rows = document["rows"].as_array().expect("rows");
+    assert!(rows.len() >= 5 && document["left"] == 0, "{document}");
+    for row in rows {
+        assert_eq!(row["problems"].as_array().map(Vec::len), Some(2), "{row}");
+        assert!(row["overall"]["regret"].as_f64().is_some_and(|r| r >= 0.0), "{row}");
+    }
+}
+
+#[test]
+fn a_search_keeps_to_the_evaluations_it_was_given() {
+    if !can_time() {
+        return;
+    }
+    let dir = folder();
+    for strategy in ["random", "descent", "genetic", "halving"] {
+        let args = ["sweep", "rms_norm", "--shapes", "4x64", "--quick", "--strategy", strategy, "--evaluations", "5", "--json"];
+        let (code, out, err) = run(dir.path(), &[&args[..], &["--store", strategy]].concat());
+        assert_eq!(code, 0, "{err}");
+        let document = json(&out);
+        assert!(document["rows"][0]["candidates"].as_u64().is_some_and(|n| n <= 5), "{strategy}: {document}");
+        assert!(document["passed_over"].as_u64().unwrap_or(0) + document["unmeasured"].as_u64().unwrap_or(0) > 0, "{strategy}: {document}");
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod probe;
 mod profile;
 mod replay;
 mod report;
+mod store;
 mod sweep;
 mod table;
 
@@ -52,6 +53,7 @@ enum Command {
     Check(check::Args),
     Sweep(sweep::Args),
     Replay(replay::Args),
+    Store(store::Args),
     Profile(profile::Args),
     Compare(compare::Args),
     Bake(bake::Args),
@@ -85,6 +87,7 @@ fn run(command: &Command) -> anyhow::Result<i32> {
         Command::Check(args) => check::run(args),
         Command::Sweep(args) => sweep::run(args),
         Command::Replay(args) => replay::run(args),
+        Command::Store(args) => store::run(args),
         Command::Profile(args) => profile::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Bake(args) => bake::run(args),

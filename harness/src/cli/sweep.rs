@@ -9,7 +9,7 @@ use crate::ranking::{self, Standing};
 use crate::search::Strategy;
 use crate::space::{Blockings, Problem, Temperature, shape};
 use crate::store::{Config, Record};
-use crate::sweep::{self, Options, Summary};
+use crate::sweep::{self, Options, Shard, Summary};
 use kiln_kernels::format::Format;
 use kiln_kernels::isa::IsaId;
 use kiln_kernels::registry::Op;
@@ -24,7 +24,9 @@ use std::time::Duration;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Shapes: 256..2048 (doubling), 512, MxNxK, ROWSxCOLS, model:embedded, model:qwen2.5-0.5b; separated by commas.\n\n\
 Examples:\n  kiln sweep gemm --shapes 256..1024\n  kiln sweep gemm --shapes model:embedded --threads 1,2 --budget 5m\n  \
-kiln sweep rms_norm --shapes 128x896 --store norms.jsonl --quick")]
+kiln sweep rms_norm --shapes 128x896 --store norms.jsonl --quick\n  \
+kiln sweep gemm --shapes model:qwen2.5-0.5b --shard 2/8 --store part2.jsonl\n  \
+kiln sweep gemm --strategy genetic --evaluations 60 --seed 1")]
 pub struct Args {
     /// The operation, as kiln list shows them: gemm, rms_norm, softmax …
     op: Op,
@@ -58,6 +60,9 @@ pub struct Args {
     /// Time for all of it, such as 30s or 10m [default: as long as it takes]
     #[arg(long, value_parser = humantime::parse_duration)]
     budget: Option<Duration>,
+    /// One of so many parts of the problems, such as 2/8, for a fleet; the stores are put together by kiln store merge
+    #[arg(long, value_name = "PART/OF")]
+    shard: Option<Shard>,
     /// Fewer and shorter samples
     #[arg(long)]
     quick: bool,
@@ -88,6 +93,7 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
         seed: args.seed,
         budget: args.budget,
         effort: if args.quick { Effort::QUICK } else { Effort::FULL },
+        shard: args.shard,
         store: args.store.clone(),
     };
     let machine = Machine::detect();

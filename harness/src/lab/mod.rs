@@ -196,6 +196,7 @@ fn sweep_all(options: &Options, machine: &Machine) -> anyhow::Result<Vec<Record>
             seed: 0,
             budget: Some(budget),
             effort: options.effort,
+            shard: None,
             store: options.out.join("results.jsonl"),
         };
         let summary = sweep::run(&sweep, machine)?;

@@ -5,14 +5,18 @@
 //! starts on a line of its own. One sweep at a time holds the store. Lines reach the disk within a
 //! second, at the latest when the store is closed; a killed process loses none that was written.
 
+mod merge;
 mod record;
+mod scan;
 
+pub use merge::{Merged, merge};
 pub use record::{Blocks, Config, Key, Outcome, Record, SCHEMA, shared};
+pub use scan::{Scanned, Unreadable, scan};
 
 use anyhow::Context;
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -21,33 +25,14 @@ use std::time::{Duration, Instant};
 pub struct Contents {
     /// The results, oldest first.
     pub records: Vec<Record>,
-    /// Lines that could not be read: their number, from 1, and why.
-    pub unreadable: Vec<(usize, String)>,
-    /// The last line has no end.
-    unfinished: bool,
+    /// Lines that could not be read.
+    pub unreadable: Unreadable,
 }
 
 impl Contents {
-    fn parse(bytes: &[u8]) -> Contents {
-        let mut contents = Contents { unfinished: !bytes.is_empty() && !bytes.ends_with(b"\n"), ..Contents::default() };
-        for (index, line) in bytes.split(|b| *b == b'\n').enumerate() {
-            if line.iter().all(u8::is_ascii_whitespace) {
-                continue;
-            }
-            match serde_json::from_slice::<Record>(line) {
-                Ok(record) if record.schema == SCHEMA => contents.records.push(record),
-                Ok(record) => contents.unreadable.push((index + 1, format!("schema {} instead of {SCHEMA}", record.schema))),
-                Err(error) => contents.unreadable.push((index + 1, error.to_string())),
-            }
-        }
-        contents
-    }
-
     /// A line about what could not be read; `None` if all could.
     pub fn complaint(&self, path: &Path) -> Option<String> {
-        let (line, why) = self.unreadable.first()?;
-        let n = self.unreadable.len();
-        Some(format!("{}: {n} line(s) that cannot be read are left aside, first line {line}: {why}", path.display()))
+        self.unreadable.complaint(path)
     }
 }
 
@@ -56,15 +41,52 @@ impl Contents {
 /// # Errors
 /// If the file cannot be read.
 pub fn read(path: &Path) -> anyhow::Result<Contents> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read the store {}", path.display()))?;
-    Ok(Contents::parse(&bytes))
+    let mut records = Vec::new();
+    let scanned = scan(path, |record, _| {
+        records.push(record);
+        Ok(())
+    })?;
+    Ok(Contents { records, unreadable: scanned.unreadable })
 }
 
 /// A store that is held for appending.
 pub struct Store {
+    lines: Appender,
+    keys: HashSet<u128>,
+}
+
+impl Store {
+    /// Opens a store, makes it if need be, and takes hold of it until it is dropped.
+    ///
+    /// # Errors
+    /// If it cannot be written, or another process holds it.
+    pub fn open(path: &Path) -> anyhow::Result<(Store, Contents)> {
+        let lines = Appender::open(path)?;
+        let contents = read(path)?;
+        let keys = contents.records.iter().map(|r| r.key().hashed()).collect();
+        Ok((Store { lines, keys }, contents))
+    }
+
+    /// Whether a result of that key is there.
+    pub fn has(&self, key: &Key) -> bool {
+        self.keys.contains(&key.hashed())
+    }
+
+    /// Appends a result, by one write.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn append(&mut self, record: &Record) -> anyhow::Result<()> {
+        self.lines.append_line(&serde_json::to_vec(record).context("a result cannot be written as JSON")?)?;
+        self.keys.insert(record.key().hashed());
+        Ok(())
+    }
+}
+
+/// The end of a store, which this process alone may write to.
+struct Appender {
     path: PathBuf,
     file: File,
-    keys: HashSet<Key>,
     /// The next line must first end the torn one before it.
     torn: bool,
     unsynced: Option<Instant>,
@@ -73,12 +95,9 @@ pub struct Store {
 /// Lines may stay with the system alone for this long.
 const SYNC_AFTER: Duration = Duration::from_secs(1);
 
-impl Store {
+impl Appender {
     /// Opens a store, makes it if need be, and takes hold of it until it is dropped.
-    ///
-    /// # Errors
-    /// If it cannot be written, or another process holds it.
-    pub fn open(path: &Path) -> anyhow::Result<(Store, Contents)> {
+    fn open(path: &Path) -> anyhow::Result<Appender> {
         let cannot = || format!("cannot write the store {}", path.display());
         if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).with_context(cannot)?;
@@ -91,37 +110,23 @@ impl Store {
             }
             Err(TryLockError::Error(error)) => return Err(error).with_context(cannot),
         }
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).with_context(cannot)?;
-        let contents = Contents::parse(&bytes);
-        let keys = contents.records.iter().map(Record::key).collect();
-        let store = Store { path: path.to_owned(), file, keys, torn: contents.unfinished, unsynced: None };
-        Ok((store, contents))
-    }
-
-    /// Whether a result of that key is there.
-    pub fn has(&self, key: &Key) -> bool {
-        self.keys.contains(key)
-    }
-
-    /// Appends a result, by one write.
-    ///
-    /// # Errors
-    /// If it cannot be written.
-    pub fn append(&mut self, record: &Record) -> anyhow::Result<()> {
-        let mut line = serde_json::to_vec(record).context("a result cannot be written as JSON")?;
-        if self.torn {
-            line.insert(0, b'\n');
+        let mut last = [b'\n'];
+        if file.seek(SeekFrom::End(0)).with_context(cannot)? > 0 {
+            file.seek(SeekFrom::End(-1)).and_then(|_| file.read_exact(&mut last)).with_context(cannot)?;
         }
-        line.push(b'\n');
-        let written = self.file.write(&line).with_context(|| format!("cannot write the store {}", self.path.display()))?;
-        if written < line.len() {
+        Ok(Appender { path: path.to_owned(), file, torn: last != [b'\n'], unsynced: None })
+    }
+
+    /// Appends a line, to which its end is added, by one write.
+    fn append_line(&mut self, line: &[u8]) -> anyhow::Result<()> {
+        let whole = [if self.torn { &b"\n"[..] } else { b"" }, line, b"\n"].concat();
+        let written = self.file.write(&whole).with_context(|| format!("cannot write the store {}", self.path.display()))?;
+        if written < whole.len() {
             // The disk is full: the rest of the line may never fit, so the next one must not join it.
             self.torn = true;
             anyhow::bail!("cannot write the store {}: no room for a whole line", self.path.display());
         }
         self.torn = false;
-        self.keys.insert(record.key());
         let since = *self.unsynced.get_or_insert_with(Instant::now);
         if since.elapsed() >= SYNC_AFTER {
             self.sync()?;
@@ -135,7 +140,7 @@ impl Store {
     }
 }
 
-impl Drop for Store {
+impl Drop for Appender {
     fn drop(&mut self) {
         if self.unsynced.is_some() {
             let _ = self.sync();
@@ -189,6 +194,13 @@ pub(crate) mod tests {
         }
     }
 
+    fn parse(text: &str) -> Contents {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("store.jsonl");
+        std::fs::write(&path, text).expect("written");
+        read(&path).expect("contents")
+    }
+
     #[test]
     fn what_is_appended_is_read_again() {
         let dir = tempfile::tempdir().expect("a folder");
@@ -212,7 +224,7 @@ pub(crate) mod tests {
         (new.config.threads, new.config.split, new.config.split_varied, new.config.spin) = (2, "2x1".parse().ok(), true, Some(0));
         let text = format!("{line}\n{}\n", serde_json::to_string(&new).expect("JSON"));
         assert!(text.contains(r#""split":"2x1""#) && text.contains(r#""spin":0"#), "{text}");
-        assert_eq!(Contents::parse(text.as_bytes()).records, [old, new.clone()]);
+        assert_eq!(parse(&text).records, [old, new.clone()]);
         assert_eq!(new.config.label(), "a kc 256 mc 252 nc 1024 split 2x1 spin 0");
     }
 
@@ -227,13 +239,13 @@ pub(crate) mod tests {
             std::fs::write(&path, format!("{first}{}", &second[..cut])).expect("written");
             let whole = cut == second.len();
             let (mut store, contents) = Store::open(&path).expect("a store");
-            assert_eq!((contents.records.len(), contents.unreadable.len()), if whole { (2, 0) } else { (1, 1) });
+            assert_eq!((contents.records.len(), contents.unreadable.count), if whole { (2, 0) } else { (1, 1) });
             assert_eq!(contents.complaint(&path).is_some(), !whole);
             store.append(&three).expect("append");
             drop(store);
             let after = read(&path).expect("contents");
             assert_eq!(after.records.last(), Some(&three), "cut at {cut}");
-            assert_eq!(after.unreadable.len(), usize::from(!whole));
+            assert_eq!(after.unreadable.count, usize::from(!whole));
         }
     }
 
@@ -249,13 +261,23 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_line_without_measure_is_passed_over_in_little_memory() {
+        let line = serde_json::to_string(&record("a", "8x8x8", &[1.0])).expect("JSON");
+        let endless = "x".repeat((16 << 20) + 5);
+        for (text, records) in [(format!("{line}\n{endless}\n{line}\n"), 2), (format!("{line}\n{endless}"), 1)] {
+            let contents = parse(&text);
+            assert_eq!((contents.records.len(), contents.unreadable.count), (records, 1));
+        }
+    }
+
+    #[test]
     fn other_schemas_and_rubbish_are_counted() {
         let mut other = record("a", "8x8x8", &[1.0]);
         other.schema = 99;
         let text = format!("{}\nrubbish\n\n\u{1F525}\n", serde_json::to_string(&other).expect("JSON"));
-        let contents = Contents::parse(text.as_bytes());
-        assert_eq!((contents.records.len(), contents.unreadable.len()), (0, 3));
-        assert!(contents.unreadable[0].1.contains("schema 99"));
+        let contents = parse(&text);
+        assert_eq!((contents.records.len(), contents.unreadable.count), (0, 3));
+        assert!(contents.unreadable.first.as_ref().is_some_and(|(line, why)| *line == 1 && why.contains("schema 99")));
         let error = contents.complaint(Path::new("s")).expect("a complaint");
         assert!(error.contains("3 line") && !error.contains('\n'), "{error}");
     }

@@ -6,6 +6,7 @@ use crate::space::{Candidate, Problem, Shape, Temperature};
 use kiln_kernels::registry::Op;
 use kiln_profiles::schema::{BlockSizes, Order, Parts, Tier};
 use serde::{Deserialize, Serialize};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// The version of the lines that this build writes and reads.
 pub const SCHEMA: u32 = 1;
@@ -179,17 +180,31 @@ pub struct Record {
     pub outcome: Outcome,
 }
 
-/// What results are found again by.
-pub type Key = (String, Config, Option<String>);
+/// What results are found again by: machine, configuration (the kernel's fingerprint with it), and the opponent of a
+/// comparison.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key(String, Config, Option<String>);
+
+impl Key {
+    /// It in 128 bits, in which no two of any number of results that can be stored are alike; the same within one process.
+    pub fn hashed(&self) -> u128 {
+        let half = |salt: u8| {
+            let mut hasher = DefaultHasher::new();
+            (salt, self).hash(&mut hasher);
+            u128::from(hasher.finish())
+        };
+        half(0) << 64 | half(1)
+    }
+}
 
 impl Record {
-    /// Machine, configuration (the kernel's fingerprint with it), and the opponent of a comparison.
+    /// What it is found again by.
     pub fn key(&self) -> Key {
         let against = match &self.outcome {
             Outcome::Paired { against, role, .. } => Some(format!("{role} {against}")),
             _ => None,
         };
-        (self.machine.clone(), self.config.clone(), against)
+        Key(self.machine.clone(), self.config.clone(), against)
     }
 
     /// The median in nanoseconds per call, and its interval, if it was timed.

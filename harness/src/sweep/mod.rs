@@ -21,6 +21,7 @@ use kiln_kernels::registry::Op;
 use kiln_profiles::schema::Tier;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 /// What to sweep.
@@ -50,8 +51,30 @@ pub struct Options {
     pub budget: Option<Duration>,
     /// How thoroughly to measure.
     pub effort: Effort,
+    /// The part of the problems that is measured; `None`: all of them.
+    pub shard: Option<Shard>,
     /// Where results go.
     pub store: PathBuf,
+}
+
+/// One of so many parts of a sweep, each for a machine of a fleet. A problem is measured by one machine alone, since what is
+/// compared must be measured together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// Which, from 1.
+    pub part: usize,
+    /// Of how many.
+    pub of: usize,
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Shard, String> {
+        let parsed = text.split_once('/').and_then(|(part, of)| Some(Shard { part: part.parse().ok()?, of: of.parse().ok()? }));
+        let shard = parsed.filter(|s| s.part >= 1 && s.part <= s.of);
+        shard.ok_or_else(|| format!("'{text}' is no part: give one such as 2/8, from 1/8 to 8/8"))
+    }
 }
 
 /// What a sweep did.
@@ -107,6 +130,10 @@ impl Options {
         }
         // Small problems first: what they leave of their share of the budget goes to the large ones.
         groups.sort_by(|a, b| a.problem.cost().total_cmp(&b.problem.cost()));
+        if let Some(Shard { part, of }) = self.shard {
+            let mine = groups.into_iter().enumerate().filter(|(at, _)| at % of == part - 1);
+            groups = mine.map(|(_, group)| group).collect();
+        }
         Ok((groups, all_pruned))
     }
 }
