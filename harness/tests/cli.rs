@@ -147,7 +147,7 @@ fn a_sweep_resumes_and_survives_a_torn_line() {
         return;
     }
     let dir = folder();
-    let args = ["sweep", "rms_norm", "--shapes", "4x64,1x100", "--quick", "--store", "s.jsonl", "--json"];
+    let args = ["sweep", "rms_norm", "--shapes", "4x64,1x100", "--quick", "--force", "--store", "s.jsonl", "--json"];
     let (code, out, err) = run(dir.path(), &args);
     assert_eq!(code, 0, "{err}");
     let first = json(&out);
@@ -201,7 +201,7 @@ fn parts_of_a_sweep_are_put_together_and_searched_again_on_paper() {
     if !can_time() {
         return;
     }
-    let args = ["sweep", "rms_norm", "--shapes", "4x64,1x100", "--quick", "--strategy", "exhaustive", "--json"];
+    let args = ["sweep", "rms_norm", "--shapes", "4x64,1x100", "--quick", "--force", "--strategy", "exhaustive", "--json"];
     let mut stored = 0;
     for (part, store) in [("1/2", "one.jsonl"), ("2/2", "two.jsonl")] {
         let (code, out, err) = run(dir.path(), &[&args[..], &["--shard", part, "--store", store]].concat());
@@ -232,7 +232,7 @@ fn a_search_keeps_to_the_evaluations_it_was_given() {
     }
     let dir = folder();
     for strategy in ["random", "descent", "genetic", "halving"] {
-        let args = ["sweep", "rms_norm", "--shapes", "4x64", "--quick", "--strategy", strategy, "--evaluations", "5", "--json"];
+        let args = ["sweep", "rms_norm", "--shapes", "4x64", "--quick", "--force", "--strategy", strategy, "--evaluations", "5", "--json"];
         let (code, out, err) = run(dir.path(), &[&args[..], &["--store", strategy]].concat());
         assert_eq!(code, 0, "{err}");
         let document = json(&out);
@@ -249,7 +249,7 @@ fn results_become_a_profile_and_a_page() {
     let dir = folder();
     let sweep = |op: &str, shapes: &str| {
         let (code, _, err) =
-            run(dir.path(), &["sweep", op, "--shapes", shapes, "--quick", "--blockings", "analytical", "--store", "s.jsonl"]);
+            run(dir.path(), &["sweep", op, "--shapes", shapes, "--quick", "--force", "--blockings", "analytical", "--store", "s.jsonl"]);
         assert_eq!(code, 0, "{err}");
     };
     sweep("gemm", "32,48");
@@ -419,7 +419,8 @@ fn splits_and_spins_are_swept_stored_and_compared() {
     }
     let dir = folder();
     let dir = dir.path();
-    let isa = ["sweep", "gemm", "--shapes", "40", "--threads", "2", "--isa", "scalar", "--quick", "--store", "s.jsonl", "--json"];
+    let isa =
+        ["sweep", "gemm", "--shapes", "40", "--threads", "2", "--isa", "scalar", "--quick", "--force", "--store", "s.jsonl", "--json"];
     let (code, out, err) = run(dir, &isa);
     if code == 2 {
         // One CPU: two threads cannot be timed.

@@ -33,7 +33,7 @@ fn ten_kills_lose_nothing_and_repeat_nothing() {
     }
     let dir = tempfile::tempdir().expect("a folder");
     let shapes: Vec<String> = (0..60).map(|i| format!("1x{}", 64 + i)).collect();
-    let args = ["sweep", "rms_norm", "--shapes", &shapes.join(","), "--quick", "--strategy", "exhaustive", "--store", "s.jsonl"];
+    let args = ["sweep", "rms_norm", "--shapes", &shapes.join(","), "--quick", "--force", "--strategy", "exhaustive", "--store", "s.jsonl"];
     let path = dir.path().join("s.jsonl");
     let mut random = kiln::measure::statistics::Random::new(u64::from(std::process::id()));
     let mut before = String::new();

@@ -67,6 +67,10 @@ pub fn bake(options: &Options) -> anyhow::Result<Baked> {
         notes.push(format!("{} results are of other machines, and do not count", all - records.len()));
     }
     ensure!(!records.is_empty(), "{} has no result of this machine and these kernels: run kiln sweep first", options.store.display());
+    let forced = records.iter().filter(|r| r.forced).count();
+    if forced > 0 {
+        notes.push(format!("{forced} results were recorded with --force while this machine was too noisy: their winners may be chance"));
+    }
     let profile = cpu_profile(options, &machine)?;
     let mine: Vec<&Record> = records.iter().filter(|r| options.threads.is_none_or(|t| r.config.threads == t)).collect();
     if let Some(threads) = options.threads {

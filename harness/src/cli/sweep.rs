@@ -63,6 +63,9 @@ pub struct Args {
     /// One of so many parts of the problems, such as 2/8, for a fleet; the stores are put together by kiln store merge
     #[arg(long, value_name = "PART/OF")]
     shard: Option<Shard>,
+    /// Record on a machine that is too noisy as well; results are marked
+    #[arg(long)]
+    force: bool,
     /// Fewer and shorter samples
     #[arg(long)]
     quick: bool,
@@ -93,6 +96,7 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
         seed: args.seed,
         budget: args.budget,
         effort: if args.quick { Effort::QUICK } else { Effort::FULL },
+        force: args.force,
         shard: args.shard,
         store: args.store.clone(),
     };

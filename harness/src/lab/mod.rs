@@ -196,6 +196,8 @@ fn sweep_all(options: &Options, machine: &Machine) -> anyhow::Result<Vec<Record>
             seed: 0,
             budget: Some(budget),
             effort: options.effort,
+            // A first look is wanted anywhere; what was too noisy is marked.
+            force: true,
             shard: None,
             store: options.out.join("results.jsonl"),
         };

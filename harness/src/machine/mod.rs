@@ -11,6 +11,7 @@ pub mod cpu;
 mod cpuid;
 pub mod limits;
 pub mod lock;
+pub mod others;
 pub mod peak;
 pub mod system;
 pub mod timing;

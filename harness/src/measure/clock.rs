@@ -19,6 +19,8 @@ pub struct Effort {
     pub pairs: usize,
     /// Candidates that enter the final comparison.
     pub finalists: usize,
+    /// A noise floor above this makes results worthless.
+    pub noisy: f64,
 }
 
 impl Effort {
@@ -30,6 +32,7 @@ impl Effort {
         samples: 15,
         pairs: 20,
         finalists: 3,
+        noisy: 0.05,
     };
 
     /// For a first look.
@@ -40,6 +43,7 @@ impl Effort {
         samples: 7,
         pairs: 8,
         finalists: 2,
+        noisy: 0.2,
     };
 }
 

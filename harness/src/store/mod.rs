@@ -189,6 +189,7 @@ pub(crate) mod tests {
             page_bytes: 4096,
             huge_pages: Some("madvise".into()),
             noise_floor: 0.01,
+            forced: false,
             verification_error: Some(0.5),
             outcome: Outcome::timed(samples, None).expect("samples"),
         }

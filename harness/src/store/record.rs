@@ -172,6 +172,9 @@ pub struct Record {
     pub huge_pages: Option<String>,
     /// What this session cannot tell from no difference, as a fraction.
     pub noise_floor: f64,
+    /// That was more than results should be recorded with, and they were all the same.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub forced: bool,
     /// The largest error of its verification as a fraction of the tolerance; absent if it failed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub verification_error: Option<f64>,

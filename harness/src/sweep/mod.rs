@@ -6,6 +6,7 @@
 mod group;
 
 use crate::filter::Filter;
+use crate::machine::others::Watch;
 use crate::machine::{Machine, lock};
 use crate::measure::clock::Effort;
 use crate::measure::noise;
@@ -51,6 +52,8 @@ pub struct Options {
     pub budget: Option<Duration>,
     /// How thoroughly to measure.
     pub effort: Effort,
+    /// Record on a machine that is too noisy as well; results are marked.
+    pub force: bool,
     /// The part of the problems that is measured; `None`: all of them.
     pub shard: Option<Shard>,
     /// Where results go.
@@ -165,6 +168,7 @@ pub fn run(options: &Options, machine: &Machine) -> anyhow::Result<Summary> {
         records,
         verified: HashMap::new(),
         noise_floor: None,
+        forced: false,
         stored: 0,
         unmeasured: 0,
         passed_over: 0,
@@ -198,6 +202,9 @@ fn wanted(contents: Contents, machine: &Machine, groups: &[Group]) -> Vec<Record
     current.into_iter().filter(mine).collect()
 }
 
+/// Times that the noise floor is measured where it is too high: the least counts.
+const TRIES: usize = 3;
+
 /// What lasts from group to group.
 struct Session<'a> {
     options: &'a Options,
@@ -208,6 +215,8 @@ struct Session<'a> {
     /// The conformance grid's word on each kernel: worst error, or what is wrong.
     verified: HashMap<&'static str, Result<f64, String>>,
     noise_floor: Option<f64>,
+    /// It is higher than results should be recorded with.
+    forced: bool,
     stored: usize,
     unmeasured: usize,
     passed_over: usize,
@@ -215,15 +224,35 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// The noise floor, measured when first asked for.
-    fn noise(&mut self, group: &Group) -> anyhow::Result<f64> {
-        if let Some(noise) = self.noise_floor {
-            return Ok(noise);
+    /// Measures the noise floor, if that was not done.
+    ///
+    /// # Errors
+    /// If it is so high that results would be worthless, unless they are wanted all the same.
+    fn noise(&mut self, group: &Group) -> anyhow::Result<()> {
+        if self.noise_floor.is_some() {
+            return Ok(());
         }
-        let noise = noise::floor(&group.problem, &group.candidates[0], self.room, &self.options.effort)?;
-        self.progress.note(&format!("noise floor of this session: {:.2} %; smaller differences cannot be told from none", noise * 100.0));
+        let (watch, limit) = (Watch::start(), self.options.effort.noisy);
+        let mut noise = f64::INFINITY;
+        for _ in 0..TRIES {
+            noise = noise.min(noise::floor(&group.problem, &group.candidates[0], self.room, &self.options.effort)?);
+            if noise <= limit {
+                break;
+            }
+        }
+        let meanwhile = watch.and_then(|w| w.remark()).map(|remark| format!(" ({remark})")).unwrap_or_default();
+        self.forced = noise > limit;
+        anyhow::ensure!(
+            !self.forced || self.options.force,
+            "this machine is too noisy to record results: a kernel differs from itself by {:.1} %, more than {:.0} %{meanwhile}; stop what \
+             else runs and try again, or record all the same with --force, which marks them",
+            100.0 * noise,
+            100.0 * limit
+        );
+        self.progress
+            .note(&format!("noise floor of this session: {:.2} %; smaller differences cannot be told from none{meanwhile}", noise * 100.0));
         self.noise_floor = Some(noise);
-        Ok(noise)
+        Ok(())
     }
 
     /// Stores a result, unless it is there already.
@@ -241,6 +270,7 @@ impl Session<'_> {
             page_bytes: memory.page,
             huge_pages: memory.transparent_huge_pages.clone(),
             noise_floor: self.noise_floor.unwrap_or(1.0),
+            forced: self.forced,
             verification_error,
             outcome,
         };
