@@ -131,7 +131,7 @@ mod tests {
     use crate::store::tests::record;
 
     fn paired(mut of: Record, against: &Record, role: &str, pairs: &[(f64, f64)]) -> Record {
-        of.outcome = Outcome::paired(against.config.label(), role, pairs).expect("pairs");
+        of.outcome = Outcome::paired(against.config.label(), role, pairs, 1).expect("pairs");
         of
     }
 

@@ -11,6 +11,7 @@ mod flame;
 mod lab;
 mod list;
 mod model;
+mod pairs;
 mod probe;
 mod profile;
 mod replay;
@@ -61,6 +62,8 @@ enum Command {
     Report(report::Args),
     Model(model::Args),
     Lab(lab::Args),
+    #[command(hide = true)]
+    Pairs,
 }
 
 /// Parses the arguments of this process and runs the command.
@@ -95,6 +98,7 @@ fn run(command: &Command) -> anyhow::Result<i32> {
         Command::Build(args) => build::run(args),
         Command::Model(args) => model::run(args),
         Command::Lab(args) => lab::run(args),
+        Command::Pairs => pairs::run(),
     }
 }
 

@@ -98,6 +98,7 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
         effort: if args.quick { Effort::QUICK } else { Effort::FULL },
         force: args.force,
         shard: args.shard,
+        program: std::env::current_exe().ok(),
         store: args.store.clone(),
     };
     let machine = Machine::detect();

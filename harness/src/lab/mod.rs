@@ -199,6 +199,7 @@ fn sweep_all(options: &Options, machine: &Machine) -> anyhow::Result<Vec<Record>
             // A first look is wanted anywhere; what was too noisy is marked.
             force: true,
             shard: None,
+            program: std::env::current_exe().ok(),
             store: options.out.join("results.jsonl"),
         };
         let summary = sweep::run(&sweep, machine)?;

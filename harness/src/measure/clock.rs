@@ -19,6 +19,8 @@ pub struct Effort {
     pub pairs: usize,
     /// Candidates that enter the final comparison.
     pub finalists: usize,
+    /// Processes that share its quadruples.
+    pub processes: usize,
     /// A noise floor above this makes results worthless.
     pub noisy: f64,
 }
@@ -32,6 +34,7 @@ impl Effort {
         samples: 15,
         pairs: 20,
         finalists: 3,
+        processes: 3,
         noisy: 0.05,
     };
 
@@ -43,6 +46,7 @@ impl Effort {
         samples: 7,
         pairs: 8,
         finalists: 2,
+        processes: 1,
         noisy: 0.2,
     };
 }

@@ -3,6 +3,7 @@
 //! Nothing that has not just been verified is timed, and nothing here decides which candidate is
 //! better; that is for [`crate::search`] and for baking.
 
+pub mod apart;
 pub mod clock;
 pub mod noise;
 pub mod operands;

@@ -100,6 +100,17 @@ pub fn paired_ratio(pairs: &[(f64, f64)]) -> Option<Ratio> {
     median_ci(&ratios).map(|ci| Ratio { value, ci })
 }
 
+/// As [`paired_ratio`], of pairs from several processes, as many from each: the interval also reaches to the median of each
+/// process. Where they do not agree which is faster, it is a tie.
+pub fn paired_ratio_apart(pairs: &[(f64, f64)], processes: usize) -> Option<Ratio> {
+    let Ratio { value, mut ci } = paired_ratio(pairs)?;
+    for process in pairs.chunks(pairs.len().div_ceil(processes.max(1))) {
+        let middle = paired_ratio(process)?.value;
+        ci = (ci.0.min(middle), ci.1.max(middle));
+    }
+    Some(Ratio { value, ci })
+}
+
 /// One place where two things were measured, such as a shape.
 #[derive(Clone, Copy, Debug)]
 pub enum Place<'a> {
@@ -227,6 +238,15 @@ mod tests {
         fn the_same_samples_give_the_same_interval(s in samples()) {
             prop_assert_eq!(median_ci(&s), median_ci(&s));
         }
+    }
+
+    #[test]
+    fn processes_that_disagree_make_a_tie() {
+        let pairs: Vec<(f64, f64)> = [0.90, 0.91, 0.90, 0.92, 0.90, 0.91, 1.02, 1.03, 1.02].map(|ratio| (ratio, 1.0)).into();
+        assert!(!paired_ratio(&pairs[..6]).expect("a ratio").is_tie(0.02));
+        let all = paired_ratio_apart(&pairs, 3).expect("a ratio");
+        assert!(all.is_tie(0.02) && all.ci == (0.90, 1.02) && all.value == 0.91, "{all:?}");
+        assert_eq!(paired_ratio_apart(&pairs, 1), paired_ratio(&pairs));
     }
 
     #[test]

@@ -132,6 +132,9 @@ pub enum Outcome {
         role: String,
         /// Nanoseconds per call: this one, the other one.
         pairs_ns: Vec<(f64, f64)>,
+        /// Processes that they come from, as many from each, one after another.
+        #[serde(skip_serializing_if = "is_one", default = "one")]
+        processes: usize,
         /// Time of this one over time of the other.
         ratio: f64,
         /// Its 95 % interval.
@@ -142,6 +145,14 @@ pub enum Outcome {
         /// What was wrong.
         reason: String,
     },
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(processes: &usize) -> bool {
+    *processes == 1
 }
 
 /// A result with its provenance.
@@ -236,10 +247,10 @@ impl Outcome {
     }
 
     /// Of pairs in nanoseconds per call. `None` of nothing.
-    pub fn paired(against: String, role: &str, pairs: &[(f64, f64)]) -> Option<Outcome> {
-        let Ratio { value, ci } = statistics::paired_ratio(pairs)?;
+    pub fn paired(against: String, role: &str, pairs: &[(f64, f64)], processes: usize) -> Option<Outcome> {
+        let Ratio { value, ci } = statistics::paired_ratio_apart(pairs, processes)?;
         let pairs_ns = pairs.iter().map(|(a, b)| (rounded(*a), rounded(*b))).collect();
-        Some(Outcome::Paired { against, role: role.into(), pairs_ns, ratio: value, ratio_ci: ci })
+        Some(Outcome::Paired { against, role: role.into(), pairs_ns, processes, ratio: value, ratio_ci: ci })
     }
 }
 

@@ -3,16 +3,15 @@
 
 use super::{Group, Options, Session};
 use crate::check::{self, Status};
+use crate::measure::apart::Job;
 use crate::measure::clock::{self, Effort};
 use crate::measure::operands::Operands;
-use crate::measure::pairing::abba;
 use crate::measure::runner::{self, Runner};
 use crate::ranking;
 use crate::search::{Bench, Order, Search, Verdict};
 use crate::space::landscape;
 use crate::store::{Config, Outcome, Record};
 use anyhow::Context;
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -101,26 +100,27 @@ impl GroupRun<'_, '_> {
         if self.session.records.iter().any(|r| stored(&r)) {
             return Ok(());
         }
-        if let Err(reason) = self.prepare(other)? {
-            anyhow::bail!("{} was right before and is wrong now: {reason}", self.configs[other].label());
-        }
-        let Some((_, mut other_runner, other_calls)) = self.current.take() else { return Ok(()) };
-        if let Err(reason) = self.prepare(one)? {
-            anyhow::bail!("{} was right before and is wrong now: {reason}", self.configs[one].label());
-        }
-        let Some((_, mut runner, calls)) = self.current.take() else { return Ok(()) };
-        let effort = self.session.options.effort;
+        let Options { effort, program, .. } = self.session.options;
         // What a quadruple takes at least; a budget may allow for fewer of them.
         let quadruple = effort.sample * 4;
         let left = self.time.map(|t| t.saturating_sub(self.began.elapsed()) / shares.max(1) as u32);
         let affordable = left.map_or(usize::MAX, |left| (left.as_nanos() / quadruple.as_nanos().max(1)) as usize);
         let count = effort.pairs.min(affordable).max(FEWEST_PAIRS.min(effort.pairs));
-        let Workbench { pool, operands } = self.bench()?;
-        let pairs = pool.install(|| {
-            let operands = RefCell::new(operands);
-            abba(count, calls, other_calls, || runner.call(&mut operands.borrow_mut()), || other_runner.call(&mut operands.borrow_mut()))
-        });
-        let Some(outcome) = Outcome::paired(against, role, &pairs) else { return Ok(()) };
+        // What was timed last need not take memory while others are.
+        (self.current, self.bench) = (None, None);
+        self.session.noise(self.group)?;
+        let processes = if program.is_some() { effort.processes } else { 1 };
+        let mut pairs = Vec::new();
+        for process in 0..processes {
+            let configs = (self.configs[one].clone(), self.configs[other].clone());
+            let seed = (self.session.records.len() * processes + process) as u64;
+            let job = Job::new(configs, effort, count.div_ceil(processes), self.session.room, seed);
+            pairs.extend(match program {
+                Some(program) => job.run_apart(program)?,
+                None => job.run()?,
+            });
+        }
+        let Some(outcome) = Outcome::paired(against, role, &pairs, processes) else { return Ok(()) };
         let (config, default) = (self.configs[one].clone(), self.group.candidates[one].default);
         self.session.keep(config, default, self.errors.get(&one).copied(), outcome)
     }

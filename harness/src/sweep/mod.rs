@@ -56,6 +56,8 @@ pub struct Options {
     pub force: bool,
     /// The part of the problems that is measured; `None`: all of them.
     pub shard: Option<Shard>,
+    /// The program that final comparisons are run by in processes of their own; `None`: they are run in this one.
+    pub program: Option<PathBuf>,
     /// Where results go.
     pub store: PathBuf,
 }
