@@ -162,6 +162,10 @@ impl Bench for Paper<'_> {
         Ok(())
     }
 
+    fn is_steady(&mut self) -> anyhow::Result<bool> {
+        Ok(true)
+    }
+
     fn out_of_time(&self) -> bool {
         false
     }

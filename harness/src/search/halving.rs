@@ -4,7 +4,7 @@
 //! Variations of a kernel join when the kernel has stood its own rounds, so that no time goes to variations of
 //! what is slow anyway. By model it is the same among the candidates that are predicted to be fastest.
 
-use super::{HOPELESS, PROBE, Run, SURVIVORS, Verdict, usual_number};
+use super::{BLOCK, HOPELESS, PROBE, REPEATS, Run, SURVIVORS, Verdict, usual_number};
 use crate::measure::statistics::median;
 use anyhow::ensure;
 
@@ -72,7 +72,7 @@ impl Run<'_> {
                 };
                 match dropped {
                     None => kept.push((candidate, samples)),
-                    dropped => drop(self.finish(candidate, Verdict::Timed { samples, dropped })?),
+                    dropped => self.finish(candidate, Verdict::Timed { samples, dropped })?,
                 }
             }
             alive = kept;
@@ -96,26 +96,54 @@ impl Run<'_> {
     /// the same, and the rest is counted.
     fn sampled(&mut self, alive: Vec<Sampled>, target: usize) -> anyhow::Result<Vec<Sampled>> {
         let mut done: Vec<Sampled> = Vec::with_capacity(alive.len());
-        for (candidate, mut samples) in alive {
-            let new = samples.is_empty();
-            if if new { self.is_spent(candidate) } else { candidate != 0 && self.bench.out_of_time() } {
-                match new {
-                    true => self.unmeasured += 1,
-                    false => drop(self.finish(candidate, Verdict::Timed { samples, dropped: Some("time ran out".into()) })?),
+        let mut alive = alive.into_iter().peekable();
+        while alive.peek().is_some() {
+            let mut block: Vec<Sampled> = Vec::with_capacity(BLOCK);
+            for (candidate, samples) in alive.by_ref().take(BLOCK) {
+                let new = samples.is_empty();
+                let spent = if new { self.is_spent(candidate) } else { candidate != 0 && self.bench.out_of_time() };
+                match (spent, new) {
+                    (true, true) => self.unmeasured += 1,
+                    (true, false) => self.finish(candidate, Verdict::Timed { samples, dropped: Some("time ran out".into()) })?,
+                    (false, _) => {
+                        self.begun += usize::from(new);
+                        block.push((candidate, samples));
+                    }
                 }
-                continue;
             }
-            self.begun += usize::from(new);
-            match self.bench.samples(candidate, target.saturating_sub(samples.len()))? {
-                Ok(more) => {
-                    samples.extend(more);
-                    done.push((candidate, samples));
-                }
-                Err(why) => drop(self.finish(candidate, Verdict::Invalid(why))?),
-            }
+            done.extend(self.block(block, target)?);
         }
         let time = |s: &Sampled| median(&s.1).unwrap_or(f64::INFINITY);
         done.sort_by(|a, b| time(a).total_cmp(&time(b)).then(a.0.cmp(&b.0)));
         Ok(done)
+    }
+
+    /// Brings a block to `target` samples, taken while the machine was steady if it can be had. Candidates that are not valid
+    /// are finished.
+    fn block(&mut self, block: Vec<Sampled>, target: usize) -> anyhow::Result<Vec<Sampled>> {
+        for repeat in 1..=REPEATS {
+            let mut more = Vec::with_capacity(block.len());
+            for (candidate, samples) in &block {
+                more.push(self.bench.samples(*candidate, target.saturating_sub(samples.len()))?);
+            }
+            if !block.is_empty() && !self.bench.is_steady()? {
+                if repeat < REPEATS {
+                    continue;
+                }
+                self.unsteady.extend(block.iter().map(|sampled| sampled.0));
+            }
+            let mut valid = Vec::with_capacity(block.len());
+            for ((candidate, mut samples), more) in block.into_iter().zip(more) {
+                match more {
+                    Ok(more) => {
+                        samples.extend(more);
+                        valid.push((candidate, samples));
+                    }
+                    Err(why) => self.finish(candidate, Verdict::Invalid(why))?,
+                }
+            }
+            return Ok(valid);
+        }
+        Ok(Vec::new())
     }
 }

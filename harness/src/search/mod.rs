@@ -11,7 +11,7 @@ mod halving;
 mod tests;
 
 use crate::measure::statistics::{Random, median};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// How to go about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
@@ -63,6 +63,12 @@ pub trait Bench {
     /// What makes going on impossible.
     fn finish(&mut self, candidate: usize, verdict: Verdict) -> anyhow::Result<()>;
 
+    /// Whether the machine is still as it was when this was last asked: what was measured in between holds only then.
+    ///
+    /// # Errors
+    /// What makes going on impossible.
+    fn is_steady(&mut self) -> anyhow::Result<bool>;
+
     /// Whether time has run out.
     fn out_of_time(&self) -> bool;
 }
@@ -79,6 +85,16 @@ pub enum Verdict {
     },
     /// It gave a wrong answer.
     Invalid(String),
+}
+
+impl Verdict {
+    /// Its median in nanoseconds per call, if it is valid.
+    fn time(&self) -> Option<f64> {
+        match self {
+            Verdict::Timed { samples, .. } => median(samples),
+            Verdict::Invalid(_) => None,
+        }
+    }
 }
 
 /// How candidates stand to one another. The first is the default.
@@ -103,6 +119,12 @@ pub struct Order {
     pub passed_over: usize,
 }
 
+/// Candidates that are measured between two looks at whether the machine is steady, and again if it was not…
+const BLOCK: usize = 4;
+/// …so many times.
+const REPEATS: usize = 3;
+/// What is said of results that were measured while it was not steady all the same.
+const UNSTEADY: &str = "the machine changed while it was measured, every time";
 /// Samples of a probe.
 const PROBE: usize = 2;
 /// Times the best median beyond which a candidate is dropped.
@@ -137,6 +159,10 @@ struct Run<'a> {
     random: Random,
     /// Candidates that samples were taken of.
     begun: usize,
+    /// Verdicts that hold if the machine is found to have been steady.
+    pending: Vec<(usize, Verdict)>,
+    /// Candidates that could not be measured while it was.
+    unsteady: HashSet<usize>,
     unmeasured: usize,
 }
 
@@ -155,7 +181,7 @@ impl Search<'_> {
     /// Those of the bench; a search by model without any prediction.
     pub fn run(self, bench: &mut dyn Bench) -> anyhow::Result<Order> {
         let (count, random) = (self.landscape.places.len(), Random::new(self.seed));
-        let mut run = Run { search: self, bench, random, begun: 0, unmeasured: 0 };
+        let mut run = Run { search: self, bench, random, begun: 0, pending: Vec::new(), unsteady: HashSet::new(), unmeasured: 0 };
         match run.search.strategy {
             Strategy::Exhaustive => run.one_after_another((0..count).collect())?,
             Strategy::Random => run.by_lot(count)?,
@@ -164,6 +190,7 @@ impl Search<'_> {
             Strategy::Descent => run.descent()?,
             Strategy::Genetic => run.breed()?,
         }
+        run.settle()?;
         let known = &run.search.known;
         let mut ranking: Vec<_> = known.iter().filter_map(|(c, m)| m.map(|m| (*c, m))).collect();
         ranking.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
@@ -181,14 +208,14 @@ impl Run<'_> {
         candidate != 0 && (self.bench.out_of_time() || self.search.evaluations.is_some_and(|most| self.begun >= most))
     }
 
-    fn finish(&mut self, candidate: usize, verdict: Verdict) -> anyhow::Result<Option<f64>> {
-        let middle = match &verdict {
-            Verdict::Timed { samples, .. } => median(samples),
-            Verdict::Invalid(_) => None,
-        };
-        self.search.known.insert(candidate, middle);
-        self.bench.finish(candidate, verdict)?;
-        Ok(middle)
+    fn finish(&mut self, candidate: usize, mut verdict: Verdict) -> anyhow::Result<()> {
+        if let Verdict::Timed { dropped, .. } = &mut verdict
+            && self.unsteady.contains(&candidate)
+        {
+            dropped.get_or_insert(UNSTEADY.into());
+        }
+        self.search.known.insert(candidate, verdict.time());
+        self.bench.finish(candidate, verdict)
     }
 
     /// The time of a candidate: what is known, or a probe and, unless that was hopeless, all samples.
@@ -200,10 +227,22 @@ impl Run<'_> {
             return Ok(Step::Stop);
         }
         self.begun += 1;
+        let verdict = self.measure(candidate)?;
+        let time = verdict.time();
+        self.search.known.insert(candidate, time);
+        self.pending.push((candidate, verdict));
+        if self.pending.len() >= BLOCK {
+            self.settle()?;
+        }
+        Ok(Step::Time(self.search.known.get(&candidate).copied().flatten()))
+    }
+
+    /// Probes a candidate and, unless that was hopeless, measures it in full.
+    fn measure(&mut self, candidate: usize) -> anyhow::Result<Verdict> {
         let all = self.search.samples;
         let mut samples = match self.bench.samples(candidate, PROBE.min(all))? {
             Ok(samples) => samples,
-            Err(why) => return self.finish(candidate, Verdict::Invalid(why)).map(Step::Time),
+            Err(why) => return Ok(Verdict::Invalid(why)),
         };
         let hopeless = median(&samples).is_some_and(|m| m > HOPELESS * self.best());
         let mut dropped = hopeless.then(|| format!("its probe took more than {HOPELESS} times the best"));
@@ -213,7 +252,29 @@ impl Run<'_> {
                 Err(why) => dropped = Some(why),
             }
         }
-        self.finish(candidate, Verdict::Timed { samples, dropped }).map(Step::Time)
+        Ok(Verdict::Timed { samples, dropped })
+    }
+
+    /// Hands over what was measured since the machine was last looked at, if it was steady; else measures it again first.
+    fn settle(&mut self) -> anyhow::Result<()> {
+        for repeat in 1..=REPEATS {
+            if self.pending.is_empty() || self.bench.is_steady()? {
+                break;
+            }
+            let again = std::mem::take(&mut self.pending);
+            for (candidate, mut verdict) in again {
+                if repeat == REPEATS {
+                    self.unsteady.insert(candidate);
+                } else if matches!(verdict, Verdict::Timed { .. }) {
+                    // Without its own time among those that it is compared with.
+                    self.search.known.remove(&candidate);
+                    verdict = self.measure(candidate)?;
+                }
+                self.search.known.insert(candidate, verdict.time());
+                self.pending.push((candidate, verdict));
+            }
+        }
+        std::mem::take(&mut self.pending).into_iter().try_for_each(|(candidate, verdict)| self.finish(candidate, verdict))
     }
 
     /// Measures candidates in an order; what the budget does not suffice for is counted.

@@ -8,6 +8,9 @@ struct Fake {
     verdicts: Vec<(usize, Verdict)>,
     asked: Cell<usize>,
     until: usize,
+    /// Looks at the machine that find it changed, by number from 0.
+    restless: Vec<usize>,
+    looks: usize,
 }
 
 impl Bench for Fake {
@@ -22,9 +25,21 @@ impl Bench for Fake {
         Ok(())
     }
 
+    fn is_steady(&mut self) -> anyhow::Result<bool> {
+        self.looks += 1;
+        Ok(!self.restless.contains(&(self.looks - 1)))
+    }
+
     fn out_of_time(&self) -> bool {
         self.asked.set(self.asked.get() + 1);
         self.asked.get() > self.until
+    }
+}
+
+impl Fake {
+    fn new(times: &[f64], until: usize) -> Fake {
+        let (times, asked) = (times.to_vec(), Cell::new(0));
+        Fake { times, sampled: 0, verdicts: Vec::new(), asked, until, restless: Vec::new(), looks: 0 }
     }
 }
 
@@ -37,11 +52,7 @@ struct Found {
 
 impl Found {
     fn known(&self) -> HashMap<usize, Option<f64>> {
-        let time = |v: &Verdict| match v {
-            Verdict::Timed { samples, .. } => median(samples),
-            Verdict::Invalid(_) => None,
-        };
-        self.verdicts.iter().map(|(c, v)| (*c, time(v))).collect()
+        self.verdicts.iter().map(|(c, v)| (*c, v.time())).collect()
     }
 }
 
@@ -51,7 +62,7 @@ fn line(count: usize) -> Landscape {
 }
 
 fn search_in(landscape: &Landscape, strategy: Strategy, times: &[f64], known: HashMap<usize, Option<f64>>, until: usize) -> Found {
-    let mut fake = Fake { times: times.to_vec(), sampled: 0, verdicts: Vec::new(), asked: Cell::new(0), until };
+    let mut fake = Fake::new(times, until);
     let search = Search { strategy, samples: 8, evaluations: None, seed: 1, known, landscape };
     let order = search.run(&mut fake).expect("an order");
     Found { order, verdicts: fake.verdicts, sampled: fake.sampled }
@@ -156,7 +167,7 @@ fn the_same_seed_takes_the_same_way_and_a_search_that_is_taken_up_again_measures
 fn a_number_of_evaluations_is_kept_to() {
     let (landscape, times) = valley();
     for strategy in Strategy::ALL {
-        let mut fake = Fake { times: times.clone(), sampled: 0, verdicts: Vec::new(), asked: Cell::new(0), until: usize::MAX };
+        let mut fake = Fake::new(&times, usize::MAX);
         let search = Search { strategy, samples: 8, evaluations: Some(7), seed: 3, known: HashMap::new(), landscape: &landscape };
         let order = search.run(&mut fake).expect("an order");
         assert!(fake.verdicts.len() <= 7, "{strategy:?}: {}", fake.verdicts.len());
@@ -167,8 +178,29 @@ fn a_number_of_evaluations_is_kept_to() {
 
 #[test]
 fn a_search_by_model_needs_a_model() {
-    let mut fake = Fake { times: vec![1.0; 3], sampled: 0, verdicts: Vec::new(), asked: Cell::new(0), until: usize::MAX };
+    let mut fake = Fake::new(&[1.0; 3], usize::MAX);
     let landscape = line(3);
     let search = Search { strategy: Strategy::Model, samples: 8, evaluations: None, seed: 0, known: HashMap::new(), landscape: &landscape };
     assert!(search.run(&mut fake).unwrap_err().to_string().contains("no candidate has a prediction"));
+}
+
+#[test]
+fn what_was_measured_while_the_machine_changed_is_measured_again() {
+    let times: Vec<f64> = (0..8).map(|i| 10.0 + f64::from(i)).collect();
+    for strategy in WHOLE {
+        let run = |restless: Vec<usize>| {
+            let mut fake = Fake { restless, ..Fake::new(&times, usize::MAX) };
+            let search = Search { strategy, samples: 8, evaluations: None, seed: 0, known: HashMap::new(), landscape: &line(times.len()) };
+            let order = search.run(&mut fake).expect("an order");
+            assert_eq!((order.ranking.len(), fake.verdicts.len()), (8, 8), "{strategy:?}");
+            fake
+        };
+        let (calm, once, never) = (run(Vec::new()), run(vec![0]), run((0..99).collect()));
+        assert!(calm.sampled < once.sampled && once.sampled < never.sampled, "{strategy:?}");
+        let unsteady = |fake: &Fake| {
+            fake.verdicts.iter().filter(|v| matches!(&v.1, Verdict::Timed { dropped: Some(why), .. } if why == UNSTEADY)).count()
+        };
+        assert_eq!((unsteady(&calm), unsteady(&once)), (0, 0));
+        assert!(unsteady(&never) >= 4, "it is not said of those that could not be measured in peace");
+    }
 }

@@ -7,6 +7,7 @@ use crate::measure::apart::Job;
 use crate::measure::clock::{self, Effort};
 use crate::measure::operands::Operands;
 use crate::measure::runner::{self, Runner};
+use crate::measure::statistics::median;
 use crate::ranking;
 use crate::search::{Bench, Order, Search, Verdict};
 use crate::space::landscape;
@@ -24,6 +25,8 @@ pub(super) struct GroupRun<'a, 's> {
     bench: Option<Workbench>,
     /// The candidate that was timed last, and calls in one of its samples.
     current: Option<(usize, Runner, usize)>,
+    /// What the default took when it was last looked at.
+    anchor: Option<f64>,
     /// Verification error of each candidate as a fraction of its tolerance.
     errors: HashMap<usize, f64>,
     began: Instant,
@@ -38,6 +41,10 @@ struct Workbench {
 
 /// The share of a problem's time that the search may take; the rest is for the finals.
 const SEARCH: f64 = 0.7;
+/// Samples of the default that tell whether the machine is as it was…
+const ANCHOR: usize = 3;
+/// …which it is not when they differ by more than this.
+const DRIFT: f64 = 0.1;
 /// Fewer pairs than this say nothing.
 const FEWEST_PAIRS: usize = 6;
 
@@ -49,7 +56,17 @@ impl GroupRun<'_, '_> {
         session.progress.at(format!("{} {}", group.problem.op, group.problem.shape));
         session.progress.advance(known.len() as u64);
         let landscape = landscape::of(&configs);
-        let mut run = GroupRun { session, group, configs, bench: None, current: None, errors: HashMap::new(), began: Instant::now(), time };
+        let mut run = GroupRun {
+            session,
+            group,
+            configs,
+            bench: None,
+            current: None,
+            anchor: None,
+            errors: HashMap::new(),
+            began: Instant::now(),
+            time,
+        };
         let Options { strategy, effort: Effort { samples, .. }, evaluations, seed, .. } = *run.session.options;
         let search = Search { strategy, samples, evaluations, seed, known, landscape: &landscape };
         let order = search.run(&mut run)?;
@@ -170,8 +187,11 @@ impl Bench for GroupRun<'_, '_> {
         }
         let Some((_, mut runner, calls)) = self.current.take() else { return Ok(Ok(Vec::new())) };
         let Workbench { pool, operands } = self.bench()?;
-        let samples = pool.install(|| (0..count).map(|_| clock::sample(calls, || runner.call(operands))).collect());
+        let samples: Vec<f64> = pool.install(|| (0..count).map(|_| clock::sample(calls, || runner.call(operands))).collect());
         self.current = Some((candidate, runner, calls));
+        if candidate == 0 && self.anchor.is_none() {
+            self.anchor = median(&samples);
+        }
         Ok(Ok(samples))
     }
 
@@ -192,6 +212,14 @@ impl Bench for GroupRun<'_, '_> {
             }
             None => Ok(()),
         }
+    }
+
+    /// By the default, which is timed again each time.
+    fn is_steady(&mut self) -> anyhow::Result<bool> {
+        let Ok(samples) = self.samples(0, ANCHOR)? else { return Ok(true) };
+        let (now, before) = (median(&samples), self.anchor);
+        self.anchor = now;
+        Ok(!before.zip(now).is_some_and(|(before, now)| (now / before - 1.0).abs() > DRIFT))
     }
 
     fn out_of_time(&self) -> bool {
