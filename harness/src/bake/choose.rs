@@ -1,7 +1,7 @@
 //! The choice for one operation and class of shapes: the candidate with the lowest time over all of
 //! the class's shapes, each counted relative to the best there.
 
-use crate::measure::statistics::{Place, Ratio, pooled_ratio};
+use crate::measure::statistics::{Place, Ratio, paired_ratio_apart, pooled_ratio};
 use crate::ranking::{BAND, simpler};
 use crate::space::{Shape, effective};
 use crate::store::{Blocks, Config, Outcome, Record};
@@ -37,6 +37,10 @@ pub(super) struct Chosen<'a> {
     pub gain: Option<Ratio>,
     /// The default stayed, because nothing was shown to be faster.
     pub default_stays: bool,
+    /// It stayed although another was faster over all shapes, because that one is slower at this.
+    pub harmed: Option<Shape>,
+    /// The best and the default at shapes where they were not compared in pairs: what would decide.
+    pub open: Vec<(&'a Record, &'a Record)>,
     /// Worst time over the best one's when each shape in turn is held out of the choice.
     pub regret: Option<f64>,
     /// The shapes that counted.
@@ -68,7 +72,9 @@ pub(super) fn choose<'a>(records: &[&'a Record], allowed: &dyn Fn(&str) -> bool)
     let best = class.best(&ways, &shapes)?;
     let default = default.filter(|d| ways.contains(d));
     let gain = default.as_ref().filter(|d| **d != best).and_then(|d| class.ratio(d, &best, &shapes));
-    let default_stays = default.is_some() && !gain.is_some_and(|g| g.value > 1.0 && !g.is_tie(BAND));
+    let harmed = default.as_ref().and_then(|d| class.harmed(d, &best, &shapes));
+    let default_stays = default.is_some() && (harmed.is_some() || !gain.is_some_and(|g| g.value > 1.0 && !g.is_tie(BAND)));
+    let open = default.as_ref().filter(|d| **d != best).map(|d| class.open(&best, d, &shapes)).unwrap_or_default();
     let winner = default.filter(|_| default_stays).unwrap_or(best);
 
     let others: Vec<Way> = ways.iter().filter(|w| w.kernel != winner.kernel).cloned().collect();
@@ -81,6 +87,8 @@ pub(super) fn choose<'a>(records: &[&'a Record], allowed: &dyn Fn(&str) -> bool)
         margin,
         gain: gain.filter(|_| !default_stays),
         default_stays,
+        harmed: harmed.filter(|_| gain.is_some_and(|g| g.value > 1.0 && !g.is_tie(BAND))),
+        open,
         regret: class.regret(&ways, &shapes),
         shapes,
     })
@@ -158,22 +166,43 @@ impl<'a> Class<'a> {
         }
         let places: Vec<Place> = flipped
             .iter()
-            .map(|(pairs, a, b)| if pairs.is_empty() { Place::Apart(a.samples_ns(), b.samples_ns()) } else { Place::Paired(pairs) })
+            .map(|(pairs, a, b)| match pairs {
+                Some((pairs, processes)) => Place::Paired(pairs, *processes),
+                None => Place::Apart(a.samples_ns(), b.samples_ns()),
+            })
             .collect();
         pooled_ratio(&places)
     }
 
-    /// Pairs of `a` and `b` at their shape, whichever was compared with the other.
-    fn pairs_of(&self, a: &Record, b: &Record) -> Vec<(f64, f64)> {
+    /// The shape at which `other` is slower than `one` beyond doubt, in pairs; of several the one where it is worst.
+    fn harmed(&self, one: &Way, other: &Way, shapes: &[Shape]) -> Option<Shape> {
+        let ratio = |shape: &Shape| {
+            let (pairs, processes) = self.pairs_of(self.at(*shape, other)?, self.at(*shape, one)?)?;
+            let ratio = paired_ratio_apart(&pairs, processes)?;
+            (ratio.value > 1.0 && !ratio.is_tie(BAND)).then_some((*shape, ratio.value))
+        };
+        shapes.iter().filter_map(ratio).max_by(|a, b| a.1.total_cmp(&b.1)).map(|worst| worst.0)
+    }
+
+    /// The results of two ways at shapes where they were not compared in pairs.
+    fn open(&self, one: &Way, other: &Way, shapes: &[Shape]) -> Vec<(&'a Record, &'a Record)> {
+        let both = shapes.iter().filter_map(|shape| Some((self.at(*shape, one)?, self.at(*shape, other)?)));
+        both.filter(|(a, b)| a.config != b.config && self.pairs_of(a, b).is_none()).collect()
+    }
+
+    /// Pairs of `a` and `b` at their shape, whichever was compared with the other, and the processes they come from.
+    fn pairs_of(&self, a: &Record, b: &Record) -> Option<(Vec<(f64, f64)>, usize)> {
         let find = |one: &Record, other: &Record| {
             let label = other.config.label();
             self.pairs.iter().find_map(|r| match &r.outcome {
-                Outcome::Paired { against, pairs_ns, .. } if r.config == one.config && *against == label => Some(pairs_ns.clone()),
+                Outcome::Paired { against, pairs_ns, processes, .. } if r.config == one.config && *against == label => {
+                    Some((pairs_ns.clone(), *processes))
+                }
                 _ => None,
             })
         };
-        let turned = || find(b, a).map(|pairs| pairs.into_iter().map(|(x, y)| (y, x)).collect());
-        find(a, b).or_else(turned).unwrap_or_default()
+        let turned = || find(b, a).map(|(pairs, processes)| (pairs.into_iter().map(|(x, y)| (y, x)).collect(), processes));
+        find(a, b).or_else(turned).filter(|(pairs, _)| !pairs.is_empty())
     }
 
     fn regret(&self, ways: &[Way], shapes: &[Shape]) -> Option<f64> {
@@ -224,6 +253,23 @@ mod tests {
         let clear = [default, record("a", "8x8x8", &[5.0, 5.1, 4.9])];
         let chosen = all(&clear);
         assert!(!chosen.default_stays && chosen.way.kernel == "a" && chosen.gain.is_some_and(|g| g.value > 1.9));
+    }
+
+    #[test]
+    fn what_was_not_compared_in_pairs_is_asked_for_and_harm_at_a_shape_keeps_the_default() {
+        let default = |shape: &str| Record { default: true, ..record("d", shape, &[10.0; 5]) };
+        let mut records = vec![default("8x8x8"), default("9x9x9"), record("a", "8x8x8", &[5.0; 5]), record("a", "9x9x9", &[9.0; 5])];
+        let open = |records: &[Record]| -> Vec<String> { all(records).open.iter().map(|(a, _)| a.config.shape.to_string()).collect() };
+        assert_eq!((open(&records), all(&records).way.kernel.as_str()), (vec!["8x8x8".to_owned(), "9x9x9".to_owned()], "a"));
+        let mut answer = |shape: &str, ratio: f64| {
+            let mut pair = record("a", shape, &[1.0]);
+            pair.outcome = Outcome::paired(default(shape).config.label(), "class", &[(10.0 * ratio, 10.0); 9], 3).expect("pairs");
+            records.push(pair);
+            let chosen = all(&records);
+            (chosen.way.kernel.clone(), chosen.harmed.map(|s| s.to_string()), chosen.open.len())
+        };
+        assert_eq!(answer("8x8x8", 0.5), ("a".into(), None, 1));
+        assert_eq!(answer("9x9x9", 1.2), ("d".into(), Some("9x9x9".into()), 0));
     }
 
     #[test]

@@ -5,21 +5,21 @@
 
 mod choose;
 mod crossover;
+mod decide;
 mod evidence;
+
+pub use decide::{Decided, decide};
 
 use crate::filter::by_name;
 use crate::machine::Machine;
 use crate::ranking;
-use crate::space::{self, Temperature};
+use crate::space;
 use crate::store::{self, Record};
 use anyhow::{Context, bail, ensure};
-use choose::{Chosen, choose};
-use kiln_kernels::format::Format;
 use kiln_kernels::isa::IsaId;
-use kiln_kernels::registry::Op;
 use kiln_profiles::lookup;
 use kiln_profiles::machine::{Caches, Machine as CpuProfile, Match};
-use kiln_profiles::schema::{Choice, Class, SCHEMA, Tier, Tuned, Variant};
+use kiln_profiles::schema::{SCHEMA, Tier, Tuned, Variant};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -76,7 +76,12 @@ pub fn bake(options: &Options) -> anyhow::Result<Baked> {
     if let Some(threads) = options.threads {
         ensure!(!mine.is_empty(), "{} has no result with {threads} threads", options.store.display());
     }
-    let choices = choices(&mine, &mut notes)?;
+    let Decided { choices, open, notes: more } = decide(&mine)?;
+    notes.extend(more);
+    if !open.is_empty() {
+        let n = open.len();
+        notes.push(format!("{n} comparisons of a winner with the default are not of pairs: sweep on, without --budget, to have them"));
+    }
     // All that this CPU has, so that what was not measured is completed by the best of them.
     let here = IsaId::ALL.iter().filter(|isa| isa.arch() == std::env::consts::ARCH && isa.runs_here());
     let mut isas: BTreeSet<String> = here.map(|isa| isa.name().to_owned()).collect();
@@ -139,143 +144,4 @@ fn write_profile(options: &Options, profile: &CpuProfile) -> anyhow::Result<()> 
     }
     let text = toml::to_string(profile).context("the machine's description cannot be written as TOML")?;
     std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
-}
-
-fn choices(records: &[&Record], notes: &mut Vec<String>) -> anyhow::Result<Vec<Choice>> {
-    let mut all = Vec::new();
-    all.extend(products(records, Op::Gemm.format(), true, notes)?);
-    // The other operations come behind, in the order of the list; of what was not measured one word suffices.
-    for op in Op::ALL.iter().filter(|op| **op != Op::Gemm) {
-        for format in op.formats() {
-            let mut unsaid = Vec::new();
-            let notes = if format == op.format() { &mut *notes } else { &mut unsaid };
-            all.push(one(records, (*op, format, Class::Row), None, notes)?);
-        }
-    }
-    // Other formats that were measured; what was not keeps the default without a word.
-    for format in Format::ALL.iter().copied().filter(|f| *f != Op::Gemm.format()) {
-        all.extend(products(records, format, false, notes)?);
-    }
-    Ok(all)
-}
-
-/// The choices for products of a format, by rising M: of the classes that were measured, or of those that an
-/// `engine` cannot do without too. Prefill is chosen first, since fewer rows must use its packed layout.
-fn products(records: &[&Record], format: Format, engine: bool, notes: &mut Vec<String>) -> anyhow::Result<Vec<Choice>> {
-    let measured = |class: Class| {
-        records.iter().any(|r| r.config.op == Op::Gemm.name() && r.config.format == format.name() && r.config.shape.class() == class)
-    };
-    let mut all: Vec<Choice> = Vec::new();
-    for class in Class::PRODUCTS.into_iter().rev() {
-        if measured(class) || (engine && class != Class::Few) {
-            let layout = all.first().map(|first| first.layout.clone());
-            all.push(one(records, (Op::Gemm, format, class), layout.as_deref(), notes)?);
-        }
-    }
-    all.reverse();
-    if let [.., few, prefill] = all.as_mut_slice()
-        && (few.class, prefill.class) == (Class::Few, Class::Prefill)
-    {
-        few.m_max = crossover::rows(records, few, prefill);
-    }
-    Ok(all)
-}
-
-/// The choice for an operation, format and class among kernels of a packed layout, if one is given.
-fn one(
-    records: &[&Record],
-    (op, format, class): (Op, Format, Class),
-    layout: Option<&str>,
-    notes: &mut Vec<String>,
-) -> anyhow::Result<Choice> {
-    let of_class = |r: &&Record| r.config.op == op.name() && r.config.format == format.name() && r.config.shape.class() == class;
-    let mut mine: Vec<&Record> = records.iter().copied().filter(of_class).collect();
-    let threads = mine.iter().map(|r| r.config.threads).max().unwrap_or(1);
-    mine.retain(|r| r.config.threads == threads);
-    // Weights come packed in the engine, and are cold when a single row meets them.
-    if mine.iter().any(|r| r.config.packed) {
-        mine.retain(|r| r.config.packed);
-    }
-    let usual = Temperature::usual(class, true);
-    if mine.iter().any(|r| r.config.operands == usual) {
-        mine.retain(|r| r.config.operands == usual);
-    }
-    let fits = |kernel: &str| layout.is_none_or(|layout| by_name(kernel).is_ok_and(|e| e.meta.layout == layout));
-    match choose(&mine, &fits) {
-        Some(chosen) => {
-            let mut choice = measured(&chosen, op, class, threads)?;
-            if let Some(cost) = layout.and_then(|_| cost_of_layout(&mine, &chosen)) {
-                choice.note.push_str(&format!("; the best of another packed layout than prefill's would take {cost:.2} of its time"));
-            }
-            Ok(choice)
-        }
-        None => {
-            notes.push(format!("{op} of {format} ({}) was not measured: it keeps the generic profile's choice", class.name()));
-            unmeasured((op, format, class), threads, layout)
-        }
-    }
-}
-
-/// Time of the best without a restriction over time of the chosen, if it is better beyond the tie band.
-fn cost_of_layout(records: &[&Record], chosen: &Chosen) -> Option<f64> {
-    let free = choose(records, &|_| true)?;
-    if free.way.kernel == chosen.way.kernel {
-        return None;
-    }
-    let both = choose(records, &|k| k == free.way.kernel || k == chosen.way.kernel)?;
-    let margin = both.margin.filter(|_| both.way.kernel == free.way.kernel)?;
-    (margin.value > 1.0 + ranking::BAND).then_some(1.0 / margin.value)
-}
-
-fn measured(chosen: &Chosen, op: Op, class: Class, threads: usize) -> anyhow::Result<Choice> {
-    let meta = by_name(&chosen.way.kernel)?.meta;
-    let over = match chosen.shapes.as_slice() {
-        [one] => one.to_string(),
-        many => format!("{} shapes", many.len()),
-    };
-    let note = match (chosen.default_stays, chosen.gain) {
-        (true, _) => format!("the default stays: nothing was shown to be faster over {over}"),
-        (false, Some(g)) => format!("{:.3} times the speed of the default, 95 % [{:.3}, {:.3}], over {over}", g.value, g.ci.0, g.ci.1),
-        (false, None) => format!("fastest over {over}"),
-    };
-    Ok(Choice {
-        op: op.name().into(),
-        format: meta.format.name().into(),
-        class,
-        threads,
-        kernel: meta.name.into(),
-        rust_type: meta.rust_type.into(),
-        fingerprint: chosen.winner.config.fingerprint.clone(),
-        layout: meta.layout.into(),
-        m_max: None,
-        blocking: chosen.way.blocking.map(Into::into),
-        split: chosen.way.split,
-        spin: chosen.way.spin,
-        runner_up: chosen.runner_up.clone(),
-        margin: chosen.margin.map(|m| rounded(m.value)),
-        margin_ci: chosen.margin.map(|m| [rounded(m.ci.0), rounded(m.ci.1)]),
-        regret: chosen.regret.map(rounded),
-        tier: Tier::Measured,
-        note,
-    })
-}
-
-/// The generic profile's choice, or its nearest relative of a packed layout.
-fn unmeasured((op, format, class): (Op, Format, Class), threads: usize, layout: Option<&str>) -> anyhow::Result<Choice> {
-    let mut choice = space::default_choice(op, format, class)?;
-    choice.threads = threads;
-    choice.note = format!("not measured; {}", choice.note);
-    let Some(layout) = layout.filter(|l| *l != choice.layout) else { return Ok(choice) };
-    let relatives = kiln_kernels::registry::all().map(|e| e.meta).filter(|m| m.op == op && m.layout == layout);
-    let nearest = relatives.min_by_key(|m| (m.param("MR"), m.name)).with_context(|| format!("no kernel packs weights as {layout}"))?;
-    choice.kernel = nearest.name.into();
-    choice.rust_type = nearest.rust_type.into();
-    choice.layout = layout.into();
-    choice.note = "not measured: the smallest tile of prefill's packed layout".into();
-    Ok(choice)
-}
-
-/// To four digits: what is beyond them is noise.
-fn rounded(x: f64) -> f64 {
-    (x * 1e4).round() / 1e4
 }

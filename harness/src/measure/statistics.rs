@@ -114,8 +114,8 @@ pub fn paired_ratio_apart(pairs: &[(f64, f64)], processes: usize) -> Option<Rati
 /// One place where two things were measured, such as a shape.
 #[derive(Clone, Copy, Debug)]
 pub enum Place<'a> {
-    /// In pairs.
-    Paired(&'a [(f64, f64)]),
+    /// In pairs, as many from each of so many processes, one after another.
+    Paired(&'a [(f64, f64)], usize),
     /// Each by itself.
     Apart(&'a [f64], &'a [f64]),
 }
@@ -128,9 +128,17 @@ impl Place<'_> {
             median_in_place(&mut chosen)
         };
         match (self, random) {
-            (Place::Paired(pairs), random) => {
+            (Place::Paired(pairs, processes), random) => {
                 let ratios: Vec<f64> = pairs.iter().map(|(a, b)| a / b).collect();
-                random.map_or_else(|| median(&ratios), |random| of(&ratios, random))
+                let Some(random) = random else { return median(&ratios) };
+                // Processes are drawn first, then pairs of each: what a process has of its own is in all of its pairs.
+                let of_process: Vec<&[f64]> = ratios.chunks(ratios.len().div_ceil((*processes).max(1)).max(1)).collect();
+                let mut chosen = Vec::with_capacity(ratios.len());
+                for _ in 0..of_process.len() {
+                    let mine = of_process[random.below(of_process.len())];
+                    chosen.extend((0..mine.len()).map(|_| mine[random.below(mine.len())]));
+                }
+                median_in_place(&mut chosen)
             }
             (Place::Apart(a, b), None) => Some(median(a)? / median(b)?),
             (Place::Apart(a, b), Some(random)) => Some(of(a, random)? / of(b, random)?),
@@ -218,7 +226,7 @@ mod tests {
         fn a_thing_against_itself_is_a_tie(s in samples()) {
             let pairs: Vec<_> = s.iter().map(|x| (*x, *x)).collect();
             prop_assert_eq!(paired_ratio(&pairs), Some(Ratio { value: 1.0, ci: (1.0, 1.0) }));
-            for place in [Place::Apart(&s, &s), Place::Paired(&pairs)] {
+            for place in [Place::Apart(&s, &s), Place::Paired(&pairs, 1), Place::Paired(&pairs, 3)] {
                 let r = pooled_ratio(&[place]).expect("a ratio");
                 prop_assert!(r.value == 1.0 && r.is_tie(0.0));
             }
@@ -230,7 +238,7 @@ mod tests {
             let r = paired_ratio(&pairs).expect("a ratio");
             prop_assert!((r.value - factor).abs() < 1e-9 && !r.is_tie(0.02));
             prop_assert!((r.inverse().value * factor - 1.0).abs() < 1e-9);
-            let pooled = pooled_ratio(&[Place::Paired(&pairs), Place::Paired(&pairs)]).expect("a ratio");
+            let pooled = pooled_ratio(&[Place::Paired(&pairs, 1), Place::Paired(&pairs, 2)]).expect("a ratio");
             prop_assert!((pooled.value - factor).abs() < 1e-9);
         }
 

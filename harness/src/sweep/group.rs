@@ -1,9 +1,9 @@
 //! One problem of a sweep: verifies its candidates, times them as the search asks, and compares the
 //! finalists in pairs.
 
-use super::{Group, Options, Session};
+use super::session::Session;
+use super::{Group, Options};
 use crate::check::{self, Status};
-use crate::measure::apart::Job;
 use crate::measure::clock::{self, Effort};
 use crate::measure::operands::Operands;
 use crate::measure::runner::{self, Runner};
@@ -117,7 +117,7 @@ impl GroupRun<'_, '_> {
         if self.session.records.iter().any(|r| stored(&r)) {
             return Ok(());
         }
-        let Options { effort, program, .. } = self.session.options;
+        let effort = self.session.options.effort;
         // What a quadruple takes at least; a budget may allow for fewer of them.
         let quadruple = effort.sample * 4;
         let left = self.time.map(|t| t.saturating_sub(self.began.elapsed()) / shares.max(1) as u32);
@@ -125,21 +125,7 @@ impl GroupRun<'_, '_> {
         let count = effort.pairs.min(affordable).max(FEWEST_PAIRS.min(effort.pairs));
         // What was timed last need not take memory while others are.
         (self.current, self.bench) = (None, None);
-        self.session.noise(self.group)?;
-        let processes = if program.is_some() { effort.processes } else { 1 };
-        let mut pairs = Vec::new();
-        for process in 0..processes {
-            let configs = (self.configs[one].clone(), self.configs[other].clone());
-            let seed = (self.session.records.len() * processes + process) as u64;
-            let job = Job::new(configs, effort, count.div_ceil(processes), self.session.room, seed);
-            pairs.extend(match program {
-                Some(program) => job.run_apart(program)?,
-                None => job.run()?,
-            });
-        }
-        let Some(outcome) = Outcome::paired(against, role, &pairs, processes) else { return Ok(()) };
-        let (config, default) = (self.configs[one].clone(), self.group.candidates[one].default);
-        self.session.keep(config, default, self.errors.get(&one).copied(), outcome)
+        self.session.pair(self.group, (&self.configs[one], &self.configs[other]), role, count)
     }
 
     /// Makes a candidate ready to be timed, or says why it is not valid: the grid has its say once a

@@ -4,23 +4,22 @@
 //! holds for this machine and these sources is not measured again.
 
 mod group;
+mod session;
 
 use crate::filter::Filter;
-use crate::machine::others::Watch;
 use crate::machine::{Machine, lock};
 use crate::measure::clock::Effort;
-use crate::measure::noise;
 use crate::measure::operands::{self, Room};
 use crate::progress::Progress;
 use crate::ranking;
 use crate::search::Strategy;
 use crate::space::{self, Blockings, Candidate, Problem, Pruned, Spec, Temperature};
-use crate::store::{self, Config, Contents, Outcome, Record, SCHEMA, Store};
+use crate::store::{Contents, Outcome, Record, Store};
 use group::GroupRun;
 use kiln_kernels::format::Format;
 use kiln_kernels::registry::Op;
-use kiln_profiles::schema::Tier;
-use std::collections::{BTreeMap, HashMap};
+use session::Session;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -162,25 +161,13 @@ pub fn run(options: &Options, machine: &Machine) -> anyhow::Result<Summary> {
     if resumed > 0 {
         progress.note(&format!("resumed: {resumed} results already there"));
     }
-    let mut session = Session {
-        options,
-        machine,
-        room,
-        store,
-        records,
-        verified: HashMap::new(),
-        noise_floor: None,
-        forced: false,
-        stored: 0,
-        unmeasured: 0,
-        passed_over: 0,
-        progress,
-    };
+    let mut session = Session::new(options, machine, room, (store, records), progress);
     let began = Instant::now();
     for (index, group) in groups.iter().enumerate() {
         let left = options.budget.map(|b| b.saturating_sub(began.elapsed()) / (groups.len() - index) as u32);
         GroupRun::measure_missing(&mut session, group, left)?;
     }
+    session.settle(&groups, |open| options.budget.is_none_or(|b| began.elapsed() + open < b))?;
     let invalid = session.records.iter().filter_map(|r| match &r.outcome {
         Outcome::Invalid { reason } => Some((r.config.kernel.clone(), reason.clone())),
         _ => None,
@@ -202,86 +189,4 @@ fn wanted(contents: Contents, machine: &Machine, groups: &[Group]) -> Vec<Record
     let (current, _) = ranking::current(contents.records);
     let mine = |r: &Record| r.machine == machine.key() && r.config.problem().is_some_and(|p| groups.iter().any(|g| g.problem == p));
     current.into_iter().filter(mine).collect()
-}
-
-/// Times that the noise floor is measured where it is too high: the least counts.
-const TRIES: usize = 3;
-
-/// What lasts from group to group.
-struct Session<'a> {
-    options: &'a Options,
-    machine: &'a Machine,
-    room: Room,
-    store: Store,
-    records: Vec<Record>,
-    /// The conformance grid's word on each kernel: worst error, or what is wrong.
-    verified: HashMap<&'static str, Result<f64, String>>,
-    noise_floor: Option<f64>,
-    /// It is higher than results should be recorded with.
-    forced: bool,
-    stored: usize,
-    unmeasured: usize,
-    passed_over: usize,
-    progress: Progress,
-}
-
-impl Session<'_> {
-    /// Measures the noise floor, if that was not done.
-    ///
-    /// # Errors
-    /// If it is so high that results would be worthless, unless they are wanted all the same.
-    fn noise(&mut self, group: &Group) -> anyhow::Result<()> {
-        if self.noise_floor.is_some() {
-            return Ok(());
-        }
-        let (watch, limit) = (Watch::start(), self.options.effort.noisy);
-        let mut noise = f64::INFINITY;
-        for _ in 0..TRIES {
-            noise = noise.min(noise::floor(&group.problem, &group.candidates[0], self.room, &self.options.effort)?);
-            if noise <= limit {
-                break;
-            }
-        }
-        let meanwhile = watch.and_then(|w| w.remark()).map(|remark| format!(" ({remark})")).unwrap_or_default();
-        self.forced = noise > limit;
-        anyhow::ensure!(
-            !self.forced || self.options.force,
-            "this machine is too noisy to record results: a kernel differs from itself by {:.1} %, more than {:.0} %{meanwhile}; stop what \
-             else runs and try again, or record all the same with --force, which marks them",
-            100.0 * noise,
-            100.0 * limit
-        );
-        self.progress
-            .note(&format!("noise floor of this session: {:.2} %; smaller differences cannot be told from none{meanwhile}", noise * 100.0));
-        self.noise_floor = Some(noise);
-        Ok(())
-    }
-
-    /// Stores a result, unless it is there already.
-    fn keep(&mut self, config: Config, default: bool, verification_error: Option<f64>, outcome: Outcome) -> anyhow::Result<()> {
-        let memory = &self.machine.system.memory;
-        let record = Record {
-            schema: SCHEMA,
-            time: store::now(),
-            machine: self.machine.key().into(),
-            compiler: env!("KILN_COMPILER").into(),
-            flags: env!("KILN_FLAGS").into(),
-            tier: Tier::Measured,
-            config,
-            default,
-            page_bytes: memory.page,
-            huge_pages: memory.transparent_huge_pages.clone(),
-            noise_floor: self.noise_floor.unwrap_or(1.0),
-            forced: self.forced,
-            verification_error,
-            outcome,
-        };
-        if self.store.has(&record.key()) {
-            return Ok(());
-        }
-        self.store.append(&record)?;
-        self.records.push(record);
-        self.stored += 1;
-        Ok(())
-    }
 }

@@ -1,0 +1,172 @@
+//! What lasts from problem to problem of a sweep: the store and what is in it, the noise floor, what was verified; and
+//! comparisons, which are run in processes of their own.
+
+use super::{Group, Options};
+use crate::bake::decide;
+use crate::machine::Machine;
+use crate::machine::others::Watch;
+use crate::measure::apart::Job;
+use crate::measure::noise;
+use crate::measure::operands::Room;
+use crate::progress::Progress;
+use crate::store::{self, Config, Outcome, Record, SCHEMA, Store};
+use kiln_profiles::schema::Tier;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Times that the noise floor is measured where it is too high: the least counts.
+const TRIES: usize = 3;
+
+/// Times that winners of classes are asked for: each answer may make another one the winner.
+const ROUNDS: usize = 3;
+
+/// What lasts from group to group.
+pub(super) struct Session<'a> {
+    pub options: &'a Options,
+    machine: &'a Machine,
+    pub room: Room,
+    store: Store,
+    pub records: Vec<Record>,
+    /// The conformance grid's word on each kernel: worst error, or what is wrong.
+    pub verified: HashMap<&'static str, Result<f64, String>>,
+    pub noise_floor: Option<f64>,
+    /// It is higher than results should be recorded with.
+    forced: bool,
+    pub stored: usize,
+    pub unmeasured: usize,
+    pub passed_over: usize,
+    pub progress: Progress,
+}
+
+impl<'a> Session<'a> {
+    /// One that has measured nothing yet.
+    pub(super) fn new(
+        options: &'a Options,
+        machine: &'a Machine,
+        room: Room,
+        (store, records): (Store, Vec<Record>),
+        progress: Progress,
+    ) -> Session<'a> {
+        Session {
+            options,
+            machine,
+            room,
+            store,
+            records,
+            verified: HashMap::new(),
+            noise_floor: None,
+            forced: false,
+            stored: 0,
+            unmeasured: 0,
+            passed_over: 0,
+            progress,
+        }
+    }
+
+    /// Compares the best of each class of shapes with the default wherever no pairs have, as long as `may_go_on` says of the
+    /// time that the next comparison takes at least; what they show may make another one the best.
+    ///
+    /// # Errors
+    /// Those of a comparison.
+    pub(super) fn settle(&mut self, groups: &[Group], may_go_on: impl Fn(Duration) -> bool) -> anyhow::Result<()> {
+        let effort = self.options.effort;
+        for _ in 0..ROUNDS {
+            let open = decide(&self.records.iter().collect::<Vec<_>>())?.open;
+            if open.is_empty() {
+                break;
+            }
+            self.progress.at(format!("{} comparisons of winners with defaults", open.len()));
+            for (one, other) in open {
+                let Some(group) = one.problem().and_then(|problem| groups.iter().find(|g| g.problem == problem)) else { continue };
+                if !may_go_on(effort.sample * 4 * effort.pairs as u32) {
+                    return Ok(());
+                }
+                self.pair(group, (&one, &other), "class", effort.pairs)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares two configurations of a problem in about so many pairs, and stores the result.
+    ///
+    /// # Errors
+    /// If the machine is too noisy, or a comparison fails.
+    pub(super) fn pair(&mut self, group: &Group, (one, other): (&Config, &Config), role: &str, count: usize) -> anyhow::Result<()> {
+        self.noise(group)?;
+        let Options { effort, program, .. } = self.options;
+        let processes = if program.is_some() { effort.processes } else { 1 };
+        let mut pairs = Vec::new();
+        for process in 0..processes {
+            let seed = (self.records.len() * processes + process) as u64;
+            let job = Job::new((one.clone(), other.clone()), effort, count.div_ceil(processes), self.room, seed);
+            pairs.extend(match program {
+                Some(program) => job.run_apart(program)?,
+                None => job.run()?,
+            });
+        }
+        let Some(outcome) = Outcome::paired(other.label(), role, &pairs, processes) else { return Ok(()) };
+        // As it was verified when it was timed.
+        let timed = self.records.iter().find(|r| r.config == *one && r.verification_error.is_some());
+        let (default, error) = timed.map_or((false, None), |r| (r.default, r.verification_error));
+        self.keep(one.clone(), default, error, outcome)
+    }
+
+    /// Measures the noise floor, if that was not done.
+    ///
+    /// # Errors
+    /// If it is so high that results would be worthless, unless they are wanted all the same.
+    pub(super) fn noise(&mut self, group: &Group) -> anyhow::Result<()> {
+        if self.noise_floor.is_some() {
+            return Ok(());
+        }
+        let (watch, limit) = (Watch::start(), self.options.effort.noisy);
+        let mut noise = f64::INFINITY;
+        for _ in 0..TRIES {
+            noise = noise.min(noise::floor(&group.problem, &group.candidates[0], self.room, &self.options.effort)?);
+            if noise <= limit {
+                break;
+            }
+        }
+        let meanwhile = watch.and_then(|w| w.remark()).map(|remark| format!(" ({remark})")).unwrap_or_default();
+        self.forced = noise > limit;
+        anyhow::ensure!(
+            !self.forced || self.options.force,
+            "this machine is too noisy to record results: a kernel differs from itself by {:.1} %, more than {:.0} %{meanwhile}; stop what \
+             else runs and try again, or record all the same with --force, which marks them",
+            100.0 * noise,
+            100.0 * limit
+        );
+        self.progress
+            .note(&format!("noise floor of this session: {:.2} %; smaller differences cannot be told from none{meanwhile}", noise * 100.0));
+        self.noise_floor = Some(noise);
+        Ok(())
+    }
+
+    /// Stores a result, unless it is there already.
+    pub(super) fn keep(&mut self, config: Config, default: bool, verification_error: Option<f64>, outcome: Outcome) -> anyhow::Result<()> {
+        let memory = &self.machine.system.memory;
+        let record = Record {
+            schema: SCHEMA,
+            time: store::now(),
+            machine: self.machine.key().into(),
+            compiler: env!("KILN_COMPILER").into(),
+            flags: env!("KILN_FLAGS").into(),
+            tier: Tier::Measured,
+            config,
+            default,
+            page_bytes: memory.page,
+            huge_pages: memory.transparent_huge_pages.clone(),
+            noise_floor: self.noise_floor.unwrap_or(1.0),
+            forced: self.forced,
+            verification_error,
+            outcome,
+        };
+        if self.store.has(&record.key()) {
+            return Ok(());
+        }
+        self.store.append(&record)?;
+        self.records.push(record);
+        self.stored += 1;
+        Ok(())
+    }
+}
