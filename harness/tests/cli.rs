@@ -29,7 +29,9 @@ fn refused(dir: &Path, args: &[&str], part: &str) {
 #[test]
 fn every_command_has_help_with_examples() {
     let dir = folder();
-    for command in ["probe", "list", "check", "sweep", "replay", "store", "profile", "compare", "flame", "bake", "build", "report"] {
+    for command in
+        ["probe", "list", "check", "calibrate", "sweep", "replay", "store", "profile", "compare", "flame", "bake", "build", "report"]
+    {
         let (code, out, err) = run(dir.path(), &[command, "--help"]);
         assert_eq!((code, err.as_str()), (0, ""), "{command}");
         assert!(out.contains("Examples:") && out.contains(&format!("kiln {command}")), "{command}: {out}");
@@ -223,6 +225,23 @@ fn parts_of_a_sweep_are_put_together_and_searched_again_on_paper() {
         assert_eq!(row["problems"].as_array().map(Vec::len), Some(2), "{row}");
         assert!(row["overall"]["regret"].as_f64().is_some_and(|r| r >= 0.0), "{row}");
     }
+}
+
+#[test]
+fn a_large_delay_is_found_every_time() {
+    if !can_time() {
+        return;
+    }
+    let dir = folder();
+    let args = ["calibrate", "--quick", "--comparisons", "3", "--delays", "0,200", "--shape", "128x128x128", "--json"];
+    let (code, out, err) = run(dir.path(), &args);
+    assert_eq!(code, 0, "{err}");
+    let trials = json(&out)["trials"].clone();
+    assert_eq!(
+        (trials[0]["comparisons"].as_u64(), trials[1]["found"].as_u64(), trials[1]["wrong_way"].as_u64()),
+        (Some(3), Some(3), Some(0))
+    );
+    refused(dir.path(), &["calibrate", "--shape", "8x8"], "MxNxK");
 }
 
 #[test]

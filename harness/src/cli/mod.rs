@@ -5,6 +5,7 @@
 
 mod bake;
 mod build;
+mod calibrate;
 mod check;
 mod compare;
 mod flame;
@@ -52,6 +53,7 @@ enum Command {
     Flame(flame::Args),
     List(list::Args),
     Check(check::Args),
+    Calibrate(calibrate::Args),
     Sweep(sweep::Args),
     Replay(replay::Args),
     Store(store::Args),
@@ -88,6 +90,7 @@ fn run(command: &Command) -> anyhow::Result<i32> {
         Command::Flame(args) => flame::run(args),
         Command::List(args) => list::run(args),
         Command::Check(args) => check::run(args),
+        Command::Calibrate(args) => calibrate::run(args),
         Command::Sweep(args) => sweep::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Store(args) => store::run(args),

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::io::Write;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The hidden command that does a job.
 pub const COMMAND: &str = "pairs";
@@ -37,6 +37,9 @@ pub struct Job {
     pub room: (usize, usize),
     /// What places of operands and their values are drawn from.
     pub seed: u64,
+    /// Nanoseconds that the one waits after each call: a difference of known size.
+    #[serde(default)]
+    pub delay_ns: u64,
 }
 
 impl Job {
@@ -44,7 +47,7 @@ impl Job {
     pub fn new((one, other): (Config, Config), effort: &Effort, pairs: usize, room: Room, seed: u64) -> Job {
         let ns = |time: Duration| time.as_nanos() as u64;
         let room = (room.last_cache, room.memory);
-        Job { one, other, pairs, sample_ns: ns(effort.sample), warm_up_ns: ns(effort.warm_up), room, seed }
+        Job { one, other, pairs, sample_ns: ns(effort.sample), warm_up_ns: ns(effort.warm_up), room, seed, delay_ns: 0 }
     }
 
     /// Does it here: nanoseconds per call of the one and the other.
@@ -68,7 +71,13 @@ impl Job {
             let ((mut one, one_calls), (mut other, other_calls)) = (ready(&one)?, ready(&other)?);
             let operands = RefCell::new(operands);
             let call = |runner: &mut Runner| runner.call(&mut operands.borrow_mut());
-            Ok(abba(self.pairs, one_calls, other_calls, || call(&mut one), || call(&mut other)))
+            let delay = Duration::from_nanos(self.delay_ns);
+            let slowed = || {
+                call(&mut one);
+                let called = Instant::now();
+                while called.elapsed() < delay {}
+            };
+            Ok(abba(self.pairs, one_calls, other_calls, slowed, || call(&mut other)))
         })
     }
 
