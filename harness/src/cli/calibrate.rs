@@ -5,7 +5,7 @@ use super::{Table, emit, emit_json};
 use crate::filter;
 use crate::machine::others::Watch;
 use crate::machine::{Machine, lock};
-use crate::measure::apart::Job;
+use crate::measure::apart::{Bench, Job};
 use crate::measure::clock::Effort;
 use crate::measure::statistics::{Ratio, median, paired_ratio_apart};
 use crate::progress::Progress;
@@ -111,7 +111,7 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
     for t in &trials {
         let found = format!("{}{}", t.found, if t.wrong_way > 0 { format!(", {} the wrong way", t.wrong_way) } else { String::new() });
         let (ratio, width) = (format!("{:.4}", t.ratio), format!("{:.2} %", 100.0 * t.width));
-        table.row([&format!("{} %", t.delay), &t.comparisons.to_string(), &found, &ratio, &width]);
+        table.row([format!("{} %", t.delay).as_str(), &t.comparisons.to_string(), &found, &ratio, &width]);
     }
     let remark = remark.map(|r| format!("\n{r}")).unwrap_or_default();
     emit(&format!("{table}\n{} at {}, {:.1} µs a call; tier measured{remark}", config.kernel, args.shape, call / 1e3))
@@ -122,7 +122,8 @@ fn compare(program: &Path, job: Job, effort: &Effort) -> anyhow::Result<(Vec<(f6
     let mut pairs = Vec::new();
     for process in 0..effort.processes {
         let seed = job.seed * effort.processes as u64 + process as u64;
-        pairs.extend(Job { pairs: effort.pairs.div_ceil(effort.processes), seed, ..job.clone() }.run_apart(program)?);
+        let job = Job { pairs: effort.pairs.div_ceil(effort.processes), seed, ..job.clone() };
+        pairs.extend(Bench::new(Some(program)).pairs(job)?.map_err(anyhow::Error::msg)?);
     }
     let ratio = paired_ratio_apart(&pairs, effort.processes).context("no pairs")?;
     Ok((pairs, ratio))

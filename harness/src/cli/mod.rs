@@ -12,11 +12,11 @@ mod flame;
 mod lab;
 mod list;
 mod model;
-mod pairs;
 mod probe;
 mod profile;
 mod replay;
 mod report;
+mod serve_bench;
 mod store;
 mod sweep;
 mod table;
@@ -65,7 +65,7 @@ enum Command {
     Model(model::Args),
     Lab(lab::Args),
     #[command(hide = true)]
-    Pairs,
+    ServeBench,
 }
 
 /// Parses the arguments of this process and runs the command.
@@ -101,7 +101,7 @@ fn run(command: &Command) -> anyhow::Result<i32> {
         Command::Build(args) => build::run(args),
         Command::Model(args) => model::run(args),
         Command::Lab(args) => lab::run(args),
-        Command::Pairs => pairs::run(),
+        Command::ServeBench => serve_bench::run(),
     }
 }
 

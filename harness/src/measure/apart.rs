@@ -1,24 +1,80 @@
-//! Comparisons in fresh processes: where code and memory happen to lie in one process is part of what is timed there
-//! (Mytkowicz et al., "Producing wrong data without doing anything obviously wrong!", ASPLOS 2009), so what is to decide is
-//! timed in several.
+//! Measuring in processes of its own. A candidate that crashes takes its process with it and nothing else; and where code and
+//! memory happen to lie in one process is part of what is timed there (Mytkowicz et al., "Producing wrong data without
+//! doing anything obviously wrong!", ASPLOS 2009), so what is to decide is timed in several.
 //!
-//! The parent writes a [`Job`] to a child's input and reads pairs of times from its output; the child is this program.
+//! The parent writes a [`Request`] a line to the child's input and reads a [`Reply`] a line from its output; the child is this
+//! program. Where there is no program to start, all happens in this process.
 
+use super::bench::{Workbench, candidate};
 use super::clock::{self, Effort};
 use super::operands::{Operands, Room};
 use super::pairing::abba;
 use super::runner::{self, Runner};
+use crate::check::{self, Status};
+use crate::filter;
 use crate::space::Candidate;
 use crate::store::Config;
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-/// The hidden command that does a job.
-pub const COMMAND: &str = "pairs";
+/// The hidden command that serves requests.
+pub const COMMAND: &str = "serve-bench";
+
+/// A process that has said nothing for this long, beyond what the work itself may take, hangs.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Operations, or bytes, in a second of the slowest code that is waited for.
+const SLOWEST: f64 = 1e8;
+
+/// What a bench is asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// Whether a kernel is right over the conformance grid.
+    Grid(String),
+    /// Samples of a configuration.
+    Samples(Sampling),
+    /// A comparison.
+    Pairs(Job),
+}
+
+/// What a bench says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// The worst error on the grid, as a fraction of its tolerance.
+    Grid(f64),
+    /// Nanoseconds per call, and the error of the verification.
+    Samples(Vec<f64>, f64),
+    /// Nanoseconds per call of the one and the other.
+    Pairs(Vec<(f64, f64)>),
+    /// The candidate is not valid: it gave a wrong answer, or the process died of it.
+    Invalid(String),
+    /// It could not be measured, for which the candidate is not to blame.
+    Failed(String),
+}
+
+/// Which samples to take. The first request for a problem makes its operands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sampling {
+    /// What is timed.
+    pub config: Config,
+    /// How many samples.
+    pub count: usize,
+    /// Nanoseconds that a sample lasts at least, and those of the warm-up.
+    pub times_ns: (u64, u64),
+    /// Bytes of the last cache, and of memory that operands may take.
+    pub room: (usize, usize),
+    /// What places of operands and their values are drawn from.
+    pub seed: u64,
+}
 
 /// Two ways to solve a problem, to be compared in one process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,19 +98,30 @@ pub struct Job {
     pub delay_ns: u64,
 }
 
+fn ns(time: Duration) -> u64 {
+    time.as_nanos() as u64
+}
+
+impl Sampling {
+    /// `count` samples of that effort.
+    pub fn new(config: &Config, count: usize, effort: &Effort, room: Room, seed: u64) -> Sampling {
+        let times_ns = (ns(effort.sample), ns(effort.warm_up));
+        Sampling { config: config.clone(), count, times_ns, room: (room.last_cache, room.memory), seed }
+    }
+}
+
 impl Job {
     /// A job of that effort.
     pub fn new((one, other): (Config, Config), effort: &Effort, pairs: usize, room: Room, seed: u64) -> Job {
-        let ns = |time: Duration| time.as_nanos() as u64;
         let room = (room.last_cache, room.memory);
         Job { one, other, pairs, sample_ns: ns(effort.sample), warm_up_ns: ns(effort.warm_up), room, seed, delay_ns: 0 }
     }
 
-    /// Does it here: nanoseconds per call of the one and the other.
+    /// Does it here: nanoseconds per call of the one and the other, or why one of them is not valid.
     ///
     /// # Errors
-    /// If a configuration is of no kernel that runs here, memory cannot be had, or an answer is wrong.
-    pub fn run(&self) -> anyhow::Result<Vec<(f64, f64)>> {
+    /// If a configuration is of no kernel that runs here, or memory cannot be had.
+    pub fn run(&self) -> anyhow::Result<Result<Vec<(f64, f64)>, String>> {
         let problem = self.one.problem().context("this build does not know the operation")?;
         ensure!(self.other.problem() == Some(problem), "the two solve different problems");
         let (one, other) = (candidate(&self.one)?, candidate(&self.other)?);
@@ -62,13 +129,18 @@ impl Job {
         let (sample, warm_up) = (Duration::from_nanos(self.sample_ns), Duration::from_nanos(self.warm_up_ns));
         runner::pinned()?.install(|| {
             let mut operands = Operands::new(&problem, room, self.seed)?;
-            let mut ready = |candidate: &Candidate| -> anyhow::Result<(Runner, usize)> {
+            let mut ready = |candidate: &Candidate| -> anyhow::Result<Result<(Runner, usize), String>> {
                 let mut runner = Runner::new(candidate, &operands)?;
-                runner.verify(&mut operands).map_err(|why| anyhow::anyhow!("{}: {why}", candidate.entry.meta.name))?;
+                if let Err(why) = runner.verify(&mut operands) {
+                    return Ok(Err(format!("{}: {why}", candidate.entry.meta.name)));
+                }
                 let calls = clock::warm_up(warm_up, sample, || runner.call(&mut operands));
-                Ok((runner, calls))
+                Ok(Ok((runner, calls)))
             };
-            let ((mut one, one_calls), (mut other, other_calls)) = (ready(&one)?, ready(&other)?);
+            let ((mut one, one_calls), (mut other, other_calls)) = match (ready(&one)?, ready(&other)?) {
+                (Ok(one), Ok(other)) => (one, other),
+                (Err(why), _) | (_, Err(why)) => return Ok(Err(why)),
+            };
             let operands = RefCell::new(operands);
             let call = |runner: &mut Runner| runner.call(&mut operands.borrow_mut());
             let delay = Duration::from_nanos(self.delay_ns);
@@ -79,40 +151,206 @@ impl Job {
                     while called.elapsed() < delay {}
                 }
             };
-            Ok(abba(self.pairs, one_calls, other_calls, slowed, || call(&mut other)))
+            Ok(Ok(abba(self.pairs, one_calls, other_calls, slowed, || call(&mut other))))
         })
-    }
-
-    /// Does it in a process of its own, started from `program`.
-    ///
-    /// # Errors
-    /// If there can be no such process, or what it says of its failure.
-    pub fn run_apart(&self, program: &std::path::Path) -> anyhow::Result<Vec<(f64, f64)>> {
-        let cannot = || format!("cannot run {} {COMMAND}", program.display());
-        let (input, output, errors) = (Stdio::piped(), Stdio::piped(), Stdio::piped());
-        let mut child = Command::new(program).arg(COMMAND).stdin(input).stdout(output).stderr(errors).spawn().with_context(cannot)?;
-        if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(&serde_json::to_vec(self)?).with_context(cannot)?;
-        }
-        let out = child.wait_with_output().with_context(cannot)?;
-        let said = String::from_utf8_lossy(&out.stderr);
-        ensure!(out.status.success(), "a comparison in a process of its own ended with {}: {}", out.status, said.trim());
-        serde_json::from_slice(&out.stdout).with_context(cannot)
     }
 }
 
-/// The candidate that a configuration describes.
-fn candidate(config: &Config) -> anyhow::Result<Candidate> {
-    let entry = crate::filter::by_name(&config.kernel)?;
-    let kernel = (entry.make)().with_context(|| format!("this CPU cannot run {}", config.kernel))?;
-    Ok(Candidate {
-        tile: config.tile,
-        blocking: config.blocking.map(|b| kiln_profiles::schema::BlockSizes::from(b).into()),
-        split: config.split.map(Into::into),
-        split_varied: config.split_varied,
-        spin: config.spin,
-        ..Candidate::usual(entry, kernel)
+impl Request {
+    /// How long its answer may take.
+    fn patience(&self) -> Duration {
+        let cost = |config: &Config, calls: usize| {
+            let cost = config.problem().map_or(0.0, |problem| problem.cost());
+            Duration::try_from_secs_f64(cost * calls as f64 / SLOWEST).unwrap_or(Duration::MAX)
+        };
+        PATIENCE.saturating_add(match self {
+            Request::Grid(_) => Duration::ZERO,
+            Request::Samples(s) => cost(&s.config, s.count + 8),
+            Request::Pairs(job) => cost(&job.one, 4 * job.pairs + 16),
+        })
+    }
+
+    /// What is to be said of a process that died of it.
+    fn subject(&self) -> String {
+        match self {
+            Request::Grid(kernel) => format!("verifying {kernel}"),
+            Request::Samples(s) => format!("timing {}", s.config.label()),
+            Request::Pairs(job) => format!("comparing {} with {}", job.one.label(), job.other.label()),
+        }
+    }
+}
+
+/// Where requests are answered in this process.
+#[derive(Default)]
+struct Here(Option<(Workbench, u64)>);
+
+impl Here {
+    fn answer(&mut self, request: &Request) -> Reply {
+        let answer = match request {
+            Request::Grid(kernel) => grid(kernel),
+            Request::Samples(sampling) => self.samples(sampling),
+            Request::Pairs(job) => job.run().map(|pairs| pairs.map_or_else(Reply::Invalid, Reply::Pairs)),
+        };
+        answer.unwrap_or_else(|error| Reply::Failed(format!("{error:#}")))
+    }
+
+    fn samples(&mut self, sampling: &Sampling) -> anyhow::Result<Reply> {
+        let Sampling { config, count, times_ns, room: (last_cache, memory), seed } = sampling;
+        let problem = config.problem().context("this build does not know the operation")?;
+        self.0 = self.0.take().filter(|(bench, of)| *bench.problem() == problem && of == seed);
+        if self.0.is_none() {
+            let room = Room { last_cache: *last_cache, memory: *memory };
+            self.0 = Some((Workbench::new(&problem, room, *seed)?, *seed));
+        }
+        let (bench, _) = self.0.as_mut().context("a bench that was just made")?;
+        let (sample, warm_up) = (Duration::from_nanos(times_ns.0), Duration::from_nanos(times_ns.1));
+        Ok(bench.samples(config, *count, (warm_up, sample))?.map_or_else(Reply::Invalid, |(samples, error)| Reply::Samples(samples, error)))
+    }
+}
+
+fn grid(kernel: &str) -> anyhow::Result<Reply> {
+    Ok(match check::kernel(filter::by_name(kernel)?) {
+        Status::Passed { worst, .. } => Reply::Grid(worst),
+        Status::Failed { first, .. } => Reply::Invalid(first),
+        Status::Skipped => Reply::Invalid("this CPU cannot run it".into()),
     })
+}
+
+/// The child's side: answers every request on stdin until there are no more.
+///
+/// # Errors
+/// If a line is no request, or stdout is gone.
+pub fn serve() -> anyhow::Result<()> {
+    let mut here = Here::default();
+    for line in std::io::stdin().lines() {
+        let request: Request =
+            serde_json::from_str(&line?).map_err(|e| anyhow::anyhow!("this command is for kiln itself; on stdin there is no request: {e}"))?;
+        let reply = serde_json::to_string(&here.answer(&request))?;
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{reply}").and_then(|()| out.flush()).context("nobody reads the reply")?;
+    }
+    Ok(())
+}
+
+/// Where candidates are measured, one request at a time.
+#[derive(Default)]
+pub struct Bench {
+    /// What is started; `None`: this process does it.
+    program: Option<PathBuf>,
+    process: Option<Process>,
+    here: Here,
+}
+
+/// A child that serves requests.
+struct Process {
+    child: Child,
+    requests: Option<ChildStdin>,
+    replies: Receiver<String>,
+}
+
+impl Bench {
+    /// One in processes of `program`, which is this one; or in this process.
+    pub fn new(program: Option<&Path>) -> Bench {
+        Bench { program: program.map(Path::to_owned), ..Bench::default() }
+    }
+
+    /// Ends its process, so that the next request has a fresh one, and lets go of memory.
+    pub fn renew(&mut self) {
+        (self.process, self.here) = (None, Here::default());
+    }
+
+    /// The answer to a request. That of one that kills its process, or never ends, is [`Reply::Invalid`].
+    ///
+    /// # Errors
+    /// If there can be no such process, or what could not be measured for reasons of its own.
+    pub fn ask(&mut self, request: &Request) -> anyhow::Result<Reply> {
+        let reply = match &self.program {
+            None => self.here.answer(request),
+            Some(program) => {
+                let mut process = match self.process.take() {
+                    Some(process) => process,
+                    None => Process::start(program)?,
+                };
+                match process.ask(request)? {
+                    Ok(reply) => {
+                        self.process = Some(process);
+                        reply
+                    }
+                    Err(end) => Reply::Invalid(format!("the process that was {} {end}", request.subject())),
+                }
+            }
+        };
+        match reply {
+            Reply::Failed(why) => bail!("{}: {why}", request.subject()),
+            reply => Ok(reply),
+        }
+    }
+
+    /// Pairs of a job, or why one of the two is not valid.
+    ///
+    /// # Errors
+    /// Those of [`Bench::ask`].
+    pub fn pairs(&mut self, job: Job) -> anyhow::Result<Result<Vec<(f64, f64)>, String>> {
+        match self.ask(&Request::Pairs(job))? {
+            Reply::Pairs(pairs) => Ok(Ok(pairs)),
+            Reply::Invalid(why) => Ok(Err(why)),
+            other => bail!("a bench was asked for pairs and said {other:?}"),
+        }
+    }
+}
+
+impl Process {
+    fn start(program: &Path) -> anyhow::Result<Process> {
+        let cannot = || format!("cannot run {} {COMMAND}", program.display());
+        let (input, output, errors) = (Stdio::piped(), Stdio::piped(), Stdio::piped());
+        let mut child = Command::new(program).arg(COMMAND).stdin(input).stdout(output).stderr(errors).spawn().with_context(cannot)?;
+        let (requests, output) = (child.stdin.take(), child.stdout.take().with_context(cannot)?);
+        let (sender, replies) = channel();
+        // Reading in a thread of its own, so that a process that hangs can be given up.
+        std::thread::spawn(move || {
+            let lines = BufReader::new(output).lines().map_while(Result::ok);
+            lines.map(|line| sender.send(line)).take_while(Result::is_ok).for_each(drop);
+        });
+        Ok(Process { child, requests, replies })
+    }
+
+    /// Its reply, or how it ended.
+    fn ask(&mut self, request: &Request) -> anyhow::Result<Result<Reply, String>> {
+        let line = serde_json::to_string(request)? + "\n";
+        // A process that is gone is found by its silence.
+        let _ = self.requests.as_mut().map(|r| r.write_all(line.as_bytes()).and_then(|()| r.flush()));
+        match self.replies.recv_timeout(request.patience()) {
+            Ok(line) => Ok(Ok(serde_json::from_str(&line).with_context(|| format!("a bench said what is no reply: {line}"))?)),
+            Err(RecvTimeoutError::Timeout) => {
+                let _ = self.child.kill();
+                Ok(Err(format!("said nothing for {}", humantime::format_duration(Duration::from_secs(request.patience().as_secs())))))
+            }
+            Err(RecvTimeoutError::Disconnected) => Ok(Err(self.end()?)),
+        }
+    }
+
+    fn end(&mut self) -> anyhow::Result<String> {
+        let mut said = String::new();
+        if let Some(errors) = self.child.stderr.as_mut() {
+            let _ = errors.take(1 << 16).read_to_string(&mut said);
+        }
+        let status = self.child.wait()?;
+        let how = match status.signal() {
+            Some(signal) => format!("died of {}", signal_hook::low_level::signal_name(signal).unwrap_or("a signal")),
+            None => format!("ended with {status}"),
+        };
+        let said = said.trim();
+        Ok(if said.is_empty() { how } else { format!("{how}: {}", said.lines().last().unwrap_or_default()) })
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Without requests it ends by itself; one that is at work need not finish.
+        self.requests = None;
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 #[cfg(test)]
@@ -121,24 +359,53 @@ mod tests {
     use crate::space::{Blockings, Problem, Temperature, all_candidates, caches};
     use kiln_kernels::registry::{self, Op};
 
-    #[test]
-    fn a_job_survives_the_way_to_another_process_and_gives_as_many_pairs_as_it_asks_for() {
+    fn configs() -> (Vec<Candidate>, Vec<Config>) {
         let shape = "24x32x40".parse().expect("a shape");
         let problem = Problem { op: Op::Gemm, format: Op::Gemm.format(), shape, packed: true, threads: 1, operands: Temperature::Hot };
         let caches = caches(&crate::machine::Machine::detect());
         let all = all_candidates(&problem, &registry::all().collect::<Vec<_>>(), Blockings::Near, caches).expect("candidates");
-        let configs = [0, all.len() - 1].map(|at| Config::new(&problem, &all[at]));
-        for (config, of) in configs.iter().zip([&all[0], &all[all.len() - 1]]) {
-            assert_eq!(Config::new(&problem, &candidate(config).expect("a candidate")), *config);
-            assert_eq!(candidate(config).expect("a candidate").blocking, of.blocking);
+        let configs = all.iter().map(|c| Config::new(&problem, c)).collect();
+        (all, configs)
+    }
+
+    const ROOM: Room = Room { last_cache: 1 << 20, memory: 1 << 30 };
+
+    #[test]
+    fn a_job_survives_the_way_to_another_process_and_gives_as_many_pairs_as_it_asks_for() {
+        let (all, configs) = configs();
+        let last = all.len() - 1;
+        for at in [0, last] {
+            assert_eq!(candidate(&configs[at]).expect("a candidate").blocking, all[at].blocking);
         }
-        let [one, other] = configs;
-        let job = Job::new((one, other), &Effort::QUICK, 3, Room { last_cache: 1 << 20, memory: 1 << 30 }, 7);
-        let sent: Job = serde_json::from_slice(&serde_json::to_vec(&job).expect("JSON")).expect("a job");
-        assert_eq!(sent, job);
-        let pairs = sent.run().expect("pairs");
+        let job = Job::new((configs[0].clone(), configs[last].clone()), &Effort::QUICK, 3, ROOM, 7);
+        let sent: Request = serde_json::from_slice(&serde_json::to_vec(&Request::Pairs(job.clone())).expect("JSON")).expect("a request");
+        assert_eq!(sent, Request::Pairs(job.clone()));
+        let pairs = Bench::new(None).pairs(job.clone()).expect("an answer").expect("pairs");
         assert!(pairs.len() == 3 && pairs.iter().all(|(a, b)| *a > 0.0 && *b > 0.0), "{pairs:?}");
         let other = Config { shape: "8x8x8".parse().expect("a shape"), ..job.other.clone() };
-        assert!(Job { other, ..job }.run().unwrap_err().to_string().contains("different problems"));
+        assert!(Bench::new(None).pairs(Job { other, ..job }).unwrap_err().to_string().contains("different problems"));
+    }
+
+    #[test]
+    fn a_bench_gives_the_samples_that_it_is_asked_for() {
+        let (_, configs) = configs();
+        let mut bench = Bench::new(None);
+        for (config, count) in [(&configs[0], 2), (&configs[0], 3), (&configs[1], 1)] {
+            match bench.ask(&Request::Samples(Sampling::new(config, count, &Effort::QUICK, ROOM, 1))).expect("an answer") {
+                Reply::Samples(samples, error) => assert!(samples.len() == count && (0.0..=1.0).contains(&error)),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(matches!(bench.ask(&Request::Grid(configs[0].kernel.clone())), Ok(Reply::Grid(worst)) if worst <= 1.0));
+    }
+
+    #[test]
+    fn a_program_that_dies_is_a_candidate_that_is_not_valid() {
+        let request = Request::Grid("anything".into());
+        for (program, end) in [("false", "ended with"), ("true", "ended with")] {
+            let reply = Bench::new(Some(Path::new(program))).ask(&request).expect("an answer");
+            assert!(matches!(&reply, Reply::Invalid(why) if why.contains("verifying anything") && why.contains(end)), "{reply:?}");
+        }
+        assert!(Bench::new(Some(Path::new("no-such-program"))).ask(&request).is_err());
     }
 }

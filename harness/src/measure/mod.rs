@@ -4,7 +4,9 @@
 //! better; that is for [`crate::search`] and for baking.
 
 pub mod apart;
+pub mod bench;
 pub mod clock;
+pub mod fault;
 pub mod noise;
 pub mod operands;
 pub mod pairing;

@@ -30,6 +30,11 @@ pub fn floor(problem: &Problem, candidate: &Candidate, room: Room, effort: &Effo
     Ok(ratio.map_or(1.0, |r| reach(&r)))
 }
 
+/// The same of pairs of one candidate that were taken elsewhere; `None` of nothing.
+pub fn of_pairs(pairs: &[(f64, f64)]) -> Option<f64> {
+    paired_ratio(pairs).map(|r| reach(&r))
+}
+
 /// How far an interval reaches from 1.
 fn reach(ratio: &Ratio) -> f64 {
     (ratio.ci.1 - 1.0).abs().max((1.0 - ratio.ci.0).abs())

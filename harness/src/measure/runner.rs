@@ -4,6 +4,7 @@
 //! says, row operations by rows. Candidates that differ in their wait policy share the threads, so that no one's
 //! threads spin while another one is timed. Packing weights happens before anything is timed.
 
+use super::fault::{self, Fault};
 use super::operands::{Buffer, Input, Inputs, Operands, Output};
 use super::panels::Panels;
 use super::spot;
@@ -80,6 +81,8 @@ pub struct Runner {
     /// The operands of an operation on rows: described once, and not within a call that is timed.
     rows: Vec<Operand>,
     next: usize,
+    /// It is broken on purpose.
+    fault: Option<Fault>,
 }
 
 impl Runner {
@@ -114,6 +117,7 @@ impl Runner {
             team: team(threads)?,
             rows: candidate.kernel.rows().map(Rows::operands).unwrap_or_default(),
             next: 0,
+            fault: fault::of(candidate.entry.meta.name)?,
         };
         if let Shape::Attention { tokens, context, heads, kv_heads, dim } = shape {
             let shape = attention::Shape { tokens, context, heads, kv_heads, dim };
@@ -200,6 +204,9 @@ impl Runner {
     pub fn verify(&mut self, operands: &mut Operands) -> Result<f64, String> {
         let before = spot::Before::of(operands);
         self.call_first(operands);
+        if let Some(fault) = self.fault {
+            fault.strike(operands);
+        }
         spot::check(&operands.inputs, &before, &operands.outputs[0], 1.0)
     }
 }

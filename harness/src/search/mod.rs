@@ -245,11 +245,11 @@ impl Run<'_> {
             Err(why) => return Ok(Verdict::Invalid(why)),
         };
         let hopeless = median(&samples).is_some_and(|m| m > HOPELESS * self.best());
-        let mut dropped = hopeless.then(|| format!("its probe took more than {HOPELESS} times the best"));
+        let dropped = hopeless.then(|| format!("its probe took more than {HOPELESS} times the best"));
         if dropped.is_none() {
             match self.bench.samples(candidate, all.saturating_sub(samples.len()))? {
                 Ok(more) => samples.extend(more),
-                Err(why) => dropped = Some(why),
+                Err(why) => return Ok(Verdict::Invalid(why)),
             }
         }
         Ok(Verdict::Timed { samples, dropped })

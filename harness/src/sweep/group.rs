@@ -1,18 +1,15 @@
-//! One problem of a sweep: verifies its candidates, times them as the search asks, and compares the
-//! finalists in pairs.
+//! One problem of a sweep: has its candidates verified and timed as the search asks, and the finalists compared in pairs.
 
 use super::session::Session;
 use super::{Group, Options};
-use crate::check::{self, Status};
-use crate::measure::clock::{self, Effort};
-use crate::measure::operands::Operands;
-use crate::measure::runner::{self, Runner};
+use crate::measure::apart::{Reply, Request, Sampling};
+use crate::measure::clock::Effort;
 use crate::measure::statistics::median;
 use crate::ranking;
 use crate::search::{Bench, Order, Search, Verdict};
 use crate::space::landscape;
 use crate::store::{Config, Outcome, Record};
-use anyhow::Context;
+use anyhow::bail;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -21,22 +18,14 @@ pub(super) struct GroupRun<'a, 's> {
     session: &'a mut Session<'s>,
     group: &'a Group,
     configs: Vec<Config>,
-    /// What measuring needs, from the first candidate on that is measured.
-    bench: Option<Workbench>,
-    /// The candidate that was timed last, and calls in one of its samples.
-    current: Option<(usize, Runner, usize)>,
+    /// What places and values of operands are drawn from, from the first candidate on that is measured.
+    seed: Option<u64>,
     /// What the default took when it was last looked at.
     anchor: Option<f64>,
     /// Verification error of each candidate as a fraction of its tolerance.
     errors: HashMap<usize, f64>,
     began: Instant,
     time: Option<Duration>,
-}
-
-/// Where candidates are timed.
-struct Workbench {
-    pool: rayon::ThreadPool,
-    operands: Operands,
 }
 
 /// The share of a problem's time that the search may take; the rest is for the finals.
@@ -60,8 +49,7 @@ impl GroupRun<'_, '_> {
             session,
             group,
             configs,
-            bench: None,
-            current: None,
+            seed: None,
             anchor: None,
             errors: HashMap::new(),
             began: Instant::now(),
@@ -79,17 +67,17 @@ impl GroupRun<'_, '_> {
         run.finals(&order)
     }
 
-    /// Makes ready for measuring, once.
-    fn bench(&mut self) -> anyhow::Result<&mut Workbench> {
-        if self.bench.is_none() {
-            self.session.noise(self.group)?;
-            // The noise floor is the session's: this problem's time begins after it.
-            self.began = Instant::now();
-            let seed = (self.session.records.len() as u64) << 8 | self.group.problem.threads as u64;
-            let operands = Operands::new(&self.group.problem, self.session.room, seed)?;
-            self.bench = Some(Workbench { pool: runner::pinned()?, operands });
+    /// Makes ready for measuring, once, in a process of its own: what places and values of operands are drawn from.
+    fn begin(&mut self) -> anyhow::Result<u64> {
+        if let Some(seed) = self.seed {
+            return Ok(seed);
         }
-        self.bench.as_mut().context("a bench that was just made")
+        self.session.noise(self.group)?;
+        self.session.bench.renew();
+        // The noise floor is the session's: this problem's time begins after it.
+        self.began = Instant::now();
+        let seed = (self.session.records.len() as u64) << 8 | self.group.problem.threads as u64;
+        Ok(*self.seed.insert(seed))
     }
 
     /// Compares the fastest with one another, and the best with the default.
@@ -123,43 +111,7 @@ impl GroupRun<'_, '_> {
         let left = self.time.map(|t| t.saturating_sub(self.began.elapsed()) / shares.max(1) as u32);
         let affordable = left.map_or(usize::MAX, |left| (left.as_nanos() / quadruple.as_nanos().max(1)) as usize);
         let count = effort.pairs.min(affordable).max(FEWEST_PAIRS.min(effort.pairs));
-        // What was timed last need not take memory while others are.
-        (self.current, self.bench) = (None, None);
         self.session.pair(self.group, (&self.configs[one], &self.configs[other]), role, count)
-    }
-
-    /// Makes a candidate ready to be timed, or says why it is not valid: the grid has its say once a
-    /// kernel, then the very call is checked, then it is warmed up.
-    fn prepare(&mut self, candidate: usize) -> anyhow::Result<Result<(), String>> {
-        if self.current.as_ref().is_some_and(|c| c.0 == candidate) {
-            return Ok(Ok(()));
-        }
-        let one = &self.group.candidates[candidate];
-        let grid = self.session.verified.entry(one.entry.meta.name).or_insert_with(|| match check::kernel(one.entry) {
-            Status::Passed { worst, .. } => Ok(worst),
-            Status::Failed { first, .. } => Err(first),
-            Status::Skipped => Err("this CPU cannot run it".into()),
-        });
-        let grid = match grid {
-            Ok(worst) => *worst,
-            Err(reason) => return Ok(Err(reason.clone())),
-        };
-        // The runner before goes first: two of large weights may not fit.
-        self.current = None;
-        let effort = self.session.options.effort;
-        let Workbench { pool, operands } = self.bench()?;
-        let mut runner = Runner::new(one, operands)?;
-        let ready = pool.install(|| {
-            let spot = runner.verify(operands)?;
-            Ok((spot, clock::warm_up(effort.warm_up, effort.sample, || runner.call(operands))))
-        });
-        let (spot, calls) = match ready {
-            Ok(ready) => ready,
-            Err(reason) => return Ok(Err(reason)),
-        };
-        self.errors.insert(candidate, grid.max(spot));
-        self.current = Some((candidate, runner, calls));
-        Ok(Ok(()))
     }
 }
 
@@ -168,13 +120,23 @@ impl Bench for GroupRun<'_, '_> {
         if count == 0 {
             return Ok(Ok(Vec::new()));
         }
-        if let Err(reason) = self.prepare(candidate)? {
-            return Ok(Err(reason));
-        }
-        let Some((_, mut runner, calls)) = self.current.take() else { return Ok(Ok(Vec::new())) };
-        let Workbench { pool, operands } = self.bench()?;
-        let samples: Vec<f64> = pool.install(|| (0..count).map(|_| clock::sample(calls, || runner.call(operands))).collect());
-        self.current = Some((candidate, runner, calls));
+        let seed = self.begin()?;
+        let config = &self.configs[candidate];
+        // The grid has its say once a kernel; the very call is checked too.
+        let grid = match self.session.verified(&config.kernel)? {
+            Ok(worst) => worst,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let Options { effort, .. } = self.session.options;
+        let sampling = Sampling::new(config, count, effort, self.session.room, seed);
+        let samples = match self.session.bench.ask(&Request::Samples(sampling))? {
+            Reply::Samples(samples, error) => {
+                self.errors.insert(candidate, grid.max(error));
+                samples
+            }
+            Reply::Invalid(reason) => return Ok(Err(reason)),
+            other => bail!("a bench was asked for samples and said {other:?}"),
+        };
         if candidate == 0 && self.anchor.is_none() {
             self.anchor = median(&samples);
         }

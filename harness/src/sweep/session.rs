@@ -1,11 +1,11 @@
-//! What lasts from problem to problem of a sweep: the store and what is in it, the noise floor, what was verified; and
-//! comparisons, which are run in processes of their own.
+//! What lasts from problem to problem of a sweep: the store and what is in it, the bench, the noise floor, what was verified;
+//! and comparisons, each of which is run in fresh processes.
 
 use super::{Group, Options};
 use crate::bake::decide;
 use crate::machine::Machine;
 use crate::machine::others::Watch;
-use crate::measure::apart::Job;
+use crate::measure::apart::{Bench, Job, Reply, Request};
 use crate::measure::noise;
 use crate::measure::operands::Room;
 use crate::progress::Progress;
@@ -26,9 +26,11 @@ pub(super) struct Session<'a> {
     machine: &'a Machine,
     pub room: Room,
     store: Store,
+    /// Where everything is measured.
+    pub bench: Bench,
     pub records: Vec<Record>,
     /// The conformance grid's word on each kernel: worst error, or what is wrong.
-    pub verified: HashMap<&'static str, Result<f64, String>>,
+    verified: HashMap<String, Result<f64, String>>,
     pub noise_floor: Option<f64>,
     /// It is higher than results should be recorded with.
     forced: bool,
@@ -52,6 +54,7 @@ impl<'a> Session<'a> {
             machine,
             room,
             store,
+            bench: Bench::new(options.program.as_deref()),
             records,
             verified: HashMap::new(),
             noise_floor: None,
@@ -99,11 +102,16 @@ impl<'a> Session<'a> {
         for process in 0..processes {
             let seed = (self.records.len() * processes + process) as u64;
             let job = Job::new((one.clone(), other.clone()), effort, count.div_ceil(processes), self.room, seed);
-            pairs.extend(match program {
-                Some(program) => job.run_apart(program)?,
-                None => job.run()?,
-            });
+            self.bench.renew();
+            match self.bench.pairs(job)? {
+                Ok(more) => pairs.extend(more),
+                Err(why) => {
+                    self.progress.note(&format!("left out: a comparison of {} with {}: {why}", one.label(), other.label()));
+                    return Ok(());
+                }
+            }
         }
+        self.bench.renew();
         let Some(outcome) = Outcome::paired(other.label(), role, &pairs, processes) else { return Ok(()) };
         // As it was verified when it was timed.
         let timed = self.records.iter().find(|r| r.config == *one && r.verification_error.is_some());
@@ -122,7 +130,7 @@ impl<'a> Session<'a> {
         let (watch, limit) = (Watch::start(), self.options.effort.noisy);
         let mut noise = f64::INFINITY;
         for _ in 0..TRIES {
-            noise = noise.min(noise::floor(&group.problem, &group.candidates[0], self.room, &self.options.effort)?);
+            noise = noise.min(self.against_itself(group)?);
             if noise <= limit {
                 break;
             }
@@ -140,6 +148,39 @@ impl<'a> Session<'a> {
             .note(&format!("noise floor of this session: {:.2} %; smaller differences cannot be told from none{meanwhile}", noise * 100.0));
         self.noise_floor = Some(noise);
         Ok(())
+    }
+
+    /// What a comparison of a candidate with itself shows: of the first that is valid.
+    fn against_itself(&mut self, group: &Group) -> anyhow::Result<f64> {
+        let effort = self.options.effort;
+        for candidate in &group.candidates {
+            let config = Config::new(&group.problem, candidate);
+            let job = Job::new((config.clone(), config), &effort, effort.pairs, self.room, 1);
+            self.bench.renew();
+            let pairs = self.bench.pairs(Job { warm_up_ns: effort.session_warm_up.as_nanos() as u64, ..job })?;
+            self.bench.renew();
+            if let Some(noise) = pairs.ok().and_then(|pairs| noise::of_pairs(&pairs)) {
+                return Ok(noise);
+            }
+        }
+        anyhow::bail!("no candidate at {} is valid, so that nothing can be compared", group.problem.shape)
+    }
+
+    /// The conformance grid's word on a kernel, which is asked for once.
+    ///
+    /// # Errors
+    /// If the bench cannot be started.
+    pub(super) fn verified(&mut self, kernel: &str) -> anyhow::Result<Result<f64, String>> {
+        if let Some(known) = self.verified.get(kernel) {
+            return Ok(known.clone());
+        }
+        let word = match self.bench.ask(&Request::Grid(kernel.into()))? {
+            Reply::Grid(worst) => Ok(worst),
+            Reply::Invalid(why) => Err(why),
+            other => anyhow::bail!("a bench was asked for the grid and said {other:?}"),
+        };
+        self.verified.insert(kernel.into(), word.clone());
+        Ok(word)
     }
 
     /// Stores a result, unless it is there already.
