@@ -120,12 +120,16 @@ impl Options {
         let filter = Filter { op: vec![self.op], format: vec![self.format], ..self.filter.clone() };
         let entries = filter.entries()?;
         let caches = space::caches(machine);
-        let (mut groups, mut all_pruned) = (Vec::new(), BTreeMap::new());
+        let (mut groups, mut all_pruned): (Vec<Group>, _) = (Vec::new(), BTreeMap::new());
         for &threads in &self.threads {
             for &Spec { shape, packed } in &self.specs {
                 let usual = Temperature::usual(shape.class(), packed);
                 let problem =
                     Problem { op: self.op, format: self.format, shape, packed, threads, operands: self.operands.unwrap_or(usual) };
+                // A number of threads that is given twice would be measured by two shards.
+                if groups.iter().any(|g| g.problem == problem) {
+                    continue;
+                }
                 operands::fits(&problem, room)?;
                 let (candidates, pruned) = space::candidates(&problem, &entries, self.blockings, caches)?;
                 all_pruned.extend(pruned.into_iter().map(|Pruned { kernel, reason }| (kernel, format!("{reason} ({shape})"))));
