@@ -55,14 +55,8 @@ impl Code {
     /// its parameters, either of the method itself or of the closure that it runs vectorised.
     pub(super) fn symbol_of(&self, meta: &Meta) -> Option<String> {
         let marks = [meta.symbol[0], meta.symbol[1], "MicroKernel"];
-        let is_tile = |name: &str| name.contains("::tile") || name.contains("vectorize");
-        let mut found: Vec<_> = self
-            .symbols
-            .iter()
-            .filter(|(name, _)| {
-                marks.iter().all(|m| name.contains(m)) && is_tile(name) && !["::pack_", "::unpack"].iter().any(|m| name.contains(m))
-            })
-            .collect();
+        let of_tile = |name: &str| marks.iter().all(|m| name.contains(m)) && name.contains("::tile");
+        let mut found: Vec<_> = self.symbols.iter().filter(|(name, _)| of_tile(name)).collect();
         // The closure's own function, where there is one, is the innermost and holds the loops.
         found.sort_by_key(|(name, _)| !name.contains("closure"));
         found.first().map(|(_, mangled)| (*mangled).clone())
@@ -90,8 +84,18 @@ impl Code {
 
     /// The loop of a function, or of all code, with the most multiply-adds that holds no other loop.
     pub(super) fn main_loop(&self, tools: &Tools, machine: &Machine, symbol: Option<&str>) -> anyhow::Result<Loop> {
+        let of = |listing: &str| innermost_loop(listing, |line| Multiply::of(line, machine));
         let listing = self.listing(tools, symbol)?;
-        innermost_loop(&listing, |line| Multiply::of(line, machine)).context("it has no inner loop with multiply-adds")
+        if let Some(found) = of(&listing) {
+            return Ok(found);
+        }
+        // Functions of two types that come to the same code are there once: the other's wrapper calls it.
+        for called in calls(&listing) {
+            if let Some(found) = of(&self.listing(tools, Some(called))?) {
+                return Ok(found);
+            }
+        }
+        bail!("it has no inner loop with multiply-adds")
     }
 
     /// The loop of a function that moves the most bytes and holds no other loop, and those bytes. What computes nothing
@@ -122,6 +126,17 @@ impl Code {
         }
         Ok(String::from_utf8_lossy(&out.stdout).into_owned())
     }
+}
+
+/// The functions that a listing calls or jumps to.
+fn calls(listing: &str) -> impl Iterator<Item = &str> {
+    let target = |line: &'_ str| -> Option<(usize, usize)> {
+        let (start, end) = (line.rfind('<')? + 1, line.rfind('>')?);
+        let instruction = line.split_whitespace().next()?;
+        let is_call = ["call", "jmp", "bl", "b"].iter().any(|name| instruction == *name || instruction.strip_suffix('q') == Some(name));
+        (is_call && start < end && !line[start..end].contains('+')).then_some((start, end))
+    };
+    listing.lines().filter_map(move |line| target(line).map(|(start, end)| &line[start..end])).filter(|name| name.starts_with('_'))
 }
 
 /// Of all loops without a loop inside, the one with the most multiply-adds.
@@ -194,6 +209,13 @@ mod tests {
         let listing = "<L0>:\n\tldr q0, [x1, #16]\n\tfmla v1.4s, v0.4s, v2.s[0]\n\tb.ne <L0>\n";
         let arm = innermost_loop(listing, |l| Multiply::of(l, &arm)).unwrap();
         assert_eq!(arm.text, "ldr q0, [x1, #16]\nfmla v1.4s, v0.4s, v2.s[0]");
+    }
+
+    #[test]
+    fn what_is_called_is_found_by_name() {
+        let x86 = "\tcallq\t <_RNv1a>\n\tjmp <L0>\n\tjmp\t <_RNv1b>\n\tcallq <_RNv1c+0x10>\n\tleaq <_RNv1d>\n";
+        assert_eq!(calls(x86).collect::<Vec<_>>(), ["_RNv1a", "_RNv1b"]);
+        assert_eq!(calls("\tbl <_RNv1a>\n\tb <_RNv1b>\n\tb.ne <L1>\n").collect::<Vec<_>>(), ["_RNv1a", "_RNv1b"]);
     }
 
     #[test]

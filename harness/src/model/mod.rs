@@ -91,17 +91,24 @@ pub fn predict(
         bail!("no gemm kernel for {} fits that selection; 'kiln list' shows all", machine.arch);
     }
     let code = Code::open(binary, &machine.arch)?;
-    let mut predictions: Vec<(Format, Prediction)> = Vec::new();
+    let (mut predictions, mut missing): (Vec<(Format, Prediction)>, Vec<&str>) = (Vec::new(), Vec::new());
     for meta in metas {
-        let Some(symbol) = code.symbol_of(meta) else {
-            bail!("{} holds no code of {}; it must be a kiln binary of this source, built with --release", binary.display(), meta.name);
-        };
         note(meta.name);
+        let Some(symbol) = code.symbol_of(meta) else {
+            missing.push(meta.name);
+            continue;
+        };
         let body = code.main_loop(tools, machine, Some(&symbol)).with_context(|| format!("kernel {}", meta.name))?;
         predictions.extend(prediction(tools, machine, meta.name.into(), &body)?.map(|p| (meta.format, p)));
     }
+    if predictions.is_empty() && !missing.is_empty() {
+        bail!("{} holds no code of {}; it must be a kiln binary of this source, built with --release", binary.display(), missing[0]);
+    }
     if predictions.is_empty() {
         bail!("{} can run none of these kernels", machine.title);
+    }
+    if let [first, ..] = missing.as_slice() {
+        eprintln!("note: no code of their own, since others' is the same: {} kernels, {first} the first; they have no prediction", missing.len());
     }
     predictions.sort_by(|(f, a), (g, b)| f.cmp(g).then(b.mac_per_cycle.total_cmp(&a.mac_per_cycle)).then(a.kernel.cmp(&b.kernel)));
     Ok(predictions.into_iter().map(|(_, p)| p).collect())

@@ -43,7 +43,8 @@ impl Multiply {
     /// What an instruction is, if it is one. The text is LLVM's: operands separated by ", ", and on x86 in
     /// AT&T's order.
     pub(super) fn of(instruction: &str, machine: &Machine) -> Option<Multiply> {
-        let name = instruction.split_whitespace().next()?;
+        // What encoding it has is no part of its name.
+        let name = instruction.trim_start_matches("{vex} ").split_whitespace().next()?;
         let (kind, per_element) = *KINDS.iter().find(|(kind, _)| name.starts_with(kind))?;
         let elements = if machine.arch == "aarch64" { arm_elements(instruction, machine)? } else { x86_elements(instruction, name)? };
         Some(Multiply { kind, macs: elements * per_element, text: instruction.to_owned() })
@@ -52,7 +53,8 @@ impl Multiply {
     /// Instructions of this form that do not wait for each other, and their number: each has a destination of
     /// its own, and no source changes.
     pub(super) fn independent(&self) -> (String, usize) {
-        let (name, operands) = self.text.split_once(' ').unwrap_or((&self.text, ""));
+        let (encoding, text) = if self.text.starts_with("{vex} ") { self.text.split_at("{vex} ".len()) } else { ("", self.text.as_str()) };
+        let (name, operands) = text.split_once(' ').unwrap_or((text, ""));
         let mut operands = split(operands);
         let x86 = self.text.contains('%');
         if x86 {
@@ -73,7 +75,7 @@ impl Multiply {
             if x86 {
                 line.reverse();
             }
-            lines.push(format!("{name} {}", line.join(", ")));
+            lines.push(format!("{encoding}{name} {}", line.join(", ")));
         }
         (lines.join("\n"), lines.len())
     }
@@ -176,6 +178,7 @@ mod tests {
             ("vfmadd231ss %xmm0, %xmm1, %xmm2", Some(1)),
             ("vdpbf16ps %zmm0, %zmm1, %zmm2", Some(32)),
             ("vpdpbusd %ymm0, %ymm1, %ymm2", Some(32)),
+            ("{vex} vpdpbusd (%rax), %ymm1, %ymm2", Some(32)),
             ("vpaddd %ymm0, %ymm1, %ymm2", None),
         ] {
             assert_eq!(macs("zen4", instruction), want, "{instruction}");
@@ -192,5 +195,7 @@ mod tests {
         let (text, count) = Multiply::of("vfmadd231ps 8(%rax,%rbx){1to16}, %zmm1, %zmm2", &machine).unwrap().independent();
         assert_eq!(count, 30);
         assert!(text.starts_with("vfmadd231ps %zmm3, %zmm1, %zmm0\nvfmadd231ps %zmm3, %zmm1, %zmm2\n"), "{text}");
+        let (text, count) = Multiply::of("{vex} vpdpbusd %ymm0, %ymm1, %ymm2", &machine).unwrap().independent();
+        assert!(count == 14 && text.starts_with("{vex} vpdpbusd %ymm0, %ymm1, %ymm2\n"), "{text}");
     }
 }
