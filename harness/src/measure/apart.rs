@@ -339,8 +339,9 @@ impl Process {
             Some(signal) => format!("died of {}", signal_hook::low_level::signal_name(signal).unwrap_or("a signal")),
             None => format!("ended with {status}"),
         };
-        let said = said.trim();
-        Ok(if said.is_empty() { how } else { format!("{how}: {}", said.lines().last().unwrap_or_default()) })
+        // Its own word on it, not those of others that it printed before.
+        let word = said.lines().rev().find_map(|line| line.strip_prefix("kiln: "));
+        Ok(word.map_or(how.clone(), |word| format!("{how}: {word}")))
     }
 }
 
