@@ -8,6 +8,7 @@ mod build;
 mod calibrate;
 mod check;
 mod compare;
+mod count_calls;
 mod flame;
 mod lab;
 mod list;
@@ -65,6 +66,8 @@ enum Command {
     Model(model::Args),
     Lab(lab::Args),
     #[command(hide = true)]
+    CountCalls(count_calls::Args),
+    #[command(hide = true)]
     ServeBench,
 }
 
@@ -96,6 +99,7 @@ fn run(command: &Command) -> anyhow::Result<i32> {
         Command::Store(args) => store::run(args),
         Command::Profile(args) => profile::run(args),
         Command::Compare(args) => compare::run(args),
+        Command::CountCalls(args) => count_calls::run(args),
         Command::Bake(args) => bake::run(args),
         Command::Report(args) => report::run(args),
         Command::Build(args) => build::run(args),

@@ -5,6 +5,7 @@
 //! with: before a turn everyone is at rest, and a system wakes up by calls that nobody times.
 //! What the machine can do at most is measured before and after each problem.
 
+pub mod baseline;
 mod plots;
 mod quiet;
 mod rates;

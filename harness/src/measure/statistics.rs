@@ -111,6 +111,17 @@ pub fn paired_ratio_apart(pairs: &[(f64, f64)], processes: usize) -> Option<Rati
     Some(Ratio { value, ci })
 }
 
+/// The ratio of the median of `a` to that of `b`, which were taken apart, each in one or more processes: the interval resamples
+/// each side by itself, and also reaches to the ratio of every process's median of `a` to every one's of `b`. `None` of nothing.
+pub fn ratio_apart(a: &[Vec<f64>], b: &[Vec<f64>]) -> Option<Ratio> {
+    let Ratio { value, mut ci } = pooled_ratio(&[Place::Apart(&a.concat(), &b.concat())])?;
+    for (a, b) in a.iter().flat_map(|a| b.iter().map(move |b| (a, b))) {
+        let ratio = median(a)? / median(b)?;
+        ci = (ci.0.min(ratio), ci.1.max(ratio));
+    }
+    Some(Ratio { value, ci })
+}
+
 /// One place where two things were measured, such as a shape.
 #[derive(Clone, Copy, Debug)]
 pub enum Place<'a> {
@@ -255,6 +266,16 @@ mod tests {
         let all = paired_ratio_apart(&pairs, 3).expect("a ratio");
         assert!(all.is_tie(0.02) && all.ci == (0.90, 1.02) && all.value == 0.91, "{all:?}");
         assert_eq!(paired_ratio_apart(&pairs, 1), paired_ratio(&pairs));
+    }
+
+    #[test]
+    fn apart_the_interval_reaches_to_every_process() {
+        let steady = |at: f64| vec![at, at * 1.001, at * 0.999];
+        let slower = ratio_apart(&[steady(12.0), steady(13.0)], &[steady(10.0), steady(10.0)]).expect("a ratio");
+        assert!(slower.ci.0 < 1.21 && slower.ci.1 > 1.29 && !slower.is_tie(0.02), "{slower:?}");
+        let once = ratio_apart(&[steady(12.0), steady(12.0), steady(9.9)], &[steady(10.0)]).expect("a ratio");
+        assert!(once.is_tie(0.02) && once.value > 1.1, "{once:?}");
+        assert_eq!((ratio_apart(&[], &[steady(1.0)]), ratio_apart(&[vec![]], &[steady(1.0)])), (None, None));
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! `kiln compare`: our kernels beside other libraries, in one run.
+//! `kiln compare`: our kernels beside other libraries, in one run; or beside themselves as they were, which is for [`baseline`].
+
+mod baseline;
 
 use super::{Table, emit, emit_json};
 use crate::compare::{self, Comparison, Failed, Options, Row};
@@ -25,6 +27,11 @@ use std::path::{Path, PathBuf};
 /// values; of one token (attention_decode) rates are of the bytes of the cache, and `copy` reads them. Every system is
 /// verified before it is timed; then all take turns, twice a round and each round in another order, each with its own threads and
 /// idle policy. A ratio is that of the rates in pairs, with its 95 % interval.
+///
+/// With --baseline, --write-baseline or --counts no other system takes part: what ours takes is written down, and judged by
+/// what it took. Times are judged on one machine alone, and only what is beyond their interval, the noise of both sessions and 2 %
+/// is slower. Instructions (--counts) are the same every time, and nearly so on every machine that runs the same kernel: they
+/// are for machines whose clocks cannot be trusted, and say nothing of caches and memory.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Sizes: 256..4096 (doubling), 512, MxNxK, of rows ROWSxCOLS, of attention a context or TOKENSxCONTEXTxHEADSxKVHEADSxDIM;\nseparated by commas.\n\n\
@@ -39,7 +46,14 @@ kiln compare gemm --sizes 64..512 --threads 2 --split 1x2 --spin 200000\n  \
 kiln compare rms_norm --sizes 512x896,8192x8192 --peers torch,numpy,copy\n  \
 kiln compare rms_norm_quantise --sizes 1x896,512x896 --peers parts\n  \
 kiln compare attention_decode --format bf16 --sizes 512,4096,32768 --threads 1,2\n  \
-kiln compare f16_to_f32 --sizes 128x2048,2048x8192 --threads 1,2 --cold --plot convert.svg"
+kiln compare f16_to_f32 --sizes 128x2048,2048x8192 --threads 1,2 --cold --plot convert.svg\n\n\
+Ours as it was; exit status 1 if anything got slower:\n  \
+kiln compare gemm --sizes 128..512 --write-baseline base.json\n  \
+kiln compare gemm --baseline base.json\n  \
+kiln compare gemm --sizes 128..512 --baseline-binary old/kiln\n  \
+kiln compare gemm --sizes 64,1x896x896 --counts --write-baseline counts.json\n  \
+kiln compare gemm --counts --baseline counts.json --tolerance 1\n  \
+QEMU_CPU=max,sve-max-vq=1 kiln compare gemm --sizes 64 --counts qemu --program arm/kiln --baseline arm.json"
 )]
 pub struct Args {
     /// The operation: gemm, attention, attention_decode, or one on rows such as rms_norm, f16_to_f32, softmax
@@ -47,12 +61,12 @@ pub struct Args {
     /// Format of the operands, of attention of its cache [default: f32; of conversions what they read, of dequantise q8_0]
     #[arg(long, value_parser = filter::format)]
     format: Option<Format>,
-    /// Sizes, separated by commas
-    #[arg(long, default_value = "256..2048")]
-    sizes: String,
-    /// Numbers of threads, separated by commas
-    #[arg(long, value_delimiter = ',', default_value = "1")]
-    threads: Vec<usize>,
+    /// Sizes, separated by commas [default: 256..2048]
+    #[arg(long)]
+    sizes: Option<String>,
+    /// Numbers of threads, separated by commas [default: 1]
+    #[arg(long, value_delimiter = ',')]
+    threads: Option<Vec<usize>>,
     /// openblas, blis, mkl, armpl, torch, gemm, matrixmultiply; of rows torch, numpy, parts, copy; separated by commas
     /// [default: all that are installed]
     #[arg(long, value_delimiter = ',', value_parser = peers::by_name)]
@@ -90,7 +104,12 @@ pub struct Args {
     /// One JSON document on stdout
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    gate: baseline::Gate,
 }
+
+/// The sizes that are compared when none are given.
+const DEFAULT_SIZES: &str = "256..2048";
 
 impl Args {
     /// Refuses what only products have.
@@ -106,6 +125,10 @@ impl Args {
         ensure!(wrong.is_empty(), "{} is no product, so that there is no {}: leave it out", self.op, wrong.join(", "));
         Ok(())
     }
+
+    fn effort(&self) -> Effort {
+        if self.quick { Effort::QUICK } else { Effort::FULL }
+    }
 }
 
 /// Compares and prints.
@@ -116,8 +139,11 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
     if args.op != Op::Gemm {
         args.without_products()?;
     }
-    let specs = shape::parse(&args.sizes, args.op).map_err(anyhow::Error::msg)?;
-    let threads = unique(&args.threads);
+    if args.gate.is_on() {
+        return baseline::run(args);
+    }
+    let specs = shape::parse(args.sizes.as_deref().unwrap_or(DEFAULT_SIZES), args.op).map_err(anyhow::Error::msg)?;
+    let threads = args.threads.as_deref().map_or(vec![1], unique);
     if let Some(split) = args.split {
         let other = threads.iter().find(|t| **t != split.threads());
         ensure!(other.is_none(), "the split {split} is for {} threads: --threads must say the same", split.threads());
@@ -138,7 +164,7 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
         },
         operands: if args.cold { Temperature::Cold } else { Temperature::Hot },
         read: args.read,
-        effort: if args.quick { Effort::QUICK } else { Effort::FULL },
+        effort: args.effort(),
     };
     let machine = Machine::detect();
     let comparison = match compare::run(&options, &machine) {
