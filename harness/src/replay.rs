@@ -6,6 +6,7 @@
 
 use crate::measure::clock::Effort;
 use crate::measure::statistics::{Random, median};
+use crate::model::Predictor;
 use crate::search::{Bench, Landscape, Search, Strategy, Verdict};
 use crate::space::{Problem, landscape};
 use crate::store::{Config, Outcome, Record};
@@ -15,6 +16,7 @@ use std::collections::{BTreeMap, HashMap};
 pub struct Recorded {
     /// The problem.
     pub problem: Problem,
+    configs: Vec<Config>,
     /// Samples of each candidate in nanoseconds per call, or why it was not valid.
     outcomes: Vec<Result<Vec<f64>, String>>,
     landscape: Landscape,
@@ -70,7 +72,7 @@ impl Recorded {
         // What was dropped after its probe was hopeless, and a search that measures it will find that too; what halving
         // dropped may not have been.
         let stands = |o: &Result<Vec<f64>, String>| o.as_ref().map_or(true, |s| s.len() >= FEWEST || median(s) > Some(2.0 * best));
-        outcomes.iter().all(stands).then(|| Recorded { problem, landscape: landscape::of(&configs), outcomes })
+        outcomes.iter().all(stands).then(|| Recorded { problem, landscape: landscape::of(&configs), configs, outcomes })
     }
 
     /// Candidates.
@@ -79,8 +81,8 @@ impl Recorded {
     }
 
     /// Gives each candidate a prediction for searches by model.
-    pub fn predict(&mut self, predicted: Vec<Option<f64>>) {
-        self.landscape.predicted = predicted;
+    pub fn predict(&mut self, predictor: &Predictor) {
+        self.landscape.predicted = self.configs.iter().map(|config| predictor.cycles(config)).collect();
     }
 
     /// Runs a strategy once for each of so many seeds.

@@ -1,9 +1,10 @@
 //! `kiln replay`: what each way of searching would have found in an exhaustive sweep, and in how much of its time.
 
 use super::{Table, emit, emit_json};
-use crate::filter;
+use crate::filter::{self, Filter};
 use crate::measure::clock::Effort;
 use crate::measure::statistics::median;
+use crate::model::Predictor;
 use crate::progress::Progress;
 use crate::ranking;
 use crate::replay::{Recorded, Replayed};
@@ -12,7 +13,9 @@ use crate::store;
 use anyhow::ensure;
 use kiln_kernels::format::Format;
 use kiln_kernels::registry::Op;
+use kiln_profiles::lookup;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// Compares strategies of searching on an exhaustive sweep's results, without measuring anything.
@@ -23,7 +26,7 @@ pub struct Args {
     /// The exhaustive sweep's store
     #[arg(long, default_value = super::STORE)]
     store: PathBuf,
-    /// Strategies, separated by commas [default: all that need no model]
+    /// Strategies, separated by commas [default: all]
     #[arg(long, value_delimiter = ',')]
     strategy: Vec<Strategy>,
     /// Operations, separated by commas [default: all in the store]
@@ -32,6 +35,9 @@ pub struct Args {
     /// Formats, separated by commas [default: all in the store]
     #[arg(long, value_delimiter = ',', value_parser = filter::format)]
     format: Vec<Format>,
+    /// The CPU that the results are of, by the name of its profile, for the strategy model [default: this one]
+    #[arg(long, value_name = "NAME")]
+    cpu: Option<String>,
     /// Times that each search is run, each with another seed
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     seeds: u64,
@@ -61,12 +67,15 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
         "{} has no problem with a full result for every candidate: make one with kiln sweep --strategy exhaustive",
         args.store.display()
     );
-    let strategies = if args.strategy.is_empty() {
-        Strategy::ALL.into_iter().filter(|s| *s != Strategy::Model).collect()
-    } else {
-        args.strategy.clone()
-    };
+    let mut strategies = if args.strategy.is_empty() { Strategy::ALL.to_vec() } else { args.strategy.clone() };
     let progress = Progress::new((strategies.len() * recorded.len()) as u64, "replaying");
+    if strategies.contains(&Strategy::Model)
+        && let Err(error) = predict(&mut recorded, args.cpu.as_deref(), &progress)
+    {
+        ensure!(args.strategy.is_empty(), error);
+        progress.note(&format!("the strategy model is left out: {error:#}"));
+        strategies.retain(|s| *s != Strategy::Model);
+    }
     let mut all: Vec<(Strategy, Vec<Replayed>)> = Vec::new();
     for strategy in strategies {
         let mut of_problems = Vec::new();
@@ -103,6 +112,22 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
         recorded.len(),
         args.seeds
     ))
+}
+
+/// Gives every candidate its prediction on a CPU, this one by default.
+fn predict(recorded: &mut [Recorded], cpu: Option<&str>, progress: &Progress) -> anyhow::Result<()> {
+    let machine = cpu.map(|cpu| lookup::machine(lookup::default_root(), cpu)).transpose()?;
+    let kinds: BTreeSet<(Op, Format)> = recorded.iter().map(|r| (r.problem.op, r.problem.format)).collect();
+    for (op, format) in kinds {
+        let filter = Filter { op: vec![op], format: vec![format], ..Filter::default() };
+        let at = |kernel: &str| progress.at(format!("predicting {kernel}"));
+        let predictor = match &machine {
+            Some(machine) => Predictor::new(machine, &std::env::current_exe()?, &filter, at)?,
+            None => Predictor::here(&filter, at)?,
+        };
+        recorded.iter_mut().filter(|r| (r.problem.op, r.problem.format) == (op, format)).for_each(|r| r.predict(&predictor));
+    }
+    Ok(())
 }
 
 /// Medians over problems; the worst regret of all.

@@ -4,13 +4,16 @@
 //! the CPU asked for. A prediction covers the inner loop with its loads, from L1: no
 //! packing, no edges, no cache misses. Its tier is always `predicted`; nothing here is timed.
 
+pub mod call;
 mod disassembly;
 mod mca;
 mod multiply;
+mod predictor;
 mod profile;
 mod rows;
 mod traffic;
 
+pub use predictor::Predictor;
 pub use profile::predicted_profile;
 pub use rows::{RowPrediction, predict_rows};
 

@@ -1,5 +1,5 @@
-//! Successive halving (Karnin, Koren and Somekh 2013): all candidates of a round get as many samples, the faster
-//! half goes on to a round of twice as many.
+//! Successive halving (Karnin, Koren and Somekh 2013), by thirds as Hyperband has it (Li et al. 2018): all candidates of a
+//! round get as many samples, and the fastest third goes on to a round of three times as many.
 //!
 //! Variations of a kernel join when the kernel has stood its own rounds, so that no time goes to variations of
 //! what is slow anyway. By model it is the same among the candidates that are predicted to be fastest.
@@ -10,6 +10,9 @@ use anyhow::ensure;
 
 /// Kernels whose variations are tried.
 const VARIED: usize = 2;
+
+/// Of so many candidates one goes on, to as many times the samples.
+const PARTS: usize = 3;
 
 /// A candidate with its samples so far.
 type Sampled = (usize, Vec<f64>);
@@ -58,7 +61,7 @@ impl Run<'_> {
         let mut target = PROBE.min(self.search.samples);
         for round in 1.. {
             alive = self.sampled(alive, target)?;
-            let keep = alive.len().div_ceil(2).max(SURVIVORS);
+            let keep = alive.len().div_ceil(PARTS).max(SURVIVORS);
             let best = alive.first().and_then(|s| median(&s.1)).unwrap_or(f64::INFINITY).min(self.best());
             let mut kept = Vec::new();
             for (place, (candidate, samples)) in alive.into_iter().enumerate() {
@@ -67,7 +70,7 @@ impl Run<'_> {
                     // The default is kept to the end, so that gains over it rest on a full measurement.
                     _ if candidate == 0 => None,
                     (true, _) => Some(format!("round {round}: more than {HOPELESS} times the best")),
-                    (_, true) => Some(format!("round {round}: not in the faster half")),
+                    (_, true) => Some(format!("round {round}: not in the fastest third")),
                     _ => None,
                 };
                 match dropped {
@@ -76,7 +79,7 @@ impl Run<'_> {
                 }
             }
             alive = kept;
-            target *= 2;
+            target *= PARTS;
             if alive.len() <= SURVIVORS || target >= self.search.samples {
                 break;
             }

@@ -18,8 +18,8 @@ use std::collections::{HashMap, HashSet};
 pub enum Strategy {
     /// Every candidate in full, unless its probe is hopeless
     Exhaustive,
-    /// Successive halving: rounds that double the samples and keep the faster half, of kernels first and then
-    /// of the variations of those that are left (Karnin, Koren and Somekh 2013)
+    /// Successive halving: rounds that treble the samples and keep the fastest third, of kernels first and then
+    /// of the variations of those that are left (Li et al. 2018)
     Halving,
     /// The candidates that the model predicts to be fastest, by halving
     Model,

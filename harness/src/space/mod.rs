@@ -203,6 +203,8 @@ pub fn candidates(
         let waste = padding(&candidate.kernel, problem.shape);
         if !candidate.default && has_vectors && candidate.entry.meta.isa == IsaId::Scalar {
             pruned.push(Pruned { kernel: candidate.entry.meta.name, reason: "scalar code where there are vectors".into() });
+        } else if !candidate.default && candidate.tile.0 == 1 && problem.shape.class() == Class::Prefill {
+            pruned.push(Pruned { kernel: candidate.entry.meta.name, reason: "its tile is of one row, so that each row would read all of B".into() });
         } else if !candidate.default && waste > 3.0 * least {
             let reason = format!("its tile multiplies {waste:.1} times the elements there are");
             pruned.push(Pruned { kernel: candidate.entry.meta.name, reason });
@@ -271,6 +273,14 @@ mod tests {
         let entries: Vec<_> = registry::all().collect();
         let count = |shape| candidates(&problem(Op::Gemm, shape), &entries, Blockings::Near, CACHES).expect("candidates").0.len();
         assert!(count("48x48x48") < count("2048x2048x2048"));
+    }
+
+    #[test]
+    fn tiles_of_one_row_are_pruned_for_many_rows() {
+        let entries: Vec<_> = registry::all().collect();
+        let (kept, pruned) = candidates(&problem(Op::Gemm, "64x512x512"), &entries, Blockings::Analytical, CACHES).expect("candidates");
+        assert!(kept.iter().all(|c| c.default || c.tile.0 > 1));
+        assert!(pruned.iter().any(|p| p.reason.contains("one row")), "{pruned:?}");
     }
 
     #[test]

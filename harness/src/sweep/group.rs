@@ -44,7 +44,10 @@ impl GroupRun<'_, '_> {
         let known = known(&session.records, &configs);
         session.progress.at(format!("{} {}", group.problem.op, group.problem.shape));
         session.progress.advance(known.len() as u64);
-        let landscape = landscape::of(&configs);
+        let mut landscape = landscape::of(&configs);
+        if let Some(predictor) = &session.predictor {
+            landscape.predicted = configs.iter().map(|config| predictor.cycles(config)).collect();
+        }
         let mut run = GroupRun {
             session,
             group,

@@ -10,6 +10,7 @@ use crate::filter::Filter;
 use crate::machine::{Machine, lock};
 use crate::measure::clock::Effort;
 use crate::measure::operands::{self, Room};
+use crate::model::Predictor;
 use crate::progress::Progress;
 use crate::ranking;
 use crate::search::Strategy;
@@ -165,7 +166,11 @@ pub fn run(options: &Options, machine: &Machine) -> anyhow::Result<Summary> {
     if resumed > 0 {
         progress.note(&format!("resumed: {resumed} results already there"));
     }
-    let mut session = Session::new(options, machine, room, (store, records), progress);
+    // Before the clock starts for problems, but it is time that a search by model takes.
+    let filter = Filter { op: vec![options.op], format: vec![options.format], ..options.filter.clone() };
+    let predictor = (options.strategy == Strategy::Model).then(|| Predictor::here(&filter, |kernel| progress.at(format!("predicting {kernel}"))));
+    let predictor = predictor.transpose()?;
+    let mut session = Session::new(options, machine, room, (store, records), (progress, predictor));
     let began = Instant::now();
     for (index, group) in groups.iter().enumerate() {
         let left = options.budget.map(|b| b.saturating_sub(began.elapsed()) / (groups.len() - index) as u32);

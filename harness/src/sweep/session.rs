@@ -8,6 +8,7 @@ use crate::machine::others::Watch;
 use crate::measure::apart::{Bench, Job, Reply, Request};
 use crate::measure::noise;
 use crate::measure::operands::Room;
+use crate::model::Predictor;
 use crate::progress::Progress;
 use crate::store::{self, Config, Outcome, Record, SCHEMA, Store};
 use kiln_profiles::schema::Tier;
@@ -38,6 +39,8 @@ pub(super) struct Session<'a> {
     pub unmeasured: usize,
     pub passed_over: usize,
     pub progress: Progress,
+    /// What the search is ordered by, if it goes by model.
+    pub predictor: Option<Predictor>,
 }
 
 impl<'a> Session<'a> {
@@ -47,7 +50,7 @@ impl<'a> Session<'a> {
         machine: &'a Machine,
         room: Room,
         (store, records): (Store, Vec<Record>),
-        progress: Progress,
+        (progress, predictor): (Progress, Option<Predictor>),
     ) -> Session<'a> {
         Session {
             options,
@@ -63,6 +66,7 @@ impl<'a> Session<'a> {
             unmeasured: 0,
             passed_over: 0,
             progress,
+            predictor,
         }
     }
 
