@@ -59,7 +59,10 @@ fn bases(configs: &[Config]) -> BTreeMap<&str, usize> {
         let usual = |of: &dyn Fn(Blocks) -> usize| {
             let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
             mine.iter().filter_map(|at| configs[*at].blocking).for_each(|b| *counts.entry(of(b)).or_default() += 1);
-            counts.into_iter().max_by_key(|(_, count)| *count).map(|(size, _)| size)
+            let most = counts.values().copied().max().unwrap_or(0);
+            // As many have each where nothing else varies: its own, half of it and twice as much, or without the last.
+            let sizes: Vec<usize> = counts.into_iter().filter(|(_, count)| *count == most).map(|(size, _)| size).collect();
+            sizes.get(sizes.len() / 2).copied()
         };
         let (kc, mc) = (usual(&|b| b.0), usual(&|b| b.1));
         let oddities = |at: &usize| {
