@@ -47,12 +47,27 @@ impl Gain {
     }
 }
 
-/// Splits results into those of kernels as they are in this build, and the number of others (sources
-/// that changed since, kernels that are gone).
+/// Which results are of kernels as they are in this build. All others are stale: their sources have changed since, or they
+/// are gone.
+#[derive(Clone, Debug)]
+pub struct Current(HashMap<&'static str, String>);
+
+impl Current {
+    /// That of this build.
+    pub fn of_this_build() -> Current {
+        Current(registry::all().map(|e| (e.meta.name, format!("{:016x}", e.meta.fingerprint))).collect())
+    }
+
+    /// Whether a result is of a kernel as it is.
+    pub fn has(&self, record: &Record) -> bool {
+        self.0.get(record.config.kernel.as_str()) == Some(&record.config.fingerprint)
+    }
+}
+
+/// Splits results into those of kernels as they are in this build, and the number of others.
 pub fn current(records: Vec<Record>) -> (Vec<Record>, usize) {
-    let fingerprints: HashMap<&str, String> = registry::all().map(|e| (e.meta.name, format!("{:016x}", e.meta.fingerprint))).collect();
-    let all = records.len();
-    let kept: Vec<_> = records.into_iter().filter(|r| fingerprints.get(r.config.kernel.as_str()) == Some(&r.config.fingerprint)).collect();
+    let (current, all) = (Current::of_this_build(), records.len());
+    let kept: Vec<_> = records.into_iter().filter(|r| current.has(r)).collect();
     let stale = all - kept.len();
     (kept, stale)
 }

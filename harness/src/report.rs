@@ -8,37 +8,49 @@ use crate::machine::bandwidth::Access;
 use crate::machine::limits::Limits;
 use crate::ranking::Standing;
 use crate::space::{Problem, Temperature};
-use crate::store::Record;
+use crate::store::{self, Record};
+use kiln_kernels::format::Format;
 use kiln_kernels::registry::{self, Op};
+use kiln_profiles::schema;
 use kiln_reports::gflops::{Peak, Point, Series, Unit};
 use kiln_reports::heatmap::Cell;
 use kiln_reports::page::{Comparison, Row, Section, Side, Verdict, Verification, VerifiedIsa};
 use kiln_reports::roofline::{Bandwidth, KernelPoint};
 use kiln_reports::{GflopsPlot, Heatmap, Page, Roofline, Tier};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 /// Heat maps on a page; more would be a catalogue.
 const HEATMAPS: usize = 4;
+/// Plots on a page, for the same reason.
+const PLOTS: usize = 64;
 /// Points of a roofline.
 const POINTS: usize = 10;
 
-/// Everything that stored results can say. `machine` and `limits` are those of the machine that the
-/// results are of, as far as they are known.
-pub fn page(records: &[Record], standings: &[Standing], machine: Option<&Machine>, limits: Option<&Limits>) -> Page {
+/// Everything that stored results can say. `provenance` is of all results, of which `standings` may be a part. `machine` and
+/// `limits` are those of the machine that the results are of, as far as they are known.
+pub fn page(provenance: &Provenance, standings: &[Standing], machine: Option<&Machine>, limits: Option<&Limits>) -> Page {
+    let tier = provenance.tier();
+    let (gflops, unshown) = gflops(standings, limits, tier);
     let mut page = Page {
         title: "Kiln report".into(),
         subtitle: machine.map(|m| m.brand.clone().unwrap_or_else(|| m.key().to_owned())),
         machine: machine.map(|m| machine_rows(m, limits)).unwrap_or_default(),
-        gflops: gflops(standings, limits),
-        kernels: standings.iter().filter_map(comparison).collect(),
-        heatmaps: heatmaps(standings),
-        rooflines: rooflines(standings, limits),
-        provenance: provenance(records),
+        gflops,
+        kernels: standings.iter().filter_map(|s| comparison(s, tier)).collect(),
+        heatmaps: heatmaps(standings, tier),
+        rooflines: rooflines(standings, limits, tier),
+        provenance: provenance.rows(),
         ..Page::default()
     };
-    let noise = records.iter().map(|r| r.noise_floor).fold(0.0, f64::max);
-    if noise > 0.05 {
-        page.notices.push(format!("The noise floor reached {:.1} %: the machine was busy with other work.", noise * 100.0));
+    if provenance.noise.1 > 0.05 {
+        page.notices.push(format!("The noise floor reached {:.1} %: the machine was busy with other work.", provenance.noise.1 * 100.0));
+    }
+    if provenance.generated {
+        page.notices.push("These results were made up by kiln store generate: nothing on this page was measured.".into());
+    }
+    if unshown > 0 {
+        page.notices.push(format!("{unshown} more plots are not shown: there are results with very many numbers of threads."));
     }
     for (section, why) in [
         (Section::Tokens, "not part of a store; kiln lab compares the engine"),
@@ -102,14 +114,15 @@ fn rates(problem: &Problem, record: &Record) -> Option<Rate> {
     Some((rate(problem, median), (rate(problem, high), rate(problem, low))))
 }
 
-/// One plot for cubes and one for packed weights, for each number of threads.
-fn gflops(standings: &[Standing], limits: Option<&Limits>) -> Vec<GflopsPlot> {
-    type Group<'a> = BTreeMap<(usize, bool, Temperature), Vec<&'a Standing<'a>>>;
-    let mut groups: Group = BTreeMap::new();
+/// One plot for cubes and one for packed weights, for each format and number of threads, and how many of them are not shown.
+fn gflops(standings: &[Standing], limits: Option<&Limits>, tier: Tier) -> (Vec<GflopsPlot>, usize) {
+    type Kind = (Format, usize, bool, Temperature);
+    let mut groups: BTreeMap<Kind, Vec<&Standing>> = BTreeMap::new();
     for s in standings.iter().filter(|s| s.problem.op == Op::Gemm && (s.problem.packed || s.problem.shape.is_cube())) {
-        groups.entry((s.problem.threads, s.problem.packed, s.problem.operands)).or_default().push(s);
+        let Problem { format, threads, packed, operands, .. } = s.problem;
+        groups.entry((format, threads, packed, operands)).or_default().push(s);
     }
-    let plot = |((threads, packed, operands), group): ((usize, bool, Temperature), Vec<&Standing>)| {
+    let plot = |((format, threads, packed, operands), group): (Kind, Vec<&Standing>)| {
         let series = |label: &str, of: &dyn Fn(&Standing) -> Option<Rate>| Series {
             label: label.into(),
             points: group
@@ -117,11 +130,11 @@ fn gflops(standings: &[Standing], limits: Option<&Limits>) -> Vec<GflopsPlot> {
                 .filter_map(|s| of(s).map(|(median, ci)| Point { x: s.problem.shape.size(), median, ci: Some(ci) }))
                 .collect(),
         };
-        let peaks =
-            limits.and_then(|l| l.peak_f32(threads)).map(|p| Peak { label: format!("measured peak, {}", p.isa), gflops: p.gflops() });
+        let peak = limits.filter(|_| format == Format::F32).and_then(|l| l.peak_f32(threads));
+        let peaks = peak.map(|p| Peak { label: format!("measured peak, {}", p.isa), gflops: p.gflops() });
         let title = match packed {
-            true => format!("f32 GEMM with packed weights, {} operands, {threads} thread(s)", operands.name()),
-            false => format!("f32 GEMM, {threads} thread(s)"),
+            true => format!("{format} GEMM with packed weights, {} operands, {threads} thread(s)", operands.name()),
+            false => format!("{format} GEMM, {threads} thread(s)"),
         };
         GflopsPlot {
             title,
@@ -130,13 +143,14 @@ fn gflops(standings: &[Standing], limits: Option<&Limits>) -> Vec<GflopsPlot> {
             unlike: packed,
             unit: Unit::Gflops,
             peaks: peaks.into_iter().collect(),
-            tier: Tier::Measured,
+            tier,
         }
     };
-    groups.into_iter().map(plot).filter(|p| p.series.iter().any(|s| !s.points.is_empty())).collect()
+    let unshown = groups.len().saturating_sub(PLOTS);
+    (groups.into_iter().take(PLOTS).map(plot).filter(|p| p.series.iter().any(|s| !s.points.is_empty())).collect(), unshown)
 }
 
-fn comparison(s: &Standing) -> Option<Comparison> {
+fn comparison(s: &Standing, tier: Tier) -> Option<Comparison> {
     let default = s.default?;
     let side = |r: &Record| {
         let figures = rates(&s.problem, r);
@@ -157,20 +171,23 @@ fn comparison(s: &Standing) -> Option<Comparison> {
         ratio,
         ratio_ci,
         verdict: Verdict::of(ratio, ratio_ci),
-        tier: Tier::Measured,
+        tier,
     })
 }
 
 /// Tiles against each other at the largest problems.
-fn heatmaps(standings: &[Standing]) -> Vec<Heatmap> {
+fn heatmaps(standings: &[Standing], tier: Tier) -> Vec<Heatmap> {
     let mut products: Vec<&Standing> = standings.iter().filter(|s| s.problem.op == Op::Gemm && s.timed.len() > 3).collect();
     products.sort_by(|a, b| b.problem.shape.size().total_cmp(&a.problem.shape.size()));
     let map = |s: &&Standing| Heatmap {
-        title: format!("f32 GEMM {}, {} operands, {} thread(s)", s.problem.shape, s.problem.operands.name(), s.problem.threads),
+        title: {
+            let Problem { format, shape, operands, threads, .. } = s.problem;
+            format!("{format} GEMM {shape}, {} operands, {threads} thread(s)", operands.name())
+        },
         row_name: "MR, rows".into(),
         col_name: "vectors, unroll of the depth loop".into(),
         cells: s.timed.iter().filter_map(|r| cell(&s.problem, r)).collect(),
-        tier: Tier::Measured,
+        tier,
     };
     products.iter().take(HEATMAPS).map(map).filter(|m| !m.cells.is_empty()).collect()
 }
@@ -182,7 +199,7 @@ fn cell(problem: &Problem, record: &Record) -> Option<Cell> {
 }
 
 /// One roofline for each number of threads: the winners under what the machine can do.
-fn rooflines(standings: &[Standing], limits: Option<&Limits>) -> Vec<Roofline> {
+fn rooflines(standings: &[Standing], limits: Option<&Limits>, tier: Tier) -> Vec<Roofline> {
     let Some(limits @ Limits::Measured { bandwidths, .. }) = limits else { return Vec::new() };
     let threads: BTreeSet<usize> = standings.iter().map(|s| s.problem.threads).collect();
     let one = |threads: usize| {
@@ -198,7 +215,7 @@ fn rooflines(standings: &[Standing], limits: Option<&Limits>) -> Vec<Roofline> {
                 .map(|b| Bandwidth { label: format!("{} read", b.level), gbytes_per_s: b.bytes_per_second.median / 1e9 })
                 .collect(),
             points: products.iter().take(POINTS).filter_map(|s| point(s)).collect(),
-            tier: Tier::Measured,
+            tier,
         }
     };
     threads.into_iter().map(one).filter(|r| !r.peaks.is_empty() && !r.bandwidths.is_empty()).collect()
@@ -209,28 +226,108 @@ fn point(s: &Standing) -> Option<KernelPoint> {
     Some(KernelPoint { label: s.problem.shape.to_string(), intensity, gflops: rates(&s.problem, s.winner)?.0 })
 }
 
-fn provenance(records: &[Record]) -> Vec<Row> {
-    let all = |of: &dyn Fn(&Record) -> String| records.iter().map(of).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join("; ");
-    let times: BTreeSet<&str> = records.iter().map(|r| r.time.as_str()).collect();
-    let (first, last) = (times.first().copied().unwrap_or("never"), times.last().copied().unwrap_or("never"));
-    let noise: Vec<f64> = records.iter().map(|r| r.noise_floor).collect();
-    let worst = records.iter().filter_map(|r| r.verification_error).fold(0.0, f64::max);
-    let (low, high) = (noise.iter().copied().fold(f64::INFINITY, f64::min), noise.iter().copied().fold(0.0, f64::max));
-    let mut rows = vec![
-        Row::new("results", records.len().to_string()),
-        Row::new("measured", if first == last { first.to_owned() } else { format!("{first} to {last}") }),
-        Row::new("machine key", all(&|r| r.machine.clone())),
-        Row::new("compiler", all(&|r| r.compiler.clone())),
-        Row::new("flags", all(&|r| r.flags.clone())),
-        Row::new("tier", all(&|r| r.tier.name().to_owned())),
-        Row::new("pages", all(&|r| format!("{} bytes, huge pages {}", r.page_bytes, r.huge_pages.as_deref().unwrap_or("unknown")))),
-        Row::new("verification", format!("largest error {worst:.2} of its tolerance")),
-    ];
-    rows.push(match records.is_empty() {
-        true => Row::missing("noise floor"),
-        false => Row::new("noise floor", format!("{:.2} % to {:.2} %", low * 100.0, high * 100.0)),
-    });
-    rows
+/// Where results come from, of any number of them.
+#[derive(Clone, Debug, Default)]
+pub struct Provenance {
+    results: u64,
+    /// The first and the last.
+    times: Option<(String, String)>,
+    machines: Distinct,
+    compilers: Distinct,
+    flags: Distinct,
+    tiers: BTreeSet<schema::Tier>,
+    pages: Distinct,
+    /// The lowest and the highest noise floor.
+    noise: (f64, f64),
+    worst_error: f64,
+    /// Some were never measured at all.
+    generated: bool,
+}
+
+impl Provenance {
+    /// Counts a result.
+    pub fn add(&mut self, record: &Record) {
+        self.results += 1;
+        match &mut self.times {
+            None => self.times = Some((record.time.clone(), record.time.clone())),
+            Some((first, _)) if record.time < *first => first.clone_from(&record.time),
+            Some((_, last)) if record.time > *last => last.clone_from(&record.time),
+            Some(_) => {}
+        }
+        self.machines.add(&record.machine);
+        self.compilers.add(&record.compiler);
+        self.flags.add(&record.flags);
+        self.tiers.insert(record.tier);
+        self.pages.add(&format!("{} bytes, huge pages {}", record.page_bytes, record.huge_pages.as_deref().unwrap_or("unknown")));
+        let low = if self.results == 1 { record.noise_floor } else { self.noise.0.min(record.noise_floor) };
+        self.noise = (low, self.noise.1.max(record.noise_floor));
+        self.generated |= record.compiler == store::GENERATED;
+        self.worst_error = self.worst_error.max(record.verification_error.unwrap_or(0.0));
+    }
+
+    /// The least certain tier of the results.
+    fn tier(&self) -> Tier {
+        match self.tiers.last() {
+            None | Some(schema::Tier::Measured) => Tier::Measured,
+            Some(schema::Tier::Counted) => Tier::Counted,
+            Some(schema::Tier::Predicted) => Tier::Predicted,
+        }
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        let (first, last) = self.times.as_ref().map_or(("never", "never"), |(first, last)| (first, last));
+        let tiers: Vec<&str> = self.tiers.iter().map(|t| t.name()).collect();
+        let mut rows = vec![
+            Row::new("results", self.results.to_string()),
+            Row::new("measured", if first == last { first.to_owned() } else { format!("{first} to {last}") }),
+            Row::new("machine key", self.machines.to_string()),
+            Row::new("compiler", self.compilers.to_string()),
+            Row::new("flags", self.flags.to_string()),
+            Row::new("tier", tiers.join("; ")),
+            Row::new("pages", self.pages.to_string()),
+            Row::new("verification", format!("largest error {:.2} of its tolerance", self.worst_error)),
+        ];
+        rows.push(match self.results {
+            0 => Row::missing("noise floor"),
+            _ => Row::new("noise floor", format!("{:.2} % to {:.2} %", self.noise.0 * 100.0, self.noise.1 * 100.0)),
+        });
+        rows
+    }
+}
+
+impl<'a> FromIterator<&'a Record> for Provenance {
+    fn from_iter<T: IntoIterator<Item = &'a Record>>(records: T) -> Provenance {
+        let mut provenance = Provenance::default();
+        records.into_iter().for_each(|r| provenance.add(r));
+        provenance
+    }
+}
+
+/// The values that occur, as many as a row of the page can hold.
+#[derive(Clone, Debug, Default)]
+struct Distinct {
+    values: BTreeSet<String>,
+    more: bool,
+}
+
+impl Distinct {
+    const MOST: usize = 16;
+
+    fn add(&mut self, value: &str) {
+        if !self.values.contains(value) {
+            self.more |= self.values.len() == Self::MOST;
+            if !self.more {
+                self.values.insert(value.to_owned());
+            }
+        }
+    }
+}
+
+impl fmt::Display for Distinct {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let values: Vec<&str> = self.values.iter().map(String::as_str).chain(self.more.then_some("and others")).collect();
+        f.write_str(&values.join("; "))
+    }
 }
 
 #[cfg(test)]
@@ -249,7 +346,7 @@ mod tests {
         faster.config.packed = false;
         let records = [default, faster];
         let standings = ranking::standings(&records);
-        let page = page(&records, &standings, Some(&Machine::detect()), None);
+        let page = page(&records.iter().collect(), &standings, Some(&Machine::detect()), None);
         assert_eq!((page.gflops.len(), page.kernels.len()), (1, 1));
         assert_eq!(page.kernels[0].verdict, Verdict::Faster);
         let rate = page.kernels[0].winner.median.expect("a rate");
@@ -259,8 +356,33 @@ mod tests {
     }
 
     #[test]
+    fn plots_are_of_one_format_and_say_the_tier_of_their_results() {
+        let mut records = [record("a", "64x64x64", &[1000.0]), record("b", "64x64x64", &[900.0])];
+        records[1].config.format = "f16".into();
+        records[1].tier = schema::Tier::Predicted;
+        let standings = ranking::standings(&records);
+        let page = page(&records.iter().collect(), &standings, None, None);
+        let titles: Vec<&str> = page.gflops.iter().map(|p| p.title.split(' ').next().expect("a word")).collect();
+        assert_eq!(titles, ["f32", "f16"]);
+        assert!(page.gflops.iter().all(|p| p.tier == Tier::Predicted));
+    }
+
+    #[test]
+    fn provenance_keeps_its_size() {
+        let mut records: Vec<Record> = (0..40).map(|i| record("a", "8x8x8", &[f64::from(i) + 1.0])).collect();
+        for (i, record) in records.iter_mut().enumerate() {
+            record.machine = format!("machine {i:02}");
+            record.noise_floor = 0.01 + i as f64 / 1000.0;
+        }
+        let rows = records.iter().collect::<Provenance>().rows();
+        let value = |key: &str| rows.iter().find(|r| r.key == key).and_then(|r| r.value.clone()).expect("a value");
+        assert_eq!((value("results").as_str(), value("noise floor").as_str()), ("40", "1.00 % to 4.90 %"));
+        assert!(value("machine key").ends_with("machine 15; and others"), "{}", value("machine key"));
+    }
+
+    #[test]
     fn an_empty_store_is_an_empty_page() {
-        let page = page(&[], &[], None, None);
+        let page = page(&Provenance::default(), &[], None, None);
         assert!(page.gflops.is_empty() && page.kernels.is_empty() && page.html().is_ok());
     }
 }

@@ -12,9 +12,9 @@ pub use decide::{Decided, decide};
 
 use crate::filter::by_name;
 use crate::machine::Machine;
-use crate::ranking;
+use crate::ranking::Current;
 use crate::space;
-use crate::store::{self, Record};
+use crate::store::{self, Limits, Record, Reduced};
 use anyhow::{Context, bail, ensure};
 use kiln_kernels::isa::IsaId;
 use kiln_profiles::lookup;
@@ -22,6 +22,9 @@ use kiln_profiles::machine::{Caches, Machine as CpuProfile, Match};
 use kiln_profiles::schema::{SCHEMA, Tier, Tuned, Variant};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+/// Many times what a sweep of weeks leaves of one machine; so much is read into less than a gigabyte.
+const LIMITS: Limits = Limits { of_a_problem: 8192, problems: 10_000, bytes: 256 << 20 };
 
 /// What to bake.
 #[derive(Clone, Debug)]
@@ -54,25 +57,22 @@ pub struct Baked {
 /// # Errors
 /// If the store holds nothing that counts, or its machine is not the CPU of that name.
 pub fn bake(options: &Options) -> anyhow::Result<Baked> {
-    let contents = store::read(options.store)?;
-    let mut notes: Vec<String> = contents.complaint(options.store).into_iter().collect();
     let machine = Machine::detect();
-    let (records, stale) = ranking::current(contents.records);
-    if stale > 0 {
-        notes.push(format!("{stale} results are of kernels that have changed since, and do not count: sweep again"));
+    let (reduced, seen) = read(options, &machine)?;
+    let mut notes = reduced.notes(options.store);
+    if seen.stale > 0 {
+        notes.push(format!("{} results are of kernels that have changed since, and do not count: sweep again", seen.stale));
     }
-    let all = records.len();
-    let records: Vec<Record> = records.into_iter().filter(|r| r.machine == machine.key()).collect();
-    if records.len() < all {
-        notes.push(format!("{} results are of other machines, and do not count", all - records.len()));
+    if seen.others > 0 {
+        notes.push(format!("{} results are of other machines, and do not count", seen.others));
     }
-    ensure!(!records.is_empty(), "{} has no result of this machine and these kernels: run kiln sweep first", options.store.display());
-    let forced = records.iter().filter(|r| r.forced).count();
-    if forced > 0 {
+    ensure!(seen.mine > 0, "{} has no result of this machine and these kernels: run kiln sweep first", options.store.display());
+    if seen.forced > 0 {
+        let forced = seen.forced;
         notes.push(format!("{forced} results were recorded with --force while this machine was too noisy: their winners may be chance"));
     }
     let profile = cpu_profile(options, &machine)?;
-    let mine: Vec<&Record> = records.iter().filter(|r| options.threads.is_none_or(|t| r.config.threads == t)).collect();
+    let mine: Vec<&Record> = reduced.records.iter().collect();
     if let Some(threads) = options.threads {
         ensure!(!mine.is_empty(), "{} has no result with {threads} threads", options.store.display());
     }
@@ -103,6 +103,35 @@ pub fn bake(options: &Options) -> anyhow::Result<Baked> {
     write_profile(options, &profile)?;
     let evidence = evidence::write(&options.root.join(options.cpu), &mine, &tuned)?;
     Ok(Baked { tuned, path, evidence, notes })
+}
+
+/// Results of a store by what they are good for.
+#[derive(Debug, Default)]
+struct Seen {
+    stale: u64,
+    others: u64,
+    mine: u64,
+    forced: u64,
+}
+
+/// All results of this machine, of kernels as they are and with the threads that count: every way at every shape, since a
+/// class is decided over all of its shapes. Of more than [`LIMITS`] some are left out.
+fn read(options: &Options, machine: &Machine) -> anyhow::Result<(Reduced, Seen)> {
+    let (current, mut seen) = (Current::of_this_build(), Seen::default());
+    let reduced = store::reduce(options.store, &LIMITS, |record| {
+        if !current.has(record) {
+            seen.stale += 1;
+            return false;
+        }
+        if record.machine != machine.key() {
+            seen.others += 1;
+            return false;
+        }
+        seen.mine += 1;
+        seen.forced += u64::from(record.forced);
+        options.threads.is_none_or(|threads| record.config.threads == threads)
+    })?;
+    Ok((reduced, seen))
 }
 
 /// The description of the CPU: the project's, if it has one, which must then be this machine's.

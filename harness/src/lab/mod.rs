@@ -142,7 +142,7 @@ pub fn run(options: &Options) -> anyhow::Result<Outcome> {
     let generated = winner.generate(PROMPT, 64)?;
 
     steps.next("sampling a generation and writing the page");
-    let mut page = report::page(&records, &standings, Some(&machine), Some(&limits));
+    let mut page = report::page(&records.iter().collect(), &standings, Some(&machine), Some(&limits));
     page.title = "Kiln: the laboratory, once through".into();
     page.tokens = tokens;
     page.verification = Some(report::verification(&verification));

@@ -5,13 +5,24 @@
 //! starts on a line of its own. One sweep at a time holds the store. Lines reach the disk within a
 //! second, at the latest when the store is closed; a killed process loses none that was written.
 
+mod generate;
+mod kept;
 mod merge;
+mod problems;
+mod query;
 mod record;
+mod reduce;
 mod scan;
+mod shown;
 
+pub use generate::{GENERATED, Generated, Options as GenerateOptions, generate};
 pub use merge::{Merged, merge};
+pub use problems::{Limits, Walked, each_problem};
+pub use query::{Kind, Query};
 pub use record::{Blocks, Config, Key, Outcome, Record, SCHEMA, shared};
+pub use reduce::{Reduced, reduce};
 pub use scan::{Scanned, Unreadable, scan};
+pub use shown::scan_shown;
 
 use anyhow::Context;
 use std::collections::HashSet;

@@ -18,6 +18,7 @@ pub fn run(folder: &Path, args: &[&str]) -> (i32, String, String) {
 }
 
 /// Whether timing makes sense here: not under an emulator, where sweeps are refused.
+#[allow(dead_code, reason = "some tests time nothing")]
 pub fn can_time() -> bool {
     kiln::machine::Machine::detect().system.emulator.is_none()
 }
