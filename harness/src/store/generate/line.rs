@@ -1,6 +1,7 @@
 //! One generated result as text: what serialising the record would give, byte for byte, at the speed of a disk.
 
-use super::{Candidate, GENERATED, Machine};
+use super::GENERATED;
+use super::fleet::{Candidate, Machine};
 use crate::measure::statistics::Random;
 use crate::space::Problem;
 use crate::store::SCHEMA;
