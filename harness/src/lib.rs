@@ -7,6 +7,7 @@ pub mod check;
 pub mod cli;
 pub mod compare;
 pub mod counters;
+pub mod exchange;
 pub mod filter;
 mod guard;
 pub mod lab;

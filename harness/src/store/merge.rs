@@ -87,7 +87,8 @@ fn count_lines(path: &Path) -> anyhow::Result<u64> {
     }
 }
 
-fn is_same(a: &Path, b: &Path) -> bool {
+/// Whether two paths are of one file that is there.
+pub fn is_same(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 

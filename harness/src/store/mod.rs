@@ -16,7 +16,7 @@ mod scan;
 mod shown;
 
 pub use generate::{GENERATED, Generated, Options as GenerateOptions, generate};
-pub use merge::{Merged, merge};
+pub use merge::{Merged, is_same, merge};
 pub use problems::{Limits, Walked, each_problem};
 pub use query::{Kind, Query};
 pub use record::{Blocks, Config, Key, Outcome, Record, SCHEMA, shared};
