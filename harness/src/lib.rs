@@ -26,3 +26,4 @@ pub mod search;
 pub mod space;
 pub mod store;
 pub mod sweep;
+pub mod target;

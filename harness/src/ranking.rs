@@ -60,7 +60,12 @@ impl Current {
 
     /// Whether a result is of a kernel as it is.
     pub fn has(&self, record: &Record) -> bool {
-        self.0.get(record.config.kernel.as_str()) == Some(&record.config.fingerprint)
+        self.has_config(&record.config)
+    }
+
+    /// Whether a configuration is.
+    pub fn has_config(&self, config: &Config) -> bool {
+        self.0.get(config.kernel.as_str()) == Some(&config.fingerprint)
     }
 }
 

@@ -40,6 +40,12 @@ pub struct Replayed {
 /// Fewer samples than this do not stand for a candidate's time.
 const FEWEST: usize = 5;
 
+/// Whether a candidate's samples stand for its time where `best` is the least median. What was dropped after its probe was
+/// hopeless, and whoever measures it will find that too; what halving dropped may not have been.
+pub(crate) fn stands(samples: &[f64], best: f64) -> bool {
+    samples.len() >= FEWEST || median(samples) > Some(2.0 * best)
+}
+
 impl Recorded {
     /// The problems of `records` that were searched exhaustively: those with a full result, or the reason why there is none,
     /// for every candidate, the default among them. Others are counted.
@@ -64,14 +70,12 @@ impl Recorded {
         let outcome = |r: &&Record| match &r.outcome {
             Outcome::Timed { samples_ns, .. } => Some(Ok(samples_ns.clone())),
             Outcome::Invalid { reason } => Some(Err(reason.clone())),
-            Outcome::Paired { .. } => None,
+            Outcome::Paired { .. } | Outcome::Predicted { .. } => None,
         };
         let outcomes: Vec<Result<Vec<f64>, String>> = records.iter().filter_map(outcome).collect();
         let configs: Vec<Config> = records.iter().map(|r| r.config.clone()).collect();
         let best = least(&outcomes);
-        // What was dropped after its probe was hopeless, and a search that measures it will find that too; what halving
-        // dropped may not have been.
-        let stands = |o: &Result<Vec<f64>, String>| o.as_ref().map_or(true, |s| s.len() >= FEWEST || median(s) > Some(2.0 * best));
+        let stands = |o: &Result<Vec<f64>, String>| o.as_ref().map_or(true, |s| stands(s, best));
         outcomes.iter().all(stands).then(|| Recorded { problem, landscape: landscape::of(&configs), configs, outcomes })
     }
 

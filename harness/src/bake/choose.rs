@@ -60,7 +60,7 @@ pub(super) fn choose<'a>(records: &[&'a Record], allowed: &dyn Fn(&str) -> bool)
     let mut class = Class { shapes: BTreeMap::new(), pairs: Vec::new() };
     for record in records.iter().copied().filter(|r| allowed(&r.config.kernel)) {
         match &record.outcome {
-            Outcome::Timed { .. } => class.shapes.entry(record.config.shape).or_default().push(record),
+            Outcome::Timed { .. } | Outcome::Predicted { .. } => class.shapes.entry(record.config.shape).or_default().push(record),
             Outcome::Paired { .. } => class.pairs.push(record),
             Outcome::Invalid { .. } => {}
         }
@@ -127,7 +127,7 @@ impl<'a> Class<'a> {
     }
 
     fn time(&self, shape: Shape, way: &Way) -> Option<f64> {
-        self.at(shape, way)?.median_ns().map(|m| m.0)
+        self.at(shape, way)?.cost()
     }
 
     /// The shapes at which candidates can be compared: those where at least half as many were measured
@@ -168,7 +168,7 @@ impl<'a> Class<'a> {
             .iter()
             .map(|(pairs, a, b)| match pairs {
                 Some((pairs, processes)) => Place::Paired(pairs, *processes),
-                None => Place::Apart(a.samples_ns(), b.samples_ns()),
+                None => Place::Apart(a.costs(), b.costs()),
             })
             .collect();
         pooled_ratio(&places)

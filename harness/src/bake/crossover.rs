@@ -4,7 +4,7 @@
 //! rows on either side of where the classes meet.
 
 use super::choose::Way;
-use crate::store::{Outcome, Record};
+use crate::store::Record;
 use kiln_profiles::schema::Choice;
 use std::collections::BTreeMap;
 
@@ -14,9 +14,9 @@ pub(super) fn rows(records: &[&Record], few: &Choice, prefill: &Choice) -> Optio
     let mut ratios: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
     for record in records.iter().filter(|r| is_of(r, few)) {
         let same = |r: &&&Record| is_of(r, prefill) && r.config.problem() == record.config.problem();
-        let other = records.iter().find(same).and_then(|r| r.median_ns());
-        if let (Some(m), Some((ns, _)), Some((other, _))) = (record.config.shape.product_rows(), record.median_ns(), other) {
-            ratios.entry(m).or_default().push(ns / other);
+        let other = records.iter().find(same).and_then(|r| r.cost());
+        if let (Some(m), Some(mine), Some(other)) = (record.config.shape.product_rows(), record.cost(), other) {
+            ratios.entry(m).or_default().push(mine / other);
         }
     }
     let not_slower = |ratios: &[f64]| ratios.iter().map(|r| r.ln()).sum::<f64>() <= 0.0;
@@ -26,7 +26,7 @@ pub(super) fn rows(records: &[&Record], few: &Choice, prefill: &Choice) -> Optio
 /// Whether it is a time of that choice.
 fn is_of(record: &Record, choice: &Choice) -> bool {
     let way = Way { kernel: choice.kernel.clone(), blocking: choice.blocking.map(Into::into), split: choice.split, spin: choice.spin };
-    record.config.threads == choice.threads && way.is_of(record) && matches!(record.outcome, Outcome::Timed { .. })
+    record.config.threads == choice.threads && way.is_of(record) && record.cost().is_some()
 }
 
 #[cfg(test)]

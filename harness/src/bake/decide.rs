@@ -33,6 +33,19 @@ pub fn decide(records: &[&Record]) -> anyhow::Result<Decided> {
     Ok(Decided { choices, ..decided })
 }
 
+/// As [`decide`], of products of the formats and classes that there are results of, and nothing else.
+///
+/// # Errors
+/// If a kernel is none of this build.
+pub fn products(records: &[&Record]) -> anyhow::Result<Decided> {
+    let mut decided = Decided::default();
+    for format in Format::ALL {
+        let choices = decided.products(records, *format, false)?;
+        decided.choices.extend(choices);
+    }
+    Ok(decided)
+}
+
 impl Decided {
     fn all(&mut self, records: &[&Record]) -> anyhow::Result<Vec<Choice>> {
         let mut all = Vec::new();
@@ -151,8 +164,8 @@ fn measured(chosen: &Chosen, op: Op, class: Class, threads: usize) -> anyhow::Re
         margin: chosen.margin.map(|m| rounded(m.value)),
         margin_ci: chosen.margin.map(|m| [rounded(m.ci.0), rounded(m.ci.1)]),
         regret: chosen.regret.map(rounded),
-        tier: Tier::Measured,
-        note,
+        tier: chosen.winner.tier,
+        note: if chosen.winner.tier == Tier::Predicted { format!("predicted: {note}") } else { note },
     })
 }
 

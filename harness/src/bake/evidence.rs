@@ -44,7 +44,7 @@ fn lines(records: &[&Record], keep: &dyn Fn(&Record) -> bool) -> anyhow::Result<
             match &mut record.outcome {
                 Outcome::Timed { samples_ns, .. } => samples_ns.clear(),
                 Outcome::Paired { pairs_ns, .. } => pairs_ns.clear(),
-                Outcome::Invalid { .. } => {}
+                Outcome::Predicted { .. } | Outcome::Invalid { .. } => {}
             }
         }
         text.push_str(&serde_json::to_string(&record).context("a result cannot be written as JSON")?);

@@ -7,14 +7,18 @@ mod choose;
 mod crossover;
 mod decide;
 mod evidence;
+mod predicted;
+mod why;
 
 pub use decide::{Decided, decide};
+pub use why::{Answer, AtShape, Compared, Figure, Near, OverClass, Question, Sources, Timed, Verdict, Wrong, label, why};
 
 use crate::filter::by_name;
 use crate::machine::Machine;
 use crate::ranking::Current;
 use crate::space;
 use crate::store::{self, Limits, Record, Reduced};
+use crate::target;
 use anyhow::{Context, bail, ensure};
 use kiln_kernels::isa::IsaId;
 use kiln_profiles::lookup;
@@ -58,13 +62,21 @@ pub struct Baked {
 /// If the store holds nothing that counts, or its machine is not the CPU of that name.
 pub fn bake(options: &Options) -> anyhow::Result<Baked> {
     let machine = Machine::detect();
-    let (reduced, seen) = read(options, &machine)?;
+    let key = key(options, &machine)?;
+    let (reduced, seen) = read(options, &key)?;
     let mut notes = reduced.notes(options.store);
     if seen.stale > 0 {
         notes.push(format!("{} results are of kernels that have changed since, and do not count: sweep again", seen.stale));
     }
     if seen.others > 0 {
         notes.push(format!("{} results are of other machines, and do not count", seen.others));
+    }
+    if let (true, Some(cpu)) = (seen.mine > 0, known(options)?.filter(|cpu| key == target::key(&cpu.name))) {
+        return predicted::bake(options, &cpu, &reduced.records.iter().collect::<Vec<_>>(), notes);
+    }
+    if key != machine.key() {
+        // Of a CPU that is not here there are predictions or nothing.
+        cpu_profile(options, &machine)?;
     }
     ensure!(seen.mine > 0, "{} has no result of this machine and these kernels: run kiln sweep first", options.store.display());
     if seen.forced > 0 {
@@ -116,14 +128,14 @@ struct Seen {
 
 /// All results of this machine, of kernels as they are and with the threads that count: every way at every shape, since a
 /// class is decided over all of its shapes. Of more than [`LIMITS`] some are left out.
-fn read(options: &Options, machine: &Machine) -> anyhow::Result<(Reduced, Seen)> {
+fn read(options: &Options, key: &str) -> anyhow::Result<(Reduced, Seen)> {
     let (current, mut seen) = (Current::of_this_build(), Seen::default());
     let reduced = store::reduce(options.store, &LIMITS, |record| {
         if !current.has(record) {
             seen.stale += 1;
             return false;
         }
-        if record.machine != machine.key() {
+        if record.machine != key {
             seen.others += 1;
             return false;
         }
@@ -132,6 +144,22 @@ fn read(options: &Options, machine: &Machine) -> anyhow::Result<(Reduced, Seen)>
         options.threads.is_none_or(|threads| record.config.threads == threads)
     })?;
     Ok((reduced, seen))
+}
+
+/// The profile of that name that the project has.
+fn known(options: &Options) -> anyhow::Result<Option<CpuProfile>> {
+    let known = if options.root.is_dir() { lookup::machines(options.root)? } else { Vec::new() };
+    Ok(known.into_iter().find(|m| m.name == options.cpu))
+}
+
+/// The key of the results that count: of this machine, or of predictions if that CPU is not here.
+fn key(options: &Options, machine: &Machine) -> anyhow::Result<String> {
+    let here = kiln_profiles::cpu::here();
+    let elsewhere = |cpu: &CpuProfile| !cpu.matches.is_empty() && !here.as_ref().is_some_and(|id| cpu.recognises(id));
+    Ok(match known(options)?.filter(elsewhere) {
+        Some(cpu) => target::key(&cpu.name),
+        None => machine.key().to_owned(),
+    })
 }
 
 /// The description of the CPU: the project's, if it has one, which must then be this machine's.

@@ -54,7 +54,7 @@ impl Column {
 }
 
 /// All columns, in their order.
-pub const COLUMNS: [Column; 54] = [
+pub const COLUMNS: [Column; 55] = [
     column("time", Kind::Text, |r| text(&r.time)),
     column("machine", Kind::Text, |r| text(&r.machine)),
     column("tier", Kind::Text, |r| text(r.tier.name())),
@@ -92,6 +92,10 @@ pub const COLUMNS: [Column; 54] = [
     column("ci_low_ns", Kind::Real, |r| Some(Cell::Real(r.median_ns()?.1.0))),
     column("ci_high_ns", Kind::Real, |r| Some(Cell::Real(r.median_ns()?.1.1))),
     column("samples_ns", Kind::Reals, |r| r.median_ns().map(|_| Cell::Reals(r.samples_ns().into()))),
+    column("predicted_cycles", Kind::Real, |r| match &r.outcome {
+        Outcome::Predicted { cycles, .. } => Some(Cell::Real(*cycles)),
+        _ => None,
+    }),
     column("dropped", Kind::Text, |r| match &r.outcome {
         Outcome::Timed { dropped, .. } => text(dropped.as_ref()?),
         _ => None,
@@ -145,6 +149,7 @@ fn result(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Timed { .. } => "timed",
         Outcome::Paired { .. } => "paired",
+        Outcome::Predicted { .. } => "predicted",
         Outcome::Invalid { .. } => "invalid",
     }
 }

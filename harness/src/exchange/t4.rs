@@ -138,7 +138,7 @@ fn invalidity(record: &Record) -> &'static str {
     match &record.outcome {
         Outcome::Invalid { reason } if reason.contains("died of") || reason.contains("ended with") => "runtime",
         Outcome::Invalid { .. } => "correctness",
-        Outcome::Timed { .. } | Outcome::Paired { .. } => "correct",
+        Outcome::Timed { .. } | Outcome::Paired { .. } | Outcome::Predicted { .. } => "correct",
     }
 }
 
@@ -203,6 +203,10 @@ fn check(record: &Record) -> Result<(), String> {
             // Pairs are stored rounded, the ratio is of what they were before.
             let within = (low * 0.95..=high * 1.05).contains(ratio);
             holds(positive && within, "its ratio does not follow from its pairs".into())
+        }
+        Outcome::Predicted { cycles, .. } => {
+            let predicted = cycles.is_finite() && *cycles > 0.0 && record.tier.name() == "predicted";
+            holds(predicted, "what is predicted is of that tier, and takes cycles".into())
         }
         Outcome::Invalid { .. } => Ok(()),
     }

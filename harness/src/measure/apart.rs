@@ -12,14 +12,17 @@ use super::pairing::abba;
 use super::runner::{self, Runner};
 use crate::check::{self, Status};
 use crate::filter;
-use crate::space::Candidate;
+use crate::space::{self, Blockings, Candidate, Problem, Shape, Temperature};
 use crate::store::Config;
 use anyhow::{Context, bail, ensure};
+use kiln_kernels::gemm::Caches;
+use kiln_kernels::registry::{self, Op};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -43,6 +46,8 @@ pub enum Request {
     Samples(Sampling),
     /// A comparison.
     Pairs(Job),
+    /// Every candidate at a problem, where the bench is.
+    Candidates(Listing),
 }
 
 /// What a bench says.
@@ -55,10 +60,33 @@ pub enum Reply {
     Samples(Vec<f64>, f64),
     /// Nanoseconds per call of the one and the other.
     Pairs(Vec<(f64, f64)>),
+    /// Configurations, and whether each is what an untuned build would run.
+    Candidates(Vec<(Config, bool)>),
     /// The candidate is not valid: it gave a wrong answer, or the process died of it.
     Invalid(String),
     /// It could not be measured, for which the candidate is not to blame.
     Failed(String),
+}
+
+/// A problem whose candidates are asked for, by the names of its parts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Listing {
+    /// The operation.
+    pub op: String,
+    /// The format of the operands.
+    pub format: String,
+    /// The shape.
+    pub shape: Shape,
+    /// Weights are packed before.
+    pub packed: bool,
+    /// Threads.
+    pub threads: usize,
+    /// Hot or cold operands.
+    pub operands: Temperature,
+    /// Whether blockings are varied.
+    pub near: bool,
+    /// Bytes of the caches that blockings are for: first, second and last level.
+    pub caches: (usize, usize, usize),
 }
 
 /// Which samples to take. The first request for a problem makes its operands.
@@ -164,7 +192,7 @@ impl Request {
             Duration::try_from_secs_f64(cost * calls as f64 / SLOWEST).unwrap_or(Duration::MAX)
         };
         PATIENCE.saturating_add(match self {
-            Request::Grid(_) => Duration::ZERO,
+            Request::Grid(_) | Request::Candidates(_) => Duration::ZERO,
             Request::Samples(s) => cost(&s.config, s.count + 8),
             Request::Pairs(job) => cost(&job.one, 4 * job.pairs + 16),
         })
@@ -174,6 +202,7 @@ impl Request {
     fn subject(&self) -> String {
         match self {
             Request::Grid(kernel) => format!("verifying {kernel}"),
+            Request::Candidates(listing) => format!("listing candidates at {}", listing.shape),
             Request::Samples(s) => format!("timing {}", s.config.label()),
             Request::Pairs(job) => format!("comparing {} with {}", job.one.label(), job.other.label()),
         }
@@ -188,6 +217,7 @@ impl Here {
     fn answer(&mut self, request: &Request) -> Reply {
         let answer = match request {
             Request::Grid(kernel) => grid(kernel),
+            Request::Candidates(listing) => candidates(listing),
             Request::Samples(sampling) => self.samples(sampling),
             Request::Pairs(job) => job.run().map(|pairs| pairs.map_or_else(Reply::Invalid, Reply::Pairs)),
         };
@@ -216,6 +246,15 @@ fn grid(kernel: &str) -> anyhow::Result<Reply> {
     })
 }
 
+fn candidates(listing: &Listing) -> anyhow::Result<Reply> {
+    let Listing { shape, packed, threads, operands, near, caches: (l1, l2, l3), .. } = *listing;
+    let (op, format) = (listing.op.parse::<Op>()?, filter::format(&listing.format).map_err(anyhow::Error::msg)?);
+    let problem = Problem { op, format, shape, packed, threads, operands };
+    let blockings = if near { Blockings::Near } else { Blockings::Analytical };
+    let (all, _) = space::candidates(&problem, &registry::all().collect::<Vec<_>>(), blockings, Caches { l1, l2, l3 })?;
+    Ok(Reply::Candidates(all.iter().map(|c| (Config::new(&problem, c), c.default)).collect()))
+}
+
 /// The child's side: answers every request on stdin until there are no more.
 ///
 /// # Errors
@@ -235,8 +274,8 @@ pub fn serve() -> anyhow::Result<()> {
 /// Where candidates are measured, one request at a time.
 #[derive(Default)]
 pub struct Bench {
-    /// What is started; `None`: this process does it.
-    program: Option<PathBuf>,
+    /// What is started, by a program and its arguments before the hidden command; empty: this process does it.
+    command: Vec<OsString>,
     process: Option<Process>,
     here: Here,
 }
@@ -251,7 +290,12 @@ struct Process {
 impl Bench {
     /// One in processes of `program`, which is this one; or in this process.
     pub fn new(program: Option<&Path>) -> Bench {
-        Bench { program: program.map(Path::to_owned), ..Bench::default() }
+        Bench::started_by(program.iter().map(OsString::from).collect())
+    }
+
+    /// One in processes that a command starts: an emulator with its arguments, and a program of this source for it.
+    pub fn started_by(command: Vec<OsString>) -> Bench {
+        Bench { command, ..Bench::default() }
     }
 
     /// Ends its process, so that the next request has a fresh one, and lets go of memory.
@@ -264,12 +308,12 @@ impl Bench {
     /// # Errors
     /// If there can be no such process, or what could not be measured for reasons of its own.
     pub fn ask(&mut self, request: &Request) -> anyhow::Result<Reply> {
-        let reply = match &self.program {
+        let reply = match self.command.split_first() {
             None => self.here.answer(request),
-            Some(program) => {
+            Some((program, args)) => {
                 let mut process = match self.process.take() {
                     Some(process) => process,
-                    None => Process::start(program)?,
+                    None => Process::start(program, args)?,
                 };
                 match process.ask(request)? {
                     Ok(reply) => {
@@ -300,10 +344,10 @@ impl Bench {
 }
 
 impl Process {
-    fn start(program: &Path) -> anyhow::Result<Process> {
+    fn start(program: &OsStr, args: &[OsString]) -> anyhow::Result<Process> {
         let cannot = || format!("cannot run {} {COMMAND}", program.display());
         let (input, output, errors) = (Stdio::piped(), Stdio::piped(), Stdio::piped());
-        let mut child = Command::new(program).arg(COMMAND).stdin(input).stdout(output).stderr(errors).spawn().with_context(cannot)?;
+        let mut child = Command::new(program).args(args).arg(COMMAND).stdin(input).stdout(output).stderr(errors).spawn().with_context(cannot)?;
         let (requests, output) = (child.stdin.take(), child.stdout.take().with_context(cannot)?);
         let (sender, replies) = channel();
         // Reading in a thread of its own, so that a process that hangs can be given up.
@@ -357,8 +401,7 @@ impl Drop for Process {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::space::{Blockings, Problem, Temperature, all_candidates, caches};
-    use kiln_kernels::registry::{self, Op};
+    use crate::space::{all_candidates, caches};
 
     fn configs() -> (Vec<Candidate>, Vec<Config>) {
         let shape = "24x32x40".parse().expect("a shape");

@@ -26,7 +26,8 @@ impl Line {
 #[derive(Debug)]
 struct Timed {
     line: Line,
-    median_ns: f64,
+    /// What it is ordered by.
+    cost: f64,
     kernel: u64,
     default: bool,
 }
@@ -57,9 +58,9 @@ impl Kept {
         let line = Line { at, text: line.into() };
         let bytes = line.bytes();
         match &record.outcome {
-            Outcome::Timed { median_ns, .. } => {
+            Outcome::Timed { median_ns: cost, .. } | Outcome::Predicted { cycles: cost, .. } => {
                 let kernel = hashed(&record.config.kernel);
-                self.timed.push(Timed { line, median_ns: *median_ns, kernel, default: record.default });
+                self.timed.push(Timed { line, cost: *cost, kernel, default: record.default });
                 self.bytes += bytes;
                 if self.timed.len() > self.trim_at.max(2 * most) {
                     self.trim(most);
@@ -82,7 +83,7 @@ impl Kept {
     /// Leaves out what is not to be kept.
     pub(super) fn trim(&mut self, most: usize) {
         if self.timed.len() > most {
-            self.timed.sort_by(|a, b| a.median_ns.total_cmp(&b.median_ns).then(a.line.at.cmp(&b.line.at)));
+            self.timed.sort_by(|a, b| a.cost.total_cmp(&b.cost).then(a.line.at.cmp(&b.line.at)));
             let (mut kernels, mut default, mut rank) = (HashSet::new(), false, 0);
             let all = self.timed.len();
             self.timed.retain(|t| {

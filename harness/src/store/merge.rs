@@ -10,8 +10,9 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-/// Keys that are remembered at a time: some 100 MB of hashes.
-const AT_A_TIME: u64 = 4 << 20;
+/// Keys that are remembered at a time: 300 MB of hashes, and half of that again while their table grows. So many fill seven
+/// eighths of a table of 2^24, which is when it would grow once more.
+const AT_A_TIME: u64 = 14 << 20;
 
 /// What a merge did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -45,6 +45,8 @@ pub enum Kind {
     Timed,
     /// It was compared with another in pairs.
     Paired,
+    /// It was predicted.
+    Predicted,
     /// It gave a wrong answer.
     Invalid,
 }
@@ -80,6 +82,7 @@ impl Kind {
         match outcome {
             Outcome::Timed { .. } => Kind::Timed,
             Outcome::Paired { .. } => Kind::Paired,
+            Outcome::Predicted { .. } => Kind::Predicted,
             Outcome::Invalid { .. } => Kind::Invalid,
         }
     }

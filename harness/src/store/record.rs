@@ -140,6 +140,13 @@ pub enum Outcome {
         /// Its 95 % interval.
         ratio_ci: (f64, f64),
     },
+    /// It was predicted for a CPU that is not here.
+    Predicted {
+        /// Cycles of one call.
+        cycles: f64,
+        /// What takes most of them.
+        limit: String,
+    },
     /// It gave a wrong answer, so it was never timed.
     Invalid {
         /// What was wrong.
@@ -226,6 +233,25 @@ impl Record {
         match &self.outcome {
             Outcome::Timed { median_ns, ci_ns, .. } => Some((*median_ns, *ci_ns)),
             _ => None,
+        }
+    }
+
+    /// What candidates of one tier are ordered by: the median in nanoseconds, or the cycles that were predicted. `None` unless it
+    /// was timed or predicted.
+    pub fn cost(&self) -> Option<f64> {
+        match &self.outcome {
+            Outcome::Timed { median_ns, .. } => Some(*median_ns),
+            Outcome::Predicted { cycles, .. } => Some(*cycles),
+            _ => None,
+        }
+    }
+
+    /// The samples of that: a prediction is one.
+    pub fn costs(&self) -> &[f64] {
+        match &self.outcome {
+            Outcome::Timed { samples_ns, .. } => samples_ns,
+            Outcome::Predicted { cycles, .. } => std::slice::from_ref(cycles),
+            _ => &[],
         }
     }
 

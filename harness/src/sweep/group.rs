@@ -186,7 +186,7 @@ fn known(records: &[Record], configs: &[Config]) -> HashMap<usize, Option<f64>> 
         match &record.outcome {
             Outcome::Timed { median_ns, .. } => known.insert(index, Some(*median_ns)),
             Outcome::Invalid { .. } => known.insert(index, None),
-            Outcome::Paired { .. } => None,
+            Outcome::Paired { .. } | Outcome::Predicted { .. } => None,
         };
     }
     known

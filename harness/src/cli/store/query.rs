@@ -197,6 +197,7 @@ fn cells(record: &Record) -> Vec<String> {
         Outcome::Paired { against, role, ratio, ratio_ci: (low, high), .. } => {
             format!("{ratio:.3} [{low:.3}, {high:.3}] of the time of {against} ({role})")
         }
+        Outcome::Predicted { cycles, limit } => format!("{cycles:.0} cycles, most of them {limit}"),
         Outcome::Invalid { reason } => format!("wrong: {reason}"),
     };
     let mut cells = vec![record.time.clone(), record.machine.clone()];

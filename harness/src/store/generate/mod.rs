@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn lines_are_what_serialising_their_records_gives_and_marked() {
         let (_dir, path, generated) = made(&SMALL);
-        let (mut keys, mut stale, mut kinds) = (std::collections::HashSet::new(), 0, [0; 3]);
+        let (mut keys, mut stale, mut kinds) = (std::collections::HashSet::new(), 0, [0; 4]);
         let current = Current::of_this_build();
         let scanned = scan(&path, |record, line| {
             assert_eq!(serde_json::to_string(&record).expect("JSON"), String::from_utf8_lossy(line));
@@ -227,6 +227,7 @@ mod tests {
                 Outcome::Timed { .. } => 0,
                 Outcome::Paired { .. } => 1,
                 Outcome::Invalid { .. } => 2,
+                Outcome::Predicted { .. } => 3,
             }] += 1;
             Ok(())
         });
@@ -235,7 +236,7 @@ mod tests {
         assert_eq!(generated.bytes, std::fs::metadata(&path).expect("a file").len());
         assert!((SMALL.bytes..SMALL.bytes + 40_000).contains(&generated.bytes));
         assert_eq!((kinds[0] + kinds[1] + kinds[2], kinds[1], kinds[2]), (generated.results, generated.paired, generated.invalid));
-        assert!(kinds.iter().all(|n| *n > 0) && stale == generated.stale && 0 < stale && stale < generated.results / 4);
+        assert!(kinds[..3].iter().all(|n| *n > 0) && kinds[3] == 0 && stale == generated.stale && 0 < stale && stale < generated.results / 4);
     }
 
     #[test]

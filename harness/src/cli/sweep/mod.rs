@@ -1,6 +1,8 @@
 //! `kiln sweep`: measures kernels at shapes and keeps every result in a store.
 
-use super::{Table, emit, emit_json};
+mod target;
+
+use crate::cli::{Table, emit, emit_json};
 use crate::filter::{self, Filter};
 use crate::machine::Machine;
 use crate::measure::clock::Effort;
@@ -26,7 +28,8 @@ use std::time::Duration;
 Examples:\n  kiln sweep gemm --shapes 256..1024\n  kiln sweep gemm --shapes model:embedded --threads 1,2 --budget 5m\n  \
 kiln sweep rms_norm --shapes 128x896 --store norms.jsonl --quick\n  \
 kiln sweep gemm --shapes model:qwen2.5-0.5b --shard 2/8 --store part2.jsonl\n  \
-kiln sweep gemm --strategy genetic --evaluations 60 --seed 1")]
+kiln sweep gemm --strategy genetic --evaluations 60 --seed 1\n  \
+kiln sweep gemm --target neoverse-n2 --binary target/aarch64-unknown-linux-gnu/release/kiln --store n2.jsonl")]
 pub struct Args {
     /// The operation, as kiln list shows them: gemm, rms_norm, softmax …
     op: Op,
@@ -63,6 +66,16 @@ pub struct Args {
     /// One of so many parts of the problems, such as 2/8, for a fleet; the stores are put together by kiln store merge
     #[arg(long, value_name = "PART/OF")]
     shard: Option<Shard>,
+    /// Predict for a CPU that need not be here, by the name of its profile, instead of measuring; winners are verified under an
+    /// emulator, and results are of the tier predicted
+    #[arg(long, value_name = "CPU", conflicts_with_all = ["strategy", "evaluations", "seed", "budget", "shard", "force", "quick"])]
+    target: Option<String>,
+    /// A kiln binary of this source for that CPU's architecture [default: this one]
+    #[arg(long, value_name = "FILE", requires = "target")]
+    binary: Option<PathBuf>,
+    /// What runs that binary here, with its arguments [default: none, or qemu-aarch64 with vectors of the CPU's length]
+    #[arg(long, value_name = "COMMAND", requires = "target")]
+    emulator: Option<String>,
     /// Record on a machine that is too noisy as well; results are marked
     #[arg(long)]
     force: bool,
@@ -70,7 +83,7 @@ pub struct Args {
     #[arg(long)]
     quick: bool,
     /// Where results are kept, one JSON line each
-    #[arg(long, default_value = super::STORE)]
+    #[arg(long, default_value = crate::cli::STORE)]
     store: PathBuf,
     /// One JSON document on stdout
     #[arg(long)]
@@ -83,6 +96,9 @@ pub struct Args {
 /// Bad input, or a store that cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<i32> {
     let specs = shape::parse(&args.shapes, args.op).map_err(anyhow::Error::msg)?;
+    if let Some(cpu) = &args.target {
+        return target::run(args, cpu, specs);
+    }
     let options = Options {
         op: args.op,
         format: args.format.unwrap_or(args.op.format()),

@@ -1,0 +1,55 @@
+//! The profile of a CPU that is not here, from predictions: products by them, all else the default.
+
+use super::decide::Decided;
+use super::{Baked, Options, evidence};
+use crate::filter::by_name;
+use crate::store::{self, Record};
+use anyhow::{Context, ensure};
+use kiln_kernels::registry::Op;
+use kiln_profiles::lookup;
+use kiln_profiles::machine::Machine as CpuProfile;
+use kiln_profiles::schema::{Choice, Class, SCHEMA, Tier, Tuned, Variant};
+use std::collections::BTreeSet;
+
+/// Writes the profile of `cpu` from predictions for it, and these as its evidence.
+///
+/// # Errors
+/// If no product of an engine's own format was predicted, or the profile cannot be written.
+pub(super) fn bake(options: &Options, cpu: &CpuProfile, records: &[&Record], mut notes: Vec<String>) -> anyhow::Result<Baked> {
+    let Decided { choices, open: _, notes: more } = super::decide::products(records)?;
+    notes.extend(more);
+    let needed = |class: Class| choices.iter().any(|c| c.format == Op::Gemm.format().name() && c.class == class);
+    ensure!(
+        needed(Class::Decode) && needed(Class::Prefill),
+        "{} lacks predictions of {} for one row or for many: kiln sweep gemm --target {} --shapes model:qwen2.5-0.5b",
+        options.store.display(),
+        Op::Gemm.format().name(),
+        cpu.name
+    );
+    let (generic, _) = lookup::tuned(options.root, &lookup::generic(&cpu.arch))?;
+    let known = lookup::tuned(options.root, &cpu.name).map(|(tuned, _)| tuned.variants).unwrap_or_default();
+    let mut isas: BTreeSet<String> = known.iter().flat_map(|variant| variant.isas.iter().cloned()).collect();
+    for choice in &choices {
+        isas.insert(by_name(&choice.kernel)?.meta.isa.name().to_owned());
+    }
+    // Operations on rows are not chosen by prediction: those of the generic variant that the CPU has most of.
+    let fits = |variant: &&Variant| !variant.choices.is_empty() && variant.isas.iter().all(|isa| isas.contains(isa));
+    let rows = generic.variants.iter().find(fits).or(generic.variants.last()).context("the generic profile has no variant")?;
+    let rows = rows.choices.iter().filter(|c| c.class == Class::Row).cloned();
+    let first = |c: &Choice| c.format == Op::Gemm.format().name();
+    let (own, others): (Vec<Choice>, Vec<Choice>) = choices.into_iter().partition(first);
+    let choices = own.into_iter().chain(rows).chain(others).collect();
+    let tuned = Tuned {
+        schema: SCHEMA,
+        cpu: cpu.name.clone(),
+        arch: cpu.arch.clone(),
+        tier: Tier::Predicted,
+        machine: String::new(),
+        compiler: records.last().map(|r| r.compiler.clone()).unwrap_or_default(),
+        created: store::now(),
+        variants: vec![Variant { isas: isas.into_iter().collect(), choices }],
+    };
+    let path = lookup::write_tuned(options.root, &tuned)?;
+    let evidence = evidence::write(&options.root.join(options.cpu), records, &tuned)?;
+    Ok(Baked { tuned, path, evidence, notes })
+}
