@@ -126,7 +126,8 @@ impl Shape {
         matches!(self, Shape::Product { m, n, k } if m == n && n == k)
     }
 
-    fn extents(self) -> Vec<usize> {
+    /// Its extents in the order that they are written in.
+    pub(crate) fn extents(self) -> Vec<usize> {
         match self {
             Shape::Product { m, n, k } => vec![m, n, k],
             Shape::Rows { rows, cols } => vec![rows, cols],

@@ -1,0 +1,434 @@
+//! Why a profile has the kernel that it has for an operation at a shape: the choice that serves the shape, what the results
+//! beside the profile say there, and which rule decided.
+//!
+//! It reads a profile and its evidence, or a store, goes through the decision again by the very rules of baking, and says
+//! where the two part. It decides nothing and writes nothing.
+
+mod rules;
+
+pub use rules::Verdict;
+
+use super::LIMITS;
+use super::choose::Way;
+use crate::filter::by_name;
+use crate::measure::statistics::Ratio;
+use crate::ranking::{self, Current};
+use crate::space::{Shape, Temperature};
+use crate::store::{self, Config, Record, shared};
+use anyhow::{Context, bail, ensure};
+use kiln_kernels::format::Format;
+use kiln_kernels::registry::Op;
+use kiln_kernels::team::DEFAULT_SPIN;
+use kiln_profiles::lookup;
+use kiln_profiles::schema::{Choice, Class, Tuned, Variant};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Measured shapes that are named where the one asked for is not among them.
+const NEAREST: usize = 4;
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub struct Question<'a> {
+    /// The operation.
+    pub op: Op,
+    /// The format of its operands.
+    pub format: Format,
+    /// The shape.
+    pub shape: Shape,
+    /// The profile's name; `None`: that of this CPU.
+    pub cpu: Option<&'a str>,
+    /// Threads whose results count; `None`: those that the choice was compared with.
+    pub threads: Option<usize>,
+    /// A store to go by instead of the evidence beside the profile.
+    pub store: Option<&'a Path>,
+    /// The folder of all profiles.
+    pub root: &'a Path,
+}
+
+/// The answer.
+#[derive(Clone, Debug, Serialize)]
+pub struct Answer {
+    /// The profile's name.
+    pub cpu: String,
+    /// Its file.
+    pub profile: PathBuf,
+    /// When it was baked, RFC 3339; empty if it does not say.
+    pub created: String,
+    /// The key of the machine that it was tuned on; empty if none was needed.
+    pub machine: String,
+    /// Instruction sets that the choice's variant of the profile needs.
+    pub isas: Vec<String>,
+    /// The results that were gone by; `None`: there are none beside the profile.
+    pub results: Option<PathBuf>,
+    /// Operation, by name.
+    pub op: String,
+    /// Format, by name.
+    pub format: String,
+    /// The shape.
+    pub shape: Shape,
+    /// The class whose results the shape's would count for.
+    pub class: Class,
+    /// The choice that serves it, whose class is another where the profile ends few rows elsewhere.
+    pub choice: Choice,
+    /// Whether the choice's sources are those of this build.
+    pub sources: Sources,
+    /// What decided the class, over all of its shapes; `None`: no result of it counts.
+    pub over_class: Option<OverClass>,
+    /// What the results say at that very shape; `None`: it was not measured.
+    pub at_shape: Option<AtShape>,
+    /// The nearest measured shapes, nearest first, where it was not.
+    pub nearest: Vec<Near>,
+    /// What the reader should know.
+    pub notes: Vec<String>,
+}
+
+/// A choice's sources beside those of this build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sources {
+    /// They are the same.
+    Same,
+    /// They have changed since.
+    Changed,
+    /// This build has no such kernel.
+    Gone,
+    /// The choice was not measured, and names none.
+    Unnamed,
+}
+
+/// A ratio of times with its 95 % interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Figure {
+    /// The ratio.
+    pub ratio: f64,
+    /// Its interval, low end first.
+    pub ci: (f64, f64),
+}
+
+impl From<Ratio> for Figure {
+    fn from(Ratio { value, ci }: Ratio) -> Figure {
+        Figure { ratio: value, ci }
+    }
+}
+
+/// The decision of a class, gone through again.
+#[derive(Clone, Debug, Serialize)]
+pub struct OverClass {
+    /// The shapes that counted, and the choice's time over the best one's at each; `None` where it was not measured.
+    pub shapes: Vec<(Shape, Option<f64>)>,
+    /// Whether these results lead to the profile's choice.
+    pub agrees: bool,
+    /// What they lead to: kernel, blocking, split and spin.
+    pub winner: String,
+    /// Time of the default over time of the winner; `None` if the default stays, or was not measured.
+    pub gain: Option<Figure>,
+    /// What decided.
+    pub verdict: Verdict,
+}
+
+/// What results say at one shape.
+#[derive(Clone, Debug, Serialize)]
+pub struct AtShape {
+    /// Threads.
+    pub threads: usize,
+    /// B was packed beforehand.
+    pub packed: bool,
+    /// Hot or cold operands.
+    pub operands: Temperature,
+    /// Who wins at this shape alone: a label.
+    pub winner: String,
+    /// What decides there.
+    pub verdict: Verdict,
+    /// All that were timed, fastest median first.
+    pub candidates: Vec<Timed>,
+    /// Comparisons in pairs.
+    pub pairs: Vec<Compared>,
+    /// Candidates that gave wrong answers.
+    pub invalid: Vec<Wrong>,
+}
+
+/// A candidate's time.
+#[derive(Clone, Debug, Serialize)]
+pub struct Timed {
+    /// Kernel and parameters.
+    pub label: String,
+    /// `choice`, `default`, `runner-up`, `winner here`: what it is beside a candidate.
+    pub roles: Vec<&'static str>,
+    /// What was run.
+    pub config: Config,
+    /// Median in nanoseconds per call.
+    pub median_ns: f64,
+    /// Its 95 % interval.
+    pub ci_ns: (f64, f64),
+    /// Time over the lowest.
+    pub over_best: f64,
+    /// Why it was not measured in full.
+    pub dropped: Option<String>,
+    /// Whether its sources are those of this build.
+    pub current: bool,
+}
+
+/// A comparison in pairs.
+#[derive(Clone, Debug, Serialize)]
+pub struct Compared {
+    /// One.
+    pub label: String,
+    /// The other.
+    pub against: String,
+    /// What the other was: `best`, `default` or `class`.
+    pub role: String,
+    /// Pairs; `None`: they were left out of the evidence, which keeps their ratio.
+    pub pairs: Option<usize>,
+    /// Processes that they come from.
+    pub processes: usize,
+    /// Time of the one over time of the other.
+    pub time: Figure,
+    /// `faster`, `slower` or `tie`.
+    pub verdict: &'static str,
+}
+
+/// A candidate that gave a wrong answer.
+#[derive(Clone, Debug, Serialize)]
+pub struct Wrong {
+    /// Kernel and parameters.
+    pub label: String,
+    /// What was wrong.
+    pub reason: String,
+}
+
+/// A measured shape near the one that was asked for.
+#[derive(Clone, Debug, Serialize)]
+pub struct Near {
+    /// The shape.
+    pub shape: Shape,
+    /// The class that it helped to decide.
+    pub class: Class,
+    /// Candidates that were timed.
+    pub candidates: usize,
+    /// Who wins there: a label.
+    pub winner: String,
+    /// The winner's median in nanoseconds per call.
+    pub median_ns: f64,
+    /// What the profile has for it: kernel and parameters.
+    pub choice: Option<String>,
+}
+
+/// Answers.
+///
+/// # Errors
+/// If there is no such profile, or it has no choice for the operation at that shape, or its results cannot be read.
+pub fn why(question: &Question) -> anyhow::Result<Answer> {
+    let Question { op, format, shape, threads, .. } = *question;
+    let (tuned, profile) = lookup::tuned(question.root, &named(question)?)?;
+    let (variant, choice) = chosen(&tuned, question)?;
+    let mut notes = Vec::new();
+    let (results, records) = read(question, &tuned, &profile, &mut notes)?;
+    let all: Vec<&Record> = records.iter().collect();
+    let threads = threads.unwrap_or(choice.threads);
+    let measured = |class: Class| counted(&all, class, threads);
+    let here = measured(shape.class()).into_iter().filter(|r| r.config.shape == shape).collect::<Vec<_>>();
+    let at_shape = rules::at_shape(&here, choice);
+    if at_shape.is_none() && !here.is_empty() {
+        notes.push(format!("no candidate was timed at {shape}: {} gave wrong answers", here.len()));
+    }
+    notes.extend(elsewhere(&all, &here, shape));
+    let over_class = rules::over_class(&measured(choice.class), choice, layout(variant, choice));
+    Ok(Answer {
+        cpu: tuned.cpu.clone(),
+        profile,
+        created: tuned.created.clone(),
+        machine: tuned.machine.clone(),
+        isas: variant.isas.clone(),
+        results,
+        op: op.name().into(),
+        format: format.name().into(),
+        shape,
+        class: shape.class(),
+        sources: sources(choice),
+        over_class,
+        nearest: if at_shape.is_none() { nearest(&all, variant, question, threads) } else { Vec::new() },
+        at_shape,
+        choice: choice.clone(),
+        notes,
+    })
+}
+
+/// The name of the profile that is meant.
+fn named(question: &Question) -> anyhow::Result<String> {
+    if let Some(name) = question.cpu {
+        let known = lookup::machines(question.root)?;
+        // A path would lead out of the folder of profiles, where no evidence is.
+        ensure!(
+            known.iter().any(|m| m.name == name),
+            "there is no profile '{name}': known are {}",
+            known.iter().map(|m| m.name.as_str()).collect::<Vec<_>>().join(", ")
+        );
+        return Ok(name.into());
+    }
+    let id = kiln_profiles::cpu::here().context("this CPU does not say what it is: give the profile with --cpu NAME")?;
+    match lookup::recognise(question.root, &id)? {
+        Some(machine) => Ok(machine.name),
+        None => bail!("no profile is of this CPU ({id}): give one with --cpu NAME, or bake one"),
+    }
+}
+
+/// The choice that serves the shape, of the first variant that has one; those that this CPU can run come first.
+fn chosen<'t>(tuned: &'t Tuned, question: &Question) -> anyhow::Result<(&'t Variant, &'t Choice)> {
+    let mut having = tuned.variants.iter().filter_map(|v| Some((v, serving(v, question.op, question.format, question.shape)?)));
+    let first = having.clone().find(|(v, _)| v.runs_here()).or_else(|| having.next());
+    first.with_context(|| {
+        let Question { op, format, shape, .. } = question;
+        let choices = || tuned.variants.iter().flat_map(|v| &v.choices);
+        let of_op: BTreeSet<&str> = choices().filter(|c| c.op == op.name()).map(|c| c.format.as_str()).collect();
+        let ops: BTreeSet<&str> = choices().map(|c| c.op.as_str()).collect();
+        let list = |names: BTreeSet<&str>| names.into_iter().collect::<Vec<_>>().join(", ");
+        let has = if of_op.is_empty() { format!("choices for {}", list(ops)) } else { format!("{op} of {}", list(of_op)) };
+        format!(
+            "the profile {} has no choice for {op} of {format} at {shape}, which builds complete by the defaults: it has {has}",
+            tuned.cpu
+        )
+    })
+}
+
+fn serving(variant: &Variant, op: Op, format: Format, shape: Shape) -> Option<&Choice> {
+    match shape.product_rows() {
+        Some(m) => variant.product(op.name(), format.name(), m),
+        None => variant.choice(op.name(), format.name(), shape.class()),
+    }
+}
+
+/// The results of the operation and format on the profile's machine, and the file that they come from.
+fn read(question: &Question, tuned: &Tuned, profile: &Path, notes: &mut Vec<String>) -> anyhow::Result<(Option<PathBuf>, Vec<Record>)> {
+    let beside = profile.with_file_name("evidence").join("results.jsonl");
+    let path = match question.store {
+        Some(store) => store.to_owned(),
+        None if beside.is_file() => beside,
+        None => {
+            notes.push("no evidence is kept beside this profile: what it says of itself is all there is".into());
+            return Ok((None, Vec::new()));
+        }
+    };
+    let (current, mut stale, mut others) = (Current::of_this_build(), 0u64, 0u64);
+    let reduced = store::reduce(&path, &LIMITS, |record| {
+        let mine = record.config.op == question.op.name() && record.config.format == question.format.name();
+        if !mine {
+            return false;
+        }
+        if !tuned.machine.is_empty() && record.machine != tuned.machine {
+            others += 1;
+            return false;
+        }
+        let changed = !current.has(record);
+        stale += u64::from(changed);
+        // Evidence is of one build; a store may have results of several, of which baking takes those of this one.
+        question.store.is_none() || !changed
+    })?;
+    notes.extend(reduced.notes(&path));
+    if stale > 0 {
+        let so = if question.store.is_some() { "and do not count" } else { "so that this build may do otherwise: sweep and bake again" };
+        notes.push(format!("{stale} results are of kernels that have changed since, {so}"));
+    }
+    if others > 0 {
+        notes.push(format!("{others} results are of other machines than the profile's, and do not count"));
+    }
+    Ok((Some(path), reduced.records))
+}
+
+/// The results that count for a class, as baking takes them: with weights packed and at the usual temperature, where some are.
+fn counted<'a>(records: &[&'a Record], class: Class, threads: usize) -> Vec<&'a Record> {
+    let mut mine: Vec<&Record> =
+        records.iter().copied().filter(|r| r.config.shape.class() == class && r.config.threads == threads).collect();
+    if mine.iter().any(|r| r.config.packed) {
+        mine.retain(|r| r.config.packed);
+    }
+    let usual = Temperature::usual(class, true);
+    if mine.iter().any(|r| r.config.operands == usual) {
+        mine.retain(|r| r.config.operands == usual);
+    }
+    mine
+}
+
+/// The packed layout that a choice had to keep to: that of the choice for the most rows, if that is another one.
+fn layout<'v>(variant: &'v Variant, choice: &Choice) -> Option<&'v str> {
+    let mut products = Class::PRODUCTS.into_iter().rev().filter_map(|class| variant.choice(&choice.op, &choice.format, class));
+    products.next().filter(|first| first.class != choice.class).map(|first| first.layout.as_str())
+}
+
+/// Whether the kernel is what it was when it was chosen.
+fn sources(choice: &Choice) -> Sources {
+    match by_name(&choice.kernel) {
+        Err(_) => Sources::Gone,
+        Ok(_) if choice.fingerprint.is_empty() => Sources::Unnamed,
+        Ok(entry) if format!("{:016x}", entry.meta.fingerprint) == choice.fingerprint => Sources::Same,
+        Ok(_) => Sources::Changed,
+    }
+}
+
+/// A line on results at the shape that do not count: of other threads, other operands, or not packed.
+fn elsewhere(all: &[&Record], here: &[&Record], shape: Shape) -> Option<String> {
+    let mut ways: BTreeMap<String, usize> = BTreeMap::new();
+    let counts = here.first().map(|r| (r.config.threads, r.config.packed, r.config.operands));
+    for Config { threads, packed, operands, .. } in all.iter().map(|r| &r.config).filter(|c| c.shape == shape) {
+        if counts != Some((*threads, *packed, *operands)) {
+            let packed = if *packed { "packed" } else { "not packed" };
+            *ways.entry(format!("{} operands, {packed}, {threads} thread(s)", operands.name())).or_default() += 1;
+        }
+    }
+    let list = ways.iter().map(|(way, n)| format!("{n} with {way}")).collect::<Vec<_>>().join("; ");
+    (!list.is_empty()).then(|| format!("results at {shape} that do not count here: {list}"))
+}
+
+/// The nearest measured shapes: by the sum of the logarithms of the ratios of their extents.
+fn nearest(all: &[&Record], variant: &Variant, question: &Question, threads: usize) -> Vec<Near> {
+    let shapes: BTreeSet<Shape> = all.iter().map(|r| r.config.shape).collect();
+    let mut by_distance: Vec<(f64, Shape)> =
+        shapes.into_iter().filter_map(|s| Some((distance(question.shape, s)?, s))).filter(|(_, s)| *s != question.shape).collect();
+    by_distance.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    let near = by_distance.into_iter().filter_map(|(_, shape)| {
+        let here: Vec<&Record> = counted(all, shape.class(), threads).into_iter().filter(|r| r.config.shape == shape).collect();
+        let standing = ranking::standing(here.first()?.config.problem()?, &here)?;
+        Some(Near {
+            shape,
+            class: shape.class(),
+            candidates: standing.timed.len(),
+            winner: standing.winner.config.label(),
+            median_ns: standing.winner.median_ns()?.0,
+            choice: serving(variant, question.op, question.format, shape).map(label),
+        })
+    });
+    near.take(NEAREST).collect()
+}
+
+/// `None` of shapes of different kinds.
+fn distance(a: Shape, b: Shape) -> Option<f64> {
+    let (a, b) = (a.extents(), b.extents());
+    (a.len() == b.len()).then(|| a.iter().zip(&b).map(|(a, b)| (*a as f64 / *b as f64).ln().abs()).sum())
+}
+
+/// A choice as the labels of results have it: kernel, blocking, split and spin.
+pub fn label(choice: &Choice) -> String {
+    choice.kernel.clone() + &choice.blocking.map(|b| format!(" {b}")).unwrap_or_default() + &shared(choice.split, choice.spin)
+}
+
+fn way(choice: &Choice) -> Way {
+    let Choice { kernel, blocking, split, threads, .. } = choice;
+    Way {
+        kernel: kernel.clone(),
+        blocking: blocking.map(Into::into),
+        split: *split,
+        spin: choice.spin.or(usual_spin(*threads, blocking.is_some())),
+    }
+}
+
+fn way_of(config: &Config) -> Way {
+    let Config { kernel, blocking, split, split_varied, threads, .. } = config;
+    let spin = config.spin.or(usual_spin(*threads, blocking.is_some()));
+    Way { kernel: kernel.clone(), blocking: *blocking, split: split.filter(|_| *split_varied), spin }
+}
+
+/// The wait policy of what does not name it, as older choices and results do not: of products on several threads the usual.
+fn usual_spin(threads: usize, product: bool) -> Option<u32> {
+    (threads > 1 && product).then_some(DEFAULT_SPIN)
+}

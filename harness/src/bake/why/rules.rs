@@ -1,0 +1,262 @@
+//! Which rule decided, at one shape and over a class, told step by step: medians, pairs, the tie band with its fixed order,
+//! and the gate that keeps the default where nothing is shown to be faster.
+//!
+//! The decisions themselves are taken by [`ranking`] and [`choose`]; here they are only retold.
+
+use super::{AtShape, Compared, OverClass, Timed, Wrong, way, way_of};
+use crate::bake::choose::{Chosen, Way, choose};
+use crate::filter::by_name;
+use crate::measure::statistics::Ratio;
+use crate::ranking::{self, BAND, Current, Standing};
+use crate::space::Shape;
+use crate::store::{Outcome, Record, shared};
+use kiln_profiles::schema::{BlockSizes, Choice};
+use serde::Serialize;
+use std::collections::BTreeSet;
+
+/// A decision retold.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Verdict {
+    /// The rule that settled it: `medians`, `pairs`, `mean`, `tie band` or `no-harm gate`.
+    pub decided_by: &'static str,
+    /// What each rule said, in the order that they are asked.
+    pub steps: Vec<String>,
+}
+
+impl Verdict {
+    fn by(&mut self, rule: &'static str, step: String) {
+        self.decided_by = rule;
+        self.steps.push(step);
+    }
+}
+
+/// What orders those that cannot be told apart, in words.
+const SIMPLER: &str = "fewer accumulators, then name, blocking, split and spin";
+
+/// What the results of one problem say. `None` if none was timed.
+pub(super) fn at_shape(records: &[&Record], choice: &Choice) -> Option<AtShape> {
+    let problem = records.first()?.config.problem()?;
+    let standing = ranking::standing(problem, records)?;
+    let (current, way) = (Current::of_this_build(), way(choice));
+    let (chosen, least) = (at(records, problem.shape, &way), standing.timed.first()?.median_ns()?.0);
+    let runner_up = standing.timed.iter().find(|r| choice.runner_up.as_ref() == Some(&r.config.kernel));
+    let candidates = standing.timed.iter().filter_map(|r| {
+        let (median_ns, ci_ns) = r.median_ns()?;
+        let is = |other: Option<&Record>| other.is_some_and(|o| o.config == r.config);
+        let roles = [
+            ("choice", is(chosen)),
+            ("default", is(standing.default)),
+            ("runner-up", is(runner_up.copied())),
+            ("winner here", is(Some(standing.winner))),
+        ];
+        Some(Timed {
+            label: r.config.label(),
+            roles: roles.into_iter().filter(|r| r.1).map(|r| r.0).collect(),
+            config: r.config.clone(),
+            median_ns,
+            ci_ns,
+            over_best: median_ns / least,
+            dropped: match &r.outcome {
+                Outcome::Timed { dropped, .. } => dropped.clone(),
+                _ => None,
+            },
+            current: current.has(r),
+        })
+    });
+    Some(AtShape {
+        threads: problem.threads,
+        packed: problem.packed,
+        operands: problem.operands,
+        winner: standing.winner.config.label(),
+        verdict: settled(&standing, records),
+        candidates: candidates.collect(),
+        pairs: records.iter().filter_map(|r| compared(r)).collect(),
+        invalid: records.iter().filter_map(|r| wrong(r)).collect(),
+    })
+}
+
+fn compared(record: &Record) -> Option<Compared> {
+    let Outcome::Paired { against, role, pairs_ns, processes, ratio, ratio_ci } = &record.outcome else { return None };
+    let time = Ratio { value: *ratio, ci: *ratio_ci };
+    Some(Compared {
+        label: record.config.label(),
+        against: against.clone(),
+        role: role.clone(),
+        pairs: Some(pairs_ns.len()).filter(|n| *n > 0),
+        processes: *processes,
+        time: time.into(),
+        verdict: match time.value {
+            _ if time.is_tie(BAND) => "tie",
+            value if value < 1.0 => "faster",
+            _ => "slower",
+        },
+    })
+}
+
+fn wrong(record: &Record) -> Option<Wrong> {
+    match &record.outcome {
+        Outcome::Invalid { reason } => Some(Wrong { label: record.config.label(), reason: reason.clone() }),
+        _ => None,
+    }
+}
+
+/// How one problem was settled.
+fn settled(standing: &Standing, records: &[&Record]) -> Verdict {
+    let Standing { timed, best, default, gain, .. } = standing;
+    let mut verdict = Verdict { decided_by: "medians", steps: Vec::new() };
+    let Some(fastest) = timed.first() else { return verdict };
+    let (fastest, name, best_name) = (*fastest, fastest.config.label(), best.config.label());
+    verdict.steps.push(format!("medians: {name} has the lowest of {}", timed.len()));
+    let rivals: Vec<(&Record, Ratio)> = records.iter().filter_map(|r| Some((*r, rival(r, &name)?))).collect();
+    let tied = rivals.iter().filter(|(_, r)| (r.value - 1.0).abs() <= BAND).count();
+    let band = 100.0 * BAND;
+    match rivals.iter().find(|(r, _)| r.config == best.config) {
+        Some((_, ratio)) if best.config != fastest.config && ratio.value < 1.0 && !ratio.is_tie(BAND) => {
+            verdict.by("pairs", format!("pairs beat medians: {best_name} takes {} of the time of {name}", shown(*ratio)));
+        }
+        Some((_, ratio)) if best.config != fastest.config => verdict.by(
+            "tie band",
+            format!(
+                "pairs: {best_name} takes {} of its time, which is within the tie band of {band} %, and is the simplest there: {SIMPLER}",
+                shown(*ratio)
+            ),
+        ),
+        _ if rivals.is_empty() => verdict.steps.push("pairs: none was compared with it, so that its median decides".into()),
+        _ if tied > 0 => verdict.by(
+            "tie band",
+            format!("pairs: {tied} of {} are within the tie band of {band} %, and it is the simplest of them: {SIMPLER}", rivals.len()),
+        ),
+        _ => verdict.by("pairs", format!("pairs: of {} that were compared with it none is faster beyond doubt", rivals.len())),
+    }
+    match (default, gain) {
+        (None, _) => verdict.steps.push("no-harm gate: the default was not timed here".into()),
+        (Some(default), _) if default.config == best.config => verdict.steps.push("no-harm gate: it is the default".into()),
+        (Some(default), None) => verdict.by(
+            "no-harm gate",
+            format!(
+                "no-harm gate: {} stays, since the samples that would show a gain were left out of the evidence",
+                default.config.label()
+            ),
+        ),
+        (Some(default), Some(gain)) => {
+            let how = if gain.paired { "in pairs" } else { "not in pairs" };
+            let (default, ratio) = (default.config.label(), shown(gain.ratio));
+            if gain.is_shown() {
+                verdict.steps.push(format!("no-harm gate: passed, the default {default} takes {ratio} times as long, {how}"));
+            } else {
+                let step =
+                    format!("no-harm gate: the default {default} stays, since that it takes {ratio} times as long, {how}, is no gain");
+                verdict.by("no-harm gate", step);
+            }
+        }
+    }
+    verdict
+}
+
+/// The time of a record over that of the best by median, if it was compared with it in that role.
+fn rival(record: &Record, best: &str) -> Option<Ratio> {
+    match &record.outcome {
+        Outcome::Paired { against, role, ratio, ratio_ci, .. } if against == best && role == "best" => {
+            Some(Ratio { value: *ratio, ci: *ratio_ci })
+        }
+        _ => None,
+    }
+}
+
+/// The decision of a class by its results, among kernels of a packed layout if one is given. `None` if there is nothing to
+/// choose from.
+pub(super) fn over_class(records: &[&Record], choice: &Choice, layout: Option<&str>) -> Option<OverClass> {
+    let fits = |kernel: &str| layout.is_none_or(|layout| by_name(kernel).is_ok_and(|e| e.meta.layout == layout));
+    let chosen = choose(records, &fits)?;
+    let asked = way(choice);
+    let over_best = |shape: &Shape| {
+        let timed = records.iter().filter(|r| r.config.shape == *shape && fits(&r.config.kernel));
+        let least = timed.filter_map(|r| r.median_ns()).map(|m| m.0).fold(f64::INFINITY, f64::min);
+        (*shape, time(records, *shape, &asked).map(|ns| ns / least))
+    };
+    Some(OverClass {
+        shapes: chosen.shapes.iter().map(over_best).collect(),
+        agrees: chosen.way == asked,
+        winner: words(&chosen.way),
+        gain: chosen.gain.map(Into::into),
+        verdict: settled_over(records, &chosen, &fits, layout),
+    })
+}
+
+/// How a class was settled.
+fn settled_over(records: &[&Record], chosen: &Chosen, fits: &dyn Fn(&str) -> bool, layout: Option<&str>) -> Verdict {
+    let mut verdict = Verdict { decided_by: "mean", steps: Vec::new() };
+    // Without a default there is no gate: so the best is found that it is held against.
+    let ungated: Vec<Record> = records.iter().map(|r| Record { default: false, ..(*r).clone() }).collect();
+    let ungated: Vec<&Record> = ungated.iter().collect();
+    let best = choose(&ungated, fits).map_or_else(|| chosen.way.clone(), |c| c.way);
+    let (name, n) = (words(&best), chosen.shapes.len());
+    if let Some(layout) = layout {
+        verdict.steps.push(format!("layout: only kernels that take weights packed as {layout}, as the choice for more rows does"));
+    }
+    let others = records.iter().filter(|r| r.median_ns().is_some() && fits(&r.config.kernel) && !best.is_of(r)).map(|r| way_of(&r.config));
+    let others: BTreeSet<Way> = others.collect();
+    let means = others.into_iter().filter_map(|w| Some((mean(records, &w, &best, &chosen.shapes)?, w)));
+    match means.filter(|(ratio, _)| *ratio < 1.0).min_by(|a, b| a.0.total_cmp(&b.0)) {
+        Some((ratio, other)) => verdict.by(
+            "tie band",
+            format!(
+                "mean: over {n} shape(s) {} takes {ratio:.3} of the time of {name}, which is within the tie band of {} %: the simplest there \
+                 is taken ({SIMPLER})",
+                words(&other),
+                100.0 * BAND
+            ),
+        ),
+        None => verdict.steps.push(format!("mean: over {n} shape(s) {name} takes the least, each counted relative to the best there")),
+    }
+    let default = words(&chosen.way);
+    match (chosen.default_stays, chosen.harmed) {
+        (true, Some(shape)) => verdict.by(
+            "no-harm gate",
+            format!("no-harm gate: the default {default} stays, since {name} is slower than it beyond doubt at {shape}, in pairs"),
+        ),
+        (true, None) if chosen.way == best => verdict.steps.push("no-harm gate: it is the default".into()),
+        (true, None) => {
+            let by_medians =
+                mean(records, &chosen.way, &best, &chosen.shapes).map(|r| format!(": by medians it takes {r:.3} times as long"));
+            let step = format!(
+                "no-harm gate: the default {default} stays, since nothing is shown to be faster than it{}",
+                by_medians.unwrap_or_default()
+            );
+            verdict.by("no-harm gate", step);
+        }
+        (false, _) => verdict.steps.push(match chosen.gain {
+            Some(gain) => format!(
+                "no-harm gate: passed, the default takes {} times as long; in pairs at {} of {n} shape(s)",
+                shown(gain),
+                n - chosen.open.len().min(n)
+            ),
+            None => "no-harm gate: the default was not timed at all of these shapes".into(),
+        }),
+    }
+    verdict
+}
+
+/// Time of `one` over time of `other` by medians, geometrically averaged over shapes.
+fn mean(records: &[&Record], one: &Way, other: &Way, shapes: &[Shape]) -> Option<f64> {
+    let logs: Option<f64> = shapes.iter().map(|s| Some((time(records, *s, one)? / time(records, *s, other)?).ln())).sum();
+    logs.map(|sum| (sum / shapes.len().max(1) as f64).exp())
+}
+
+fn time(records: &[&Record], shape: Shape, way: &Way) -> Option<f64> {
+    at(records, shape, way)?.median_ns().map(|m| m.0)
+}
+
+/// The timed result of a way at a shape, the one under its very blocking before others.
+fn at<'a>(records: &[&'a Record], shape: Shape, way: &Way) -> Option<&'a Record> {
+    let mut mine = records.iter().copied().filter(|r| r.config.shape == shape && r.median_ns().is_some() && way.is_of(r));
+    mine.clone().find(|r| r.config.blocking == way.blocking).or_else(|| mine.next())
+}
+
+fn words(way: &Way) -> String {
+    way.kernel.clone() + &way.blocking.map(|b| format!(" {}", BlockSizes::from(b))).unwrap_or_default() + &shared(way.split, way.spin)
+}
+
+fn shown(Ratio { value, ci: (low, high) }: Ratio) -> String {
+    format!("{value:.3} [{low:.3}, {high:.3}]")
+}
