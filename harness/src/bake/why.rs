@@ -4,216 +4,30 @@
 //! It reads a profile and its evidence, or a store, goes through the decision again by the very rules of baking, and says
 //! where the two part. It decides nothing and writes nothing.
 
+mod answer;
 mod rules;
 
-pub use rules::Verdict;
+pub use answer::{Answer, AtShape, Compared, Costed, Figure, Near, OverClass, Question, Sources, Verdict, Wrong};
 
 use super::LIMITS;
 use super::choose::Way;
 use crate::filter::by_name;
-use crate::measure::statistics::Ratio;
-use crate::ranking::{self, Current};
+use crate::machine::Machine;
+use crate::ranking::Current;
 use crate::space::{Shape, Temperature};
 use crate::store::{self, Config, Record, shared};
+use crate::target;
 use anyhow::{Context, bail, ensure};
 use kiln_kernels::format::Format;
 use kiln_kernels::registry::Op;
 use kiln_kernels::team::DEFAULT_SPIN;
 use kiln_profiles::lookup;
 use kiln_profiles::schema::{Choice, Class, Tuned, Variant};
-use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Measured shapes that are named where the one asked for is not among them.
 const NEAREST: usize = 4;
-
-/// What is asked.
-#[derive(Clone, Debug)]
-pub struct Question<'a> {
-    /// The operation.
-    pub op: Op,
-    /// The format of its operands.
-    pub format: Format,
-    /// The shape.
-    pub shape: Shape,
-    /// The profile's name; `None`: that of this CPU.
-    pub cpu: Option<&'a str>,
-    /// Threads whose results count; `None`: those that the choice was compared with.
-    pub threads: Option<usize>,
-    /// A store to go by instead of the evidence beside the profile.
-    pub store: Option<&'a Path>,
-    /// The folder of all profiles.
-    pub root: &'a Path,
-}
-
-/// The answer.
-#[derive(Clone, Debug, Serialize)]
-pub struct Answer {
-    /// The profile's name.
-    pub cpu: String,
-    /// Its file.
-    pub profile: PathBuf,
-    /// When it was baked, RFC 3339; empty if it does not say.
-    pub created: String,
-    /// The key of the machine that it was tuned on; empty if none was needed.
-    pub machine: String,
-    /// Instruction sets that the choice's variant of the profile needs.
-    pub isas: Vec<String>,
-    /// The results that were gone by; `None`: there are none beside the profile.
-    pub results: Option<PathBuf>,
-    /// Operation, by name.
-    pub op: String,
-    /// Format, by name.
-    pub format: String,
-    /// The shape.
-    pub shape: Shape,
-    /// The class whose results the shape's would count for.
-    pub class: Class,
-    /// The choice that serves it, whose class is another where the profile ends few rows elsewhere.
-    pub choice: Choice,
-    /// Whether the choice's sources are those of this build.
-    pub sources: Sources,
-    /// What decided the class, over all of its shapes; `None`: no result of it counts.
-    pub over_class: Option<OverClass>,
-    /// What the results say at that very shape; `None`: it was not measured.
-    pub at_shape: Option<AtShape>,
-    /// The nearest measured shapes, nearest first, where it was not.
-    pub nearest: Vec<Near>,
-    /// What the reader should know.
-    pub notes: Vec<String>,
-}
-
-/// A choice's sources beside those of this build.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Sources {
-    /// They are the same.
-    Same,
-    /// They have changed since.
-    Changed,
-    /// This build has no such kernel.
-    Gone,
-    /// The choice was not measured, and names none.
-    Unnamed,
-}
-
-/// A ratio of times with its 95 % interval.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Figure {
-    /// The ratio.
-    pub ratio: f64,
-    /// Its interval, low end first.
-    pub ci: (f64, f64),
-}
-
-impl From<Ratio> for Figure {
-    fn from(Ratio { value, ci }: Ratio) -> Figure {
-        Figure { ratio: value, ci }
-    }
-}
-
-/// The decision of a class, gone through again.
-#[derive(Clone, Debug, Serialize)]
-pub struct OverClass {
-    /// The shapes that counted, and the choice's time over the best one's at each; `None` where it was not measured.
-    pub shapes: Vec<(Shape, Option<f64>)>,
-    /// Whether these results lead to the profile's choice.
-    pub agrees: bool,
-    /// What they lead to: kernel, blocking, split and spin.
-    pub winner: String,
-    /// Time of the default over time of the winner; `None` if the default stays, or was not measured.
-    pub gain: Option<Figure>,
-    /// What decided.
-    pub verdict: Verdict,
-}
-
-/// What results say at one shape.
-#[derive(Clone, Debug, Serialize)]
-pub struct AtShape {
-    /// Threads.
-    pub threads: usize,
-    /// B was packed beforehand.
-    pub packed: bool,
-    /// Hot or cold operands.
-    pub operands: Temperature,
-    /// Who wins at this shape alone: a label.
-    pub winner: String,
-    /// What decides there.
-    pub verdict: Verdict,
-    /// All that were timed, fastest median first.
-    pub candidates: Vec<Timed>,
-    /// Comparisons in pairs.
-    pub pairs: Vec<Compared>,
-    /// Candidates that gave wrong answers.
-    pub invalid: Vec<Wrong>,
-}
-
-/// A candidate's time.
-#[derive(Clone, Debug, Serialize)]
-pub struct Timed {
-    /// Kernel and parameters.
-    pub label: String,
-    /// `choice`, `default`, `runner-up`, `winner here`: what it is beside a candidate.
-    pub roles: Vec<&'static str>,
-    /// What was run.
-    pub config: Config,
-    /// Median in nanoseconds per call.
-    pub median_ns: f64,
-    /// Its 95 % interval.
-    pub ci_ns: (f64, f64),
-    /// Time over the lowest.
-    pub over_best: f64,
-    /// Why it was not measured in full.
-    pub dropped: Option<String>,
-    /// Whether its sources are those of this build.
-    pub current: bool,
-}
-
-/// A comparison in pairs.
-#[derive(Clone, Debug, Serialize)]
-pub struct Compared {
-    /// One.
-    pub label: String,
-    /// The other.
-    pub against: String,
-    /// What the other was: `best`, `default` or `class`.
-    pub role: String,
-    /// Pairs; `None`: they were left out of the evidence, which keeps their ratio.
-    pub pairs: Option<usize>,
-    /// Processes that they come from.
-    pub processes: usize,
-    /// Time of the one over time of the other.
-    pub time: Figure,
-    /// `faster`, `slower` or `tie`.
-    pub verdict: &'static str,
-}
-
-/// A candidate that gave a wrong answer.
-#[derive(Clone, Debug, Serialize)]
-pub struct Wrong {
-    /// Kernel and parameters.
-    pub label: String,
-    /// What was wrong.
-    pub reason: String,
-}
-
-/// A measured shape near the one that was asked for.
-#[derive(Clone, Debug, Serialize)]
-pub struct Near {
-    /// The shape.
-    pub shape: Shape,
-    /// The class that it helped to decide.
-    pub class: Class,
-    /// Candidates that were timed.
-    pub candidates: usize,
-    /// Who wins there: a label.
-    pub winner: String,
-    /// The winner's median in nanoseconds per call.
-    pub median_ns: f64,
-    /// What the profile has for it: kernel and parameters.
-    pub choice: Option<String>,
-}
 
 /// Answers.
 ///
@@ -230,9 +44,6 @@ pub fn why(question: &Question) -> anyhow::Result<Answer> {
     let measured = |class: Class| counted(&all, class, threads);
     let here = measured(shape.class()).into_iter().filter(|r| r.config.shape == shape).collect::<Vec<_>>();
     let at_shape = rules::at_shape(&here, choice);
-    if at_shape.is_none() && !here.is_empty() {
-        notes.push(format!("no candidate was timed at {shape}: {} gave wrong answers", here.len()));
-    }
     notes.extend(elsewhere(&all, &here, shape));
     let over_class = rules::over_class(&measured(choice.class), choice, layout(variant, choice));
     Ok(Answer {
@@ -248,7 +59,11 @@ pub fn why(question: &Question) -> anyhow::Result<Answer> {
         class: shape.class(),
         sources: sources(choice),
         over_class,
-        nearest: if at_shape.is_none() { nearest(&all, variant, question, threads) } else { Vec::new() },
+        nearest: if at_shape.as_ref().is_none_or(|at| at.candidates.is_empty()) {
+            nearest(&all, variant, question, threads)
+        } else {
+            Vec::new()
+        },
         at_shape,
         choice: choice.clone(),
         notes,
@@ -310,13 +125,14 @@ fn read(question: &Question, tuned: &Tuned, profile: &Path, notes: &mut Vec<Stri
             return Ok((None, Vec::new()));
         }
     };
+    let key = key(question, tuned);
     let (current, mut stale, mut others) = (Current::of_this_build(), 0u64, 0u64);
     let reduced = store::reduce(&path, &LIMITS, |record| {
         let mine = record.config.op == question.op.name() && record.config.format == question.format.name();
         if !mine {
             return false;
         }
-        if !tuned.machine.is_empty() && record.machine != tuned.machine {
+        if record.machine != key {
             others += 1;
             return false;
         }
@@ -334,6 +150,16 @@ fn read(question: &Question, tuned: &Tuned, profile: &Path, notes: &mut Vec<Stri
         notes.push(format!("{others} results are of other machines than the profile's, and do not count"));
     }
     Ok((Some(path), reduced.records))
+}
+
+/// The machine whose results count: that of the profile; of one that no machine was needed for predictions, or the one at hand
+/// if a store of its results is given.
+fn key(question: &Question, tuned: &Tuned) -> String {
+    if !tuned.machine.is_empty() {
+        return tuned.machine.clone();
+    }
+    let here = kiln_profiles::cpu::here().is_some_and(|id| lookup::machine(question.root, &tuned.cpu).is_ok_and(|m| m.recognises(&id)));
+    if question.store.is_some() && here { Machine::detect().key().into() } else { target::key(&tuned.cpu) }
 }
 
 /// The results that count for a class, as baking takes them: with weights packed and at the usual temperature, where some are.
@@ -388,13 +214,14 @@ fn nearest(all: &[&Record], variant: &Variant, question: &Question, threads: usi
     by_distance.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     let near = by_distance.into_iter().filter_map(|(_, shape)| {
         let here: Vec<&Record> = counted(all, shape.class(), threads).into_iter().filter(|r| r.config.shape == shape).collect();
-        let standing = ranking::standing(here.first()?.config.problem()?, &here)?;
+        let winner = rules::winner(&here)?;
         Some(Near {
             shape,
             class: shape.class(),
-            candidates: standing.timed.len(),
-            winner: standing.winner.config.label(),
-            median_ns: standing.winner.median_ns()?.0,
+            candidates: here.iter().filter(|r| r.cost().is_some()).count(),
+            winner: winner.config.label(),
+            median_ns: winner.median_ns().map(|m| m.0),
+            cycles: rules::cycles(winner),
             choice: serving(variant, question.op, question.format, shape).map(label),
         })
     });

@@ -3,25 +3,16 @@
 //!
 //! The decisions themselves are taken by [`ranking`] and [`choose`]; here they are only retold.
 
-use super::{AtShape, Compared, OverClass, Timed, Wrong, way, way_of};
+use super::{AtShape, Compared, Costed, OverClass, Verdict, Wrong, way, way_of};
 use crate::bake::choose::{Chosen, Way, choose};
 use crate::filter::by_name;
 use crate::measure::statistics::Ratio;
-use crate::ranking::{self, BAND, Current, Standing};
+use crate::ranking::{self, BAND, Current, Standing, simpler};
 use crate::space::Shape;
 use crate::store::{Outcome, Record, shared};
 use kiln_profiles::schema::{BlockSizes, Choice};
-use serde::Serialize;
+use std::cmp::Ordering::Equal;
 use std::collections::BTreeSet;
-
-/// A decision retold.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Verdict {
-    /// The rule that settled it: `medians`, `pairs`, `mean`, `tie band` or `no-harm gate`.
-    pub decided_by: &'static str,
-    /// What each rule said, in the order that they are asked.
-    pub steps: Vec<String>,
-}
 
 impl Verdict {
     fn by(&mut self, rule: &'static str, step: String) {
@@ -33,46 +24,67 @@ impl Verdict {
 /// What orders those that cannot be told apart, in words.
 const SIMPLER: &str = "fewer accumulators, then name, blocking, split and spin";
 
-/// What the results of one problem say. `None` if none was timed.
+/// What the results of one problem say. `None` if there are none.
 pub(super) fn at_shape(records: &[&Record], choice: &Choice) -> Option<AtShape> {
     let problem = records.first()?.config.problem()?;
-    let standing = ranking::standing(problem, records)?;
-    let (current, way) = (Current::of_this_build(), way(choice));
-    let (chosen, least) = (at(records, problem.shape, &way), standing.timed.first()?.median_ns()?.0);
-    let runner_up = standing.timed.iter().find(|r| choice.runner_up.as_ref() == Some(&r.config.kernel));
-    let candidates = standing.timed.iter().filter_map(|r| {
-        let (median_ns, ci_ns) = r.median_ns()?;
+    let standing = ranking::standing(problem, records);
+    let mut costed: Vec<(&Record, f64)> = records.iter().filter_map(|r| Some((*r, r.cost()?))).collect();
+    costed.sort_by(|a, b| a.1.total_cmp(&b.1).then_with(|| simpler(a.0).cmp(&simpler(b.0))));
+    let (current, winner) = (Current::of_this_build(), winner(records));
+    let chosen = at(records, problem.shape, &way(choice));
+    let runner_up = costed.iter().map(|c| c.0).find(|r| choice.runner_up.as_ref() == Some(&r.config.kernel));
+    let default = costed.iter().map(|c| c.0).find(|r| r.default);
+    let least = costed.first().map_or(1.0, |c| c.1);
+    let candidate = |(r, cost): &(&Record, f64)| {
         let is = |other: Option<&Record>| other.is_some_and(|o| o.config == r.config);
-        let roles = [
-            ("choice", is(chosen)),
-            ("default", is(standing.default)),
-            ("runner-up", is(runner_up.copied())),
-            ("winner here", is(Some(standing.winner))),
-        ];
-        Some(Timed {
+        let roles = [("choice", chosen), ("default", default), ("runner-up", runner_up), ("winner here", winner)];
+        Costed {
             label: r.config.label(),
-            roles: roles.into_iter().filter(|r| r.1).map(|r| r.0).collect(),
+            roles: roles.into_iter().filter(|(_, record)| is(*record)).map(|(role, _)| role).collect(),
             config: r.config.clone(),
-            median_ns,
-            ci_ns,
-            over_best: median_ns / least,
+            tier: r.tier,
+            median_ns: r.median_ns().map(|m| m.0),
+            ci_ns: r.median_ns().map(|m| m.1),
+            cycles: cycles(r),
+            over_best: cost / least,
             dropped: match &r.outcome {
                 Outcome::Timed { dropped, .. } => dropped.clone(),
                 _ => None,
             },
             current: current.has(r),
-        })
-    });
+        }
+    };
+    let predicted = || {
+        let first = costed.first()?.0.config.label();
+        let step = format!("predictions: {first} takes the fewest cycles of {}; it is over the class that they are compared", costed.len());
+        Some(Verdict { decided_by: "predictions", steps: vec![step] })
+    };
     Some(AtShape {
         threads: problem.threads,
         packed: problem.packed,
         operands: problem.operands,
-        winner: standing.winner.config.label(),
-        verdict: settled(&standing, records),
-        candidates: candidates.collect(),
+        winner: winner.map(|w| w.config.label()),
+        verdict: standing.as_ref().map(|s| settled(s, records)).or_else(predicted),
+        candidates: costed.iter().map(candidate).collect(),
         pairs: records.iter().filter_map(|r| compared(r)).collect(),
         invalid: records.iter().filter_map(|r| wrong(r)).collect(),
     })
+}
+
+/// Who wins at one problem: by the rules for what was timed, or with the fewest predicted cycles. `None` of nothing.
+pub(super) fn winner<'a>(records: &[&'a Record]) -> Option<&'a Record> {
+    let standing = ranking::standing(records.first()?.config.problem()?, records);
+    let predicted =
+        || records.iter().copied().filter(|r| cycles(r).is_some()).min_by(|a, b| cycles(a).partial_cmp(&cycles(b)).unwrap_or(Equal));
+    standing.map(|s| s.winner).or_else(predicted)
+}
+
+/// The cycles of a call, if they were predicted.
+pub(super) fn cycles(record: &Record) -> Option<f64> {
+    match record.outcome {
+        Outcome::Predicted { cycles, .. } => Some(cycles),
+        _ => None,
+    }
 }
 
 fn compared(record: &Record) -> Option<Compared> {
@@ -145,7 +157,7 @@ fn settled(standing: &Standing, records: &[&Record]) -> Verdict {
                 verdict.steps.push(format!("no-harm gate: passed, the default {default} takes {ratio} times as long, {how}"));
             } else {
                 let step =
-                    format!("no-harm gate: the default {default} stays, since that it takes {ratio} times as long, {how}, is no gain");
+                    format!("no-harm gate: the default {default} stays: it takes {ratio} times as long, {how}, which is not beyond doubt");
                 verdict.by("no-harm gate", step);
             }
         }
@@ -171,7 +183,7 @@ pub(super) fn over_class(records: &[&Record], choice: &Choice, layout: Option<&s
     let asked = way(choice);
     let over_best = |shape: &Shape| {
         let timed = records.iter().filter(|r| r.config.shape == *shape && fits(&r.config.kernel));
-        let least = timed.filter_map(|r| r.median_ns()).map(|m| m.0).fold(f64::INFINITY, f64::min);
+        let least = timed.filter_map(|r| r.cost()).fold(f64::INFINITY, f64::min);
         (*shape, time(records, *shape, &asked).map(|ns| ns / least))
     };
     Some(OverClass {
@@ -194,7 +206,7 @@ fn settled_over(records: &[&Record], chosen: &Chosen, fits: &dyn Fn(&str) -> boo
     if let Some(layout) = layout {
         verdict.steps.push(format!("layout: only kernels that take weights packed as {layout}, as the choice for more rows does"));
     }
-    let others = records.iter().filter(|r| r.median_ns().is_some() && fits(&r.config.kernel) && !best.is_of(r)).map(|r| way_of(&r.config));
+    let others = records.iter().filter(|r| r.cost().is_some() && fits(&r.config.kernel) && !best.is_of(r)).map(|r| way_of(&r.config));
     let others: BTreeSet<Way> = others.collect();
     let means = others.into_iter().filter_map(|w| Some((mean(records, &w, &best, &chosen.shapes)?, w)));
     match means.filter(|(ratio, _)| *ratio < 1.0).min_by(|a, b| a.0.total_cmp(&b.0)) {
@@ -218,11 +230,9 @@ fn settled_over(records: &[&Record], chosen: &Chosen, fits: &dyn Fn(&str) -> boo
         (true, None) if chosen.way == best => verdict.steps.push("no-harm gate: it is the default".into()),
         (true, None) => {
             let by_medians =
-                mean(records, &chosen.way, &best, &chosen.shapes).map(|r| format!(": by medians it takes {r:.3} times as long"));
-            let step = format!(
-                "no-harm gate: the default {default} stays, since nothing is shown to be faster than it{}",
-                by_medians.unwrap_or_default()
-            );
+                mean(records, &chosen.way, &best, &chosen.shapes).map(|r| format!(": by medians it takes {r:.3} of the time of {name}"));
+            let step =
+                format!("no-harm gate: the default {default} stays, since nothing is shown to be faster{}", by_medians.unwrap_or_default());
             verdict.by("no-harm gate", step);
         }
         (false, _) => verdict.steps.push(match chosen.gain {
@@ -237,19 +247,19 @@ fn settled_over(records: &[&Record], chosen: &Chosen, fits: &dyn Fn(&str) -> boo
     verdict
 }
 
-/// Time of `one` over time of `other` by medians, geometrically averaged over shapes.
+/// Time (or predicted cycles) of `one` over that of `other` by medians, geometrically averaged over shapes.
 fn mean(records: &[&Record], one: &Way, other: &Way, shapes: &[Shape]) -> Option<f64> {
     let logs: Option<f64> = shapes.iter().map(|s| Some((time(records, *s, one)? / time(records, *s, other)?).ln())).sum();
     logs.map(|sum| (sum / shapes.len().max(1) as f64).exp())
 }
 
 fn time(records: &[&Record], shape: Shape, way: &Way) -> Option<f64> {
-    at(records, shape, way)?.median_ns().map(|m| m.0)
+    at(records, shape, way)?.cost()
 }
 
 /// The timed result of a way at a shape, the one under its very blocking before others.
 fn at<'a>(records: &[&'a Record], shape: Shape, way: &Way) -> Option<&'a Record> {
-    let mut mine = records.iter().copied().filter(|r| r.config.shape == shape && r.median_ns().is_some() && way.is_of(r));
+    let mut mine = records.iter().copied().filter(|r| r.config.shape == shape && r.cost().is_some() && way.is_of(r));
     mine.clone().find(|r| r.config.blocking == way.blocking).or_else(|| mine.next())
 }
 

@@ -1,7 +1,7 @@
 //! `kiln bake --why OP SHAPE`: prints why a profile has the kernel that it has there. It writes nothing.
 
 use super::Args;
-use crate::bake::{self, Answer, AtShape, Figure, OverClass, Question, Sources, Timed, Verdict};
+use crate::bake::{self, Answer, AtShape, Costed, Figure, OverClass, Question, Sources, Verdict};
 use crate::cli::sweep::time;
 use crate::cli::{Table, emit, emit_json};
 use crate::space::shape;
@@ -55,9 +55,9 @@ fn text_of(answer: &Answer) -> String {
         Some(over) => text += &class_of(over, choice),
         None => text += &format!("\nNo result of {} counts: the profile's own word is all there is.\n", choice.class.name()),
     }
-    match &answer.at_shape {
-        Some(at) => text += &shape_of(answer, at),
-        None => text += &nearest_of(answer),
+    text += &answer.at_shape.as_ref().map(|at| shape_of(answer, at)).unwrap_or_default();
+    if answer.at_shape.as_ref().is_none_or(|at| at.candidates.is_empty()) {
+        text += &nearest_of(answer);
     }
     text
 }
@@ -123,24 +123,25 @@ fn steps(verdict: &Verdict) -> String {
 /// What the results say at the very shape.
 fn shape_of(answer: &Answer, at: &AtShape) -> String {
     let packed = if at.packed { "packed" } else { "not packed" };
-    let mut text = format!(
-        "\nAt {} alone ({} operands, {packed}, {} thread(s)), decided by: {}\n{}\n",
-        answer.shape,
-        at.operands.name(),
-        at.threads,
-        at.verdict.decided_by,
-        steps(&at.verdict)
-    );
-    let mut table = Table::new(["candidate", "median", "over the best", "what it is", "dropped"]);
-    let shown: Vec<&Timed> = at.candidates.iter().enumerate().filter(|(i, c)| *i < SHOWN || !c.roles.is_empty()).map(|c| c.1).collect();
+    let by = at.verdict.as_ref().map(|v| format!(", decided by: {}\n{}", v.decided_by, steps(v)));
+    let by = by.unwrap_or_else(|| ": no candidate gave right answers\n".into());
+    let mut text = format!("\nAt {} alone ({} operands, {packed}, {} thread(s)){by}\n", answer.shape, at.operands.name(), at.threads);
+    let shown: Vec<&Costed> = at.candidates.iter().enumerate().filter(|(i, c)| *i < SHOWN || !c.roles.is_empty()).map(|c| c.1).collect();
+    let mut table = Table::new(["candidate", "time of a call", "over the best", "tier", "what it is", "dropped"]);
     for c in &shown {
-        let median = format!("{} [{}, {}]", time(c.median_ns), time(c.ci_ns.0), time(c.ci_ns.1));
+        let cost = match (c.ci_ns, c.median_ns) {
+            (Some((low, high)), Some(median)) => format!("{} [{}, {}]", time(median), time(low), time(high)),
+            _ => cost(c.median_ns, c.cycles),
+        };
         let roles = c.roles.iter().copied().chain((!c.current).then_some("changed since")).collect::<Vec<_>>().join(", ");
-        table.row([&c.label, &median, &format!("{:.3}", c.over_best), &roles, c.dropped.as_deref().unwrap_or("")]);
+        let dropped = c.dropped.as_deref().unwrap_or("");
+        table.row([c.label.as_str(), &cost, &format!("{:.3}", c.over_best), c.tier.name(), &roles, dropped]);
     }
-    let _ = writeln!(text, "{table}\n{} of {} candidates", shown.len(), at.candidates.len());
-    if !at.candidates.iter().any(|c| c.roles.contains(&"choice")) {
-        let _ = writeln!(text, "the choice itself was not timed at this shape: it comes from the class's others");
+    if !shown.is_empty() {
+        let _ = writeln!(text, "{table}\n{} of {} candidates", shown.len(), at.candidates.len());
+    }
+    if !shown.is_empty() && !shown.iter().any(|c| c.roles.contains(&"choice")) {
+        let _ = writeln!(text, "The choice itself has no result at this shape.");
     }
     if !at.pairs.is_empty() {
         let mut table = Table::new(["in pairs", "against", "which is", "pairs", "time over the other's", "verdict"]);
@@ -164,15 +165,26 @@ fn of_processes(n: usize) -> String {
 
 /// The shapes that were measured instead.
 fn nearest_of(answer: &Answer) -> String {
-    let mut text = format!("\n{} was not measured: the choice comes from other shapes of its class.\n", answer.shape);
+    let mut text = format!("\n{} was not measured", answer.shape);
     if answer.nearest.is_empty() {
-        return text + "No shape of this operation and format was measured.\n";
+        return text + ", nor was any other shape of this operation and format.\n";
     }
+    text += match &answer.over_class {
+        Some(_) => ": the choice comes from other shapes of its class.\n\n",
+        None => ", nor was any other shape of the choice's class.\n\n",
+    };
     let mut table =
         Table::new(["nearest measured", "class it decided", "candidates", "winner there", "its time", "the profile's choice for it"]);
     for near in &answer.nearest {
         let choice = near.choice.as_deref().unwrap_or("none");
-        table.row([&near.shape.to_string(), near.class.name(), &near.candidates.to_string(), &near.winner, &time(near.median_ns), choice]);
+        table.row([
+            &near.shape.to_string(),
+            near.class.name(),
+            &near.candidates.to_string(),
+            &near.winner,
+            &cost(near.median_ns, near.cycles),
+            choice,
+        ]);
     }
     let _ = writeln!(text, "{table}");
     text
@@ -180,4 +192,8 @@ fn nearest_of(answer: &Answer) -> String {
 
 fn ratio(Figure { ratio, ci: (low, high) }: Figure) -> String {
     format!("{ratio:.3} [{low:.3}, {high:.3}]")
+}
+
+fn cost(median_ns: Option<f64>, cycles: Option<f64>) -> String {
+    median_ns.map(time).or_else(|| cycles.map(|c| format!("{c:.0} cycles"))).unwrap_or_default()
 }
