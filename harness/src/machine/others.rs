@@ -96,7 +96,8 @@ mod tests {
         let own = |ticks: u32| format!("7 (a (b) c) R 1 1 1 0 -1 0 0 0 0 0 {ticks} 0 0 0 20 0 1 0 5 0 0");
         let before = Counts::of(BEFORE, &own(0), 100.0).expect("counts");
         let after = Counts::of(AFTER, &own(200), 100.0).expect("counts");
-        assert_eq!(after.since(&before, 2.0), Busy { others: 0.5, stolen: 0.25 });
+        let Busy { others, stolen } = after.since(&before, 2.0);
+        assert!((others - 0.5).abs() < 1e-9 && (stolen - 0.25).abs() < 1e-9, "{others} {stolen}");
         assert_eq!(Counts::of("intr 1", &own(0), 100.0), None);
         assert_eq!(Counts::of(BEFORE, "7", 100.0), None);
     }
