@@ -51,7 +51,7 @@ impl Roof {
     fn bandwidth(&self, machine: &Machine, bytes: f64) -> Option<(&str, f64)> {
         let level = machine.caches.iter().filter(|c| c.holds_data()).find(|c| bytes <= c.bytes as f64);
         let name = level.map_or("dram".to_owned(), |c| format!("l{}", c.level));
-        let found = self.bandwidths.iter().find(|b| b.access == Access::Read && b.level == name)?;
+        let found = bandwidth::preferred(&self.bandwidths).find(|b| b.access == Access::Read && b.level == name)?;
         Some((&found.level, found.bytes_per_second.median / 1e9))
     }
 }

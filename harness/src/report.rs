@@ -4,7 +4,7 @@
 
 use crate::check;
 use crate::machine::Machine;
-use crate::machine::bandwidth::Access;
+use crate::machine::bandwidth::{self, Access};
 use crate::machine::limits::Limits;
 use crate::ranking::Standing;
 use crate::space::{Problem, Temperature};
@@ -81,7 +81,7 @@ pub fn machine_rows(machine: &Machine, limits: Option<&Limits>) -> Vec<Row> {
                     format!("{:.1} GFLOP/s (measured)", p.gflops()),
                 ));
             }
-            for b in bandwidths.iter().filter(|b| b.access == Access::Read) {
+            for b in bandwidth::preferred(bandwidths).filter(|b| b.access == Access::Read) {
                 let rate = b.bytes_per_second.median / 1e9;
                 rows.push(Row::new(format!("read bandwidth, {}, {} thread(s)", b.level, b.threads), format!("{rate:.1} GB/s (measured)")));
             }
@@ -204,7 +204,7 @@ fn rooflines(standings: &[Standing], limits: Option<&Limits>, tier: Tier) -> Vec
     let threads: BTreeSet<usize> = standings.iter().map(|s| s.problem.threads).collect();
     let one = |threads: usize| {
         let peaks = limits.peak_f32(threads).map(|p| Peak { label: format!("{} {}", p.format, p.isa), gflops: p.gflops() });
-        let reads = bandwidths.iter().filter(|b| b.access == Access::Read && b.threads == threads);
+        let reads = bandwidth::preferred(bandwidths).filter(|b| b.access == Access::Read && b.threads == threads);
         let mut products: Vec<&Standing> =
             standings.iter().filter(|s| s.problem.threads == threads && s.problem.shape.flops().is_some()).collect();
         products.sort_by(|a, b| b.problem.shape.size().total_cmp(&a.problem.shape.size()));

@@ -28,15 +28,28 @@ impl<T: Pod> Pages<T> {
     /// # Errors
     /// If the system has no such room of addresses.
     pub fn zeroed(len: usize) -> std::io::Result<Pages<T>> {
+        Self::mapped(len, true)
+    }
+
+    /// As [`Pages::zeroed`], but on ordinary pages whatever the length: the system is asked to keep huge ones
+    /// away (`MADV_NOHUGEPAGE`). It is there to measure what those are worth.
+    ///
+    /// # Errors
+    /// If the system has no such room of addresses.
+    pub fn zeroed_on_ordinary(len: usize) -> std::io::Result<Pages<T>> {
+        Self::mapped(len, false)
+    }
+
+    fn mapped(len: usize, huge: bool) -> std::io::Result<Pages<T>> {
         let too_much = || std::io::Error::new(std::io::ErrorKind::OutOfMemory, format!("{len} elements exceed all addresses"));
         let bytes = len.checked_mul(size_of::<T>()).filter(|b| *b <= isize::MAX as usize - HUGE).ok_or_else(too_much)?;
         let slack = if bytes >= HUGE { HUGE } else { 0 };
         let map = memmap2::MmapMut::map_anon(bytes.max(1) + slack)?;
         let start = if slack > 0 { map.as_ptr().align_offset(HUGE).min(slack) } else { 0 };
         #[cfg(target_os = "linux")]
-        if slack > 0 {
-            // A kernel that was built without them refuses: `huge_share` then says so.
-            let _ = map.advise(memmap2::Advice::HugePage);
+        if slack > 0 || !huge {
+            // A kernel that was built without them refuses either: `huge_share` then says so.
+            let _ = map.advise(if huge { memmap2::Advice::HugePage } else { memmap2::Advice::NoHugePage });
         }
         Ok(Pages { map, start, len, elements: PhantomData })
     }
@@ -97,9 +110,19 @@ mod tests {
     }
 
     #[test]
+    fn ordinary_ones_are_never_huge() {
+        let mut pages = Pages::<u8>::zeroed_on_ordinary(3 * HUGE).expect("memory");
+        assert!(pages.iter().all(|x| *x == 0));
+        pages.fill(7);
+        assert!((pages.as_ptr() as usize).is_multiple_of(HUGE) && pages.iter().all(|x| *x == 7));
+        assert!(pages.huge_share().is_none_or(|share| share == 0.0));
+    }
+
+    #[test]
     fn more_than_there_are_addresses_is_refused() {
         assert!(Pages::<u32>::zeroed(usize::MAX / 2).is_err());
         assert!(Pages::<u8>::zeroed(isize::MAX as usize).is_err());
+        assert!(Pages::<u8>::zeroed_on_ordinary(isize::MAX as usize).is_err());
     }
 
     #[test]

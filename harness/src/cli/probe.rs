@@ -102,11 +102,14 @@ fn peak_table(peaks: &[Peak]) -> String {
 }
 
 fn bandwidth_table(bandwidths: &[Bandwidth]) -> String {
-    let mut table = Table::new(["level", "threads", "buffer", "huge pages", "read GB/s", "write GB/s", "copy GB/s"]);
-    // Three lines in a row (read, write, copy) belong to one level and number of threads.
-    for group in bandwidths.chunk_by(|a, b| a.level == b.level && a.threads == b.threads) {
-        let Some(first) = group.first() else { continue };
-        let cells = Access::ALL.map(|access| match group.iter().find(|b| b.access == access) {
+    let mut table = Table::new(["level", "threads", "buffer", "pages", "on huge ones", "read GB/s", "write GB/s", "copy GB/s"]);
+    // Reading, writing and copying of one level on one kind of pages stand beside each other.
+    let same = |a: &Bandwidth, b: &Bandwidth| (&a.level, a.threads, a.pages) == (&b.level, b.threads, b.pages);
+    for (index, first) in bandwidths.iter().enumerate() {
+        if bandwidths[..index].iter().any(|b| same(b, first)) {
+            continue;
+        }
+        let cells = Access::ALL.map(|access| match bandwidths.iter().find(|b| same(b, first) && b.access == access) {
             Some(found) => {
                 let (median, range) = scaled(&found.bytes_per_second);
                 format!("{median} ({range})")
@@ -115,7 +118,7 @@ fn bandwidth_table(bandwidths: &[Bandwidth]) -> String {
         });
         let huge = first.huge_share.map_or("not available".into(), |share| format!("{:.0} %", share * 100.0));
         let buffer = format!("{} KiB", first.bytes_per_thread >> 10);
-        let mut row = vec![first.level.clone(), first.threads.to_string(), buffer, huge];
+        let mut row = vec![first.level.clone(), first.threads.to_string(), buffer, first.pages.name().into(), huge];
         row.extend(cells);
         table.row(row.iter().map(String::as_str));
     }
@@ -163,6 +166,31 @@ fn remark(figure: &Figure) -> &'static str {
 mod tests {
     use super::*;
     use crate::counters::Event;
+    use crate::machine::bandwidth::PageKind;
+
+    #[test]
+    fn both_kinds_of_pages_have_a_row_of_their_own() {
+        let line = |access, pages, rate: f64, huge_share| Bandwidth {
+            level: "dram".into(),
+            access,
+            threads: 2,
+            bytes_per_thread: 64 << 20,
+            pages,
+            huge_share,
+            bytes_per_second: Figure { median: rate, low: rate, high: rate, samples: 1, settled: true },
+        };
+        let text = bandwidth_table(&[
+            line(Access::Read, PageKind::Huge, 58e9, Some(1.0)),
+            line(Access::Read, PageKind::Ordinary, 43e9, Some(0.0)),
+            line(Access::Write, PageKind::Huge, 21e9, Some(1.0)),
+        ]);
+        let row = |part: &str| text.lines().find(|l| l.contains(part)).unwrap_or_else(|| panic!("no {part}: {text}"));
+        let huge = row(" huge ");
+        assert!(huge.contains("100 %") && huge.contains("58.0") && huge.contains("21.0"), "{text}");
+        let ordinary = row(" ordinary ");
+        assert!(ordinary.contains(" 0 %") && ordinary.contains("43.0") && ordinary.contains("not available"), "{text}");
+        assert_eq!(text.matches("dram").count(), 2, "{text}");
+    }
 
     #[test]
     fn missing_things_are_said_to_be_missing() {

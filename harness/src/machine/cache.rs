@@ -46,16 +46,21 @@ impl Cache {
 
     /// Its size in the largest unit that keeps it a whole number: `32K`, `512K`, `32M`.
     pub fn size(&self) -> String {
-        match self.bytes {
-            b if b >= 1 << 20 && b % (1 << 20) == 0 => format!("{}M", b >> 20),
-            b if b >= 1 << 10 && b % (1 << 10) == 0 => format!("{}K", b >> 10),
-            b => format!("{b}B"),
-        }
+        size(self.bytes)
     }
 
     /// Whether data goes through it.
     pub fn holds_data(&self) -> bool {
         self.kind != CacheKind::Instruction
+    }
+}
+
+/// Bytes in the largest unit up to M that keeps them a whole number.
+pub(super) fn size(bytes: u64) -> String {
+    match bytes {
+        b if b >= 1 << 20 && b % (1 << 20) == 0 => format!("{}M", b >> 20),
+        b if b >= 1 << 10 && b % (1 << 10) == 0 => format!("{}K", b >> 10),
+        b => format!("{b}B"),
     }
 }
 

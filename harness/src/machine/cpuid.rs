@@ -1,4 +1,4 @@
-//! The few CPUID leaves the laboratory asks: vendor, brand, caches, hypervisor. x86-64 alone.
+//! The few CPUID leaves the laboratory asks: vendor, brand, caches, TLBs, hypervisor. x86-64 alone.
 
 use std::arch::x86_64::{__cpuid, __cpuid_count, CpuidResult};
 

@@ -17,7 +17,7 @@ pub enum Limits {
     Measured {
         /// Arithmetic, for each instruction set and number of threads.
         peaks: Vec<Peak>,
-        /// Memory, for each level, access and number of threads.
+        /// Memory, for each level, access, kind of pages and number of threads.
         bandwidths: Vec<Bandwidth>,
     },
     /// Not measured.
@@ -41,10 +41,10 @@ impl Limits {
         peaks.iter().find(|p| p.format == "f32" && p.isa == isa && p.threads == threads)
     }
 
-    /// The bandwidth of reading `level` (`l1`, …, `dram`) with `threads` threads.
+    /// The bandwidth of reading `level` (`l1`, …, `dram`) with `threads` threads, on huge pages where there are any.
     pub fn read_bandwidth(&self, level: &str, threads: usize) -> Option<&Bandwidth> {
         let Limits::Measured { bandwidths, .. } = self else { return None };
-        bandwidths.iter().find(|b| b.access == Access::Read && b.level == level && b.threads == threads)
+        bandwidth::preferred(bandwidths).find(|b| b.access == Access::Read && b.level == level && b.threads == threads)
     }
 }
 

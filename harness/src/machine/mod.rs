@@ -11,10 +11,12 @@ pub mod cpu;
 mod cpuid;
 pub mod limits;
 pub mod lock;
+pub mod numa;
 pub mod others;
 pub mod peak;
 pub mod system;
 pub mod timing;
+pub mod tlb;
 
 use kiln_profiles::cpu::CpuId;
 use kiln_profiles::lookup;
@@ -38,6 +40,9 @@ pub struct Machine {
     pub sve_bytes: Option<u32>,
     /// Caches of the first CPU, nearest first; empty if unknown.
     pub caches: Vec<cache::Cache>,
+    /// TLBs, nearest first; empty if the CPU does not tell.
+    #[serde(default)]
+    pub tlbs: Vec<tlb::Tlb>,
     /// The system around it.
     pub system: system::System,
 }
@@ -61,6 +66,7 @@ impl Machine {
             sve_bytes: cpu::sve_bytes(),
             // Under a user-mode emulator sysfs tells of the host's caches, which nothing emulated has.
             caches: if system.emulator.is_some() { Vec::new() } else { cache::caches(sys) },
+            tlbs: if system.emulator.is_some() { Vec::new() } else { tlb::tlbs() },
             system,
         };
         machine.key = machine.make_key();
@@ -140,9 +146,11 @@ impl Machine {
             ("instructions", Some(self.features.join(" ")).filter(|s| !s.is_empty())),
             ("SVE vector", self.sve_bytes.map(|bytes| format!("{} bits", bytes * 8))),
             ("caches", Some(caches.join(", ")).filter(|s| !s.is_empty())),
+            ("TLB", tlb::describe(&self.tlbs)),
             ("memory", pages.total.map(gib)),
             ("memory limit", pages.group_limit.map(gib)),
             ("pages", Some(format!("{} KiB{huge}", pages.page >> 10))),
+            ("NUMA", system.emulator.is_none().then(|| numa::describe(&system.nodes))),
             ("governor", system.governor.clone()),
             ("virtualisation", system.virtualisation.clone()),
             ("emulator", system.emulator.clone()),
@@ -178,6 +186,8 @@ mod tests {
         machine.system.governor = Some("powersave".into());
         machine.system.memory.total = Some(1);
         machine.system.cores.usable += 1;
+        machine.system.nodes.push(numa::Node { id: 99, cpus: vec![99], memory: None, distances: Vec::new() });
+        machine.tlbs.push(tlb::Tlb { level: 1, kind: tlb::TlbKind::Data, page_bytes: vec![4096], entries: 64, ways: None });
         assert_eq!(machine.make_key(), plain);
         machine.sve_bytes = Some(32);
         assert_eq!(machine.make_key(), format!("{plain}/vl32"));

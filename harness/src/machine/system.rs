@@ -1,7 +1,8 @@
-//! What the operating system says: cores, memory and its limits, pages, frequency governor, kernel,
-//! virtual machine. Every field that cannot be read is `None`; nothing is guessed.
+//! What the operating system says: cores, memory and its limits, pages, NUMA nodes, frequency governor,
+//! kernel, virtual machine. Every field that cannot be read is `None`; nothing is guessed.
 
 use super::cache::parse_cpu_list;
+use super::numa;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -39,6 +40,9 @@ pub struct System {
     pub cores: Cores,
     /// Memory and pages.
     pub memory: Memory,
+    /// The NUMA nodes, by their numbers; empty if the system tells of none.
+    #[serde(default)]
+    pub nodes: Vec<numa::Node>,
     /// The frequency governor of CPU 0. Virtual machines have none.
     pub governor: Option<String>,
     /// The hypervisor or the maker's name of the virtual machine.
@@ -54,12 +58,15 @@ pub struct System {
 
 /// Reads all of it. `sys` and `proc` are where sysfs and procfs are mounted.
 pub fn system(sys: &Path, proc: &Path) -> System {
+    let emulator = emulator(proc);
     System {
         cores: cores(sys),
         memory: memory(sys, proc),
+        // Under a user-mode emulator sysfs tells of the host's.
+        nodes: if emulator.is_some() { Vec::new() } else { numa::nodes(sys) },
         governor: line(&sys.join("devices/system/cpu/cpu0/cpufreq/scaling_governor")),
         virtualisation: virtualisation(sys),
-        emulator: emulator(proc),
+        emulator,
         kernel: line(&proc.join("sys/kernel/osrelease")),
         os: os_name(),
     }
@@ -209,7 +216,7 @@ mod tests {
         let nothing = tree(&[]);
         let found = system(nothing.path(), nothing.path());
         assert_eq!((found.memory.total, found.governor, found.kernel, found.emulator), (None, None, None, None));
-        assert!(found.cores.logical >= 1);
+        assert!(found.nodes.is_empty() && found.cores.logical >= 1);
         assert_eq!(bracketed("always [madvise] never").as_deref(), Some("madvise"));
         assert_eq!(bracketed("nothing"), None);
     }
