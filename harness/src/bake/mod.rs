@@ -11,7 +11,7 @@ mod predicted;
 mod why;
 
 pub use decide::{Decided, decide};
-pub use why::{Answer, AtShape, Compared, Figure, Near, OverClass, Question, Sources, Timed, Verdict, Wrong, label, why};
+pub use why::{Answer, AtShape, Compared, Costed, Figure, Near, OverClass, Question, Sources, Verdict, Wrong, label, why};
 
 use crate::filter::by_name;
 use crate::machine::Machine;
