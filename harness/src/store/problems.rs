@@ -39,11 +39,12 @@ const DEEPEST: u32 = 10;
 /// Bytes that a problem costs beside its results.
 const OF_A_PROBLEM: usize = 512;
 
-/// A machine's problem.
+/// A machine's problem, and the tier of the results: what is measured is not held against what is predicted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Of {
     problem: Problem,
     machine: String,
+    tier: &'static str,
 }
 
 impl Of {
@@ -58,7 +59,7 @@ impl Of {
 /// What was seen on the way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Walked {
-    /// Problems of machines.
+    /// Problems of machines, each once for every tier.
     pub problems: u64,
     /// Results that are not among what is kept of their problem.
     pub left: u64,
@@ -66,8 +67,8 @@ pub struct Walked {
     pub unreadable: Unreadable,
 }
 
-/// Gives the results that are `wanted` to `each`, problem by problem and machine by machine, those of a problem oldest
-/// first and as many as the [limits](Limits) keep. The problems come in their order, or in an arbitrary one if there are so
+/// Gives the results that are `wanted` to `each`, problem by problem, machine by machine and tier by tier, those of a problem
+/// oldest first and as many as the [limits](Limits) keep. The problems come in their order, or in an arbitrary one if there are so
 /// many results that they must be split. `wanted` sees every result once, in the order of the store; results of operations
 /// that this build does not know are left aside.
 ///
@@ -122,7 +123,7 @@ struct Gathering {
 impl Walk<'_> {
     fn take(&mut self, gathering: &mut Gathering, record: &Record, line: &[u8]) -> anyhow::Result<()> {
         let Some(problem) = record.config.problem() else { return Ok(()) };
-        let of = Of { problem, machine: record.machine.clone() };
+        let of = Of { problem, machine: record.machine.clone(), tier: record.tier.name() };
         self.at += 1;
         if let Some(parts) = &mut gathering.parts {
             return parts.write(of.part(gathering.depth), line);

@@ -191,6 +191,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_predicted_takes_no_place_of_what_is_measured() {
+        let mut all = results(1, 6);
+        let mut predicted = all.clone();
+        predicted.iter_mut().for_each(|r| r.tier = kiln_profiles::schema::Tier::Predicted);
+        all.extend(predicted);
+        let (_dir, path) = store(&all, "");
+        let reduced = reduce(&path, &Limits { of_a_problem: 1, ..WIDE }, |_| true).expect("reduced");
+        let (measured, predicted): (Vec<_>, Vec<_>) = reduced.records.iter().partition(|r| r.tier == kiln_profiles::schema::Tier::Measured);
+        assert!(reduced.walked.problems == 2 && measured.len() == predicted.len() && measured.len() < 12, "{}", measured.len());
+    }
+
+    #[test]
     fn one_problem_that_does_not_fit_is_cut_short() {
         let all = results(1, 60);
         let (_dir, path) = store(&all, "");
