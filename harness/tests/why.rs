@@ -91,6 +91,7 @@ fn results() -> Vec<Record> {
             Config { blocking: Some(kiln::store::Blocks(8, 8, 8, Default::default())), ..config(FOUR, "96x32x32") },
             Outcome::Invalid { reason: "element (0, 0) is 1 instead of 2".into() },
         ),
+        record(config(FOUR, "200x32x32"), Outcome::Invalid { reason: "element (1, 1) is NaN instead of 1".into() }),
         // With hot operands another one wins, which does not count for one row.
         default(timed(ONE, "1x32x32", 1000.0)),
         timed(TWO, "1x32x32", 995.0),
@@ -190,6 +191,9 @@ fn wrong_answers_and_results_that_do_not_count_are_named() {
     let (text, document) = why(dir.path(), &["gemm", "96x32x32", "--cpu", "mine"]);
     assert_eq!(document["at_shape"]["invalid"][0]["reason"], "element (0, 0) is 1 instead of 2");
     assert!(text.contains("gave wrong answers") && text.contains("kc 8 mc 8 nc 8"), "{text}");
+    let (text, document) = why(dir.path(), &["gemm", "200x32x32", "--cpu", "mine"]);
+    assert!(document["at_shape"]["winner"].is_null() && document["nearest"][0]["shape"] == "96x32x32", "{document}");
+    assert!(text.contains("NaN instead of 1") && text.contains("200x32x32 has no time"), "{text}");
     let (_, document) = why(dir.path(), &["gemm", "1x32x32", "--cpu", "mine"]);
     // Within the band the default stays, whatever hot or unpacked operands say.
     assert_eq!((&document["choice"]["kernel"], &document["over_class"]["agrees"]), (&ONE.into(), &true.into()));

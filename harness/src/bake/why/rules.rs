@@ -241,7 +241,7 @@ fn settled_over(records: &[&Record], chosen: &Chosen, fits: &dyn Fn(&str) -> boo
                 shown(gain),
                 n - chosen.open.len().min(n)
             ),
-            None => "no-harm gate: the default was not timed at all of these shapes".into(),
+            None => "no-harm gate: the default is of another layout, or was not measured at all of these shapes".into(),
         }),
     }
     verdict

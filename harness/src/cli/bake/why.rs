@@ -72,7 +72,7 @@ fn choice_of(answer: &Answer, choice: &Choice) -> String {
     let over = answer.over_class.as_ref().filter(|o| o.agrees);
     let gain = match (over.and_then(|o| o.gain), over) {
         (Some(gain), _) => ratio(gain),
-        (None, Some(_)) => "none: the default stays, or was not timed".into(),
+        (None, Some(_)) => "none: the default stays, or no result of it counts".into(),
         (None, None) => not(),
     };
     let margin = match (choice.margin, choice.margin_ci) {
@@ -124,7 +124,7 @@ fn steps(verdict: &Verdict) -> String {
 fn shape_of(answer: &Answer, at: &AtShape) -> String {
     let packed = if at.packed { "packed" } else { "not packed" };
     let by = at.verdict.as_ref().map(|v| format!(", decided by: {}\n{}", v.decided_by, steps(v)));
-    let by = by.unwrap_or_else(|| ": no candidate gave right answers\n".into());
+    let by = by.unwrap_or_else(|| ": no candidate gave right answers".into());
     let mut text = format!("\nAt {} alone ({} operands, {packed}, {} thread(s)){by}\n", answer.shape, at.operands.name(), at.threads);
     let shown: Vec<&Costed> = at.candidates.iter().enumerate().filter(|(i, c)| *i < SHOWN || !c.roles.is_empty()).map(|c| c.1).collect();
     let mut table = Table::new(["candidate", "time of a call", "over the best", "tier", "what it is", "dropped"]);
@@ -165,7 +165,8 @@ fn of_processes(n: usize) -> String {
 
 /// The shapes that were measured instead.
 fn nearest_of(answer: &Answer) -> String {
-    let mut text = format!("\n{} was not measured", answer.shape);
+    let no = if answer.at_shape.is_some() { "has no time" } else { "was not measured" };
+    let mut text = format!("\n{} {no}", answer.shape);
     if answer.nearest.is_empty() {
         return text + ", nor was any other shape of this operation and format.\n";
     }
