@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use kiln_reports::gflops::{Peak, Point, Series, Unit};
 use kiln_reports::heatmap::Cell;
-use kiln_reports::page::{Comparison, Counter, Generated, Row, Section, Side, Verdict, Verification, VerifiedIsa};
+use kiln_reports::page::{Comparison, Counter, Generated, Residual, Row, Section, Side, Verdict, Verification, VerifiedIsa};
 use kiln_reports::roofline::{Bandwidth, KernelPoint};
-use kiln_reports::{Flame, GflopsPlot, Heatmap, Page, ReportError, Roofline, Tier};
+use kiln_reports::scatter::{Axis, Cloud};
+use kiln_reports::{Flame, GflopsPlot, Heatmap, Page, ReportError, Roofline, Scatter, Tier};
 
 fn main() -> Result<(), ReportError> {
     let path = std::env::args().nth(1).unwrap_or_else(|| "sample_page.html".to_string());
@@ -48,6 +49,9 @@ fn page() -> Page {
         }),
         heatmaps: vec![heatmap()],
         rooflines: vec![roofline()],
+        scatters: vec![scatter()],
+        residuals: vec![residual("512x512x512"), residual("1024x1024x1024")],
+        residual: Some(Residual { what: "all 2 problems".into(), first: String::new(), ..residual("medians") }),
         counters: counters(),
         flames: vec![Flame {
             title: "qwen2 run, 48 tokens".into(),
@@ -70,6 +74,36 @@ fn page() -> Page {
             Row::missing("commit"),
         ],
         missing: BTreeMap::from([(Section::Counters, "no PMU".to_string())]),
+    }
+}
+
+fn scatter() -> Scatter {
+    let cloud = |label: &str, factor: f64| Cloud {
+        label: label.into(),
+        points: (0..40).map(|i| (1e6 * 1.07f64.powi(i), factor * 1e6 * 1.07f64.powi(i) * (1.0 + f64::from(i * 7 % 10) / 20.0))).collect(),
+    };
+    Scatter {
+        title: "gemm: predicted against measured".into(),
+        note: "80 candidates at 2 problems".into(),
+        x: Axis { label: "time of a call".into(), tier: Tier::Predicted },
+        y: Axis { label: "time of a call".into(), tier: Tier::Measured },
+        clouds: vec![cloud("f32", 0.8), cloud("bf16", 1.1)],
+    }
+}
+
+fn residual(shape: &str) -> Residual {
+    Residual {
+        what: "gemm f32".into(),
+        shape: shape.into(),
+        candidates: 40,
+        note: "3 in part".into(),
+        rank_of_kernels: Some(0.91),
+        rank: Some(0.93),
+        first: "gemm_f32_avx2_6x2v_u1".into(),
+        regret: 0.021,
+        median: 0.11,
+        ninth: 0.3,
+        noise_floor: 0.011,
     }
 }
 

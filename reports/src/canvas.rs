@@ -144,20 +144,31 @@ impl Pen<'_> {
 
     /// The marker of series `i`: seven shapes, so that no series is told by colour alone. Shapes and colours
     /// repeat out of step: 49 series differ.
-    pub(crate) fn marker(&self, i: usize, (x, y): (i32, i32), colour: RGBColor) -> Result<(), ReportError> {
+    pub(crate) fn marker(&self, i: usize, at: (i32, i32), colour: RGBColor) -> Result<(), ReportError> {
+        self.shape(i, at, colour, FINE)
+    }
+
+    /// The same at half the size, for where there are hundreds.
+    pub(crate) fn dot(&self, i: usize, at: (i32, i32), colour: RGBColor) -> Result<(), ReportError> {
+        self.shape(i, at, colour, FINE / 2)
+    }
+
+    /// A marker whose unit is that many parts of a pixel.
+    fn shape(&self, i: usize, at: (i32, i32), colour: RGBColor, unit: i32) -> Result<(), ReportError> {
+        let (x, y) = fine(at);
         let poly = |p: &[(i32, i32)]| {
-            let p: Vec<_> = p.iter().map(|(dx, dy)| fine((x + dx, y + dy))).collect();
+            let p: Vec<_> = p.iter().map(|(dx, dy)| (x + dx * unit, y + dy * unit)).collect();
             self.area.draw(&Polygon::new(p, colour.filled())).map_err(refused)
         };
-        let disc = |style: ShapeStyle| self.area.draw(&Circle::new(fine((x, y)), 5 * FINE, style)).map_err(refused);
+        let disc = |style: ShapeStyle| self.area.draw(&Circle::new((x, y), 5 * unit, style)).map_err(refused);
         match (i + i / SERIES.len()) % SERIES.len() {
             0 => disc(colour.filled()),
-            1 => self.rect((x - 5, y - 5), (x + 5, y + 5), colour),
+            1 => poly(&[(-5, -5), (5, -5), (5, 5), (-5, 5)]),
             2 => poly(&[(0, -7), (6, 5), (-6, 5)]),
             3 => poly(&[(0, -7), (7, 0), (0, 7), (-7, 0)]),
             4 => poly(&[(0, 7), (6, -5), (-6, -5)]),
             5 => poly(&[(-7, -3), (-3, -7), (7, 3), (3, 7)]),
-            _ => disc(colour.stroke_width(2 * FINE as u32)),
+            _ => disc(colour.stroke_width(2 * unit as u32)),
         }
     }
 

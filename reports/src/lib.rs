@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | [`gflops`] | series of (size, median, interval), measured peaks | SVG, log2 size axis |
 //! | [`roofline`] | peaks, bandwidths, (intensity, rate) points | SVG, log-log |
+//! | [`scatter`] | pairs of times | SVG, log-log |
 //! | [`heatmap`] | (rows, columns label, rate) cells of one shape | SVG |
 //! | [`flame`] | folded stacks, one or two sets | interactive SVG |
 //! | [`firefox`] | folded stacks | Firefox profiler JSON |
@@ -23,6 +24,7 @@ pub mod page;
 mod render;
 pub mod roofline;
 mod scale;
+pub mod scatter;
 mod text;
 
 pub use flame::Flame;
@@ -31,6 +33,7 @@ pub use gflops::GflopsPlot;
 pub use heatmap::Heatmap;
 pub use page::Page;
 pub use roofline::Roofline;
+pub use scatter::Scatter;
 
 use serde::{Deserialize, Serialize};
 

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Flame, GflopsPlot, Heatmap, ReportError, Roofline, Tier, render};
+use crate::{Flame, GflopsPlot, Heatmap, ReportError, Roofline, Scatter, Tier, render};
 
 /// A report.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -35,6 +35,12 @@ pub struct Page {
     pub heatmaps: Vec<Heatmap>,
     /// Rooflines.
     pub rooflines: Vec<Roofline>,
+    /// Predicted against measured times.
+    pub scatters: Vec<Scatter>,
+    /// How far predictions are off, problem by problem.
+    pub residuals: Vec<Residual>,
+    /// The same in the medians over all problems, as the last line.
+    pub residual: Option<Residual>,
     /// Counters.
     pub counters: Vec<Counter>,
     /// Flame graphs.
@@ -65,6 +71,8 @@ pub enum Section {
     Heatmaps,
     /// [`Page::rooflines`].
     Rooflines,
+    /// [`Page::scatters`] and [`Page::residuals`].
+    Model,
     /// [`Page::counters`].
     Counters,
     /// [`Page::flames`].
@@ -177,6 +185,33 @@ impl Verdict {
             Verdict::Undecided => "undecided",
         }
     }
+}
+
+/// How far a model is off at one problem, by candidates that were predicted and measured.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Residual {
+    /// What was predicted and measured, such as `gemm f32`.
+    pub what: String,
+    /// The shape and what else tells it from others.
+    pub shape: String,
+    /// Candidates.
+    pub candidates: usize,
+    /// A remark on them, such as how many were not measured in full.
+    pub note: String,
+    /// Spearman's rank correlation over kernels; a model that has the order right has 1.
+    pub rank_of_kernels: Option<f64>,
+    /// The same over all candidates.
+    pub rank: Option<f64>,
+    /// What the model would have chosen.
+    pub first: String,
+    /// Measured time of its choice over the least measured, less 1.
+    pub regret: f64,
+    /// Median of |ln(measured / predicted)| once both are on one scale.
+    pub median: f64,
+    /// What nine in ten of them do not exceed.
+    pub ninth: f64,
+    /// What measuring could not tell from no difference, as a fraction.
+    pub noise_floor: f64,
 }
 
 /// The outcome of verification.

@@ -3,6 +3,8 @@
 //! All wording and number formatting happens here, all layout in `templates/`. Text is escaped by the template
 //! engine; the only markup passed through is that of the pictures drawn by this crate.
 
+mod model;
+
 use minijinja::Environment;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
@@ -170,6 +172,7 @@ fn sections(page: &Page) -> Vec<Part> {
             "Intensity counts the bytes the algorithm must move once, not those the caches moved.",
             page.rooflines.iter().map(|r| figure(r.svg(), None)).collect(),
         ),
+        part(Section::Model, "model", "Model against measurement", model::INTRO, model::blocks(page)),
         part(
             Section::Counters,
             "counters",

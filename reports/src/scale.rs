@@ -42,16 +42,21 @@ impl Scale {
         if self.log { (self.lo.exp2(), self.hi.exp2()) } else { (self.lo, self.hi) }
     }
 
+    /// From end to end: octaves of a log axis.
+    pub(crate) fn span(&self) -> f64 {
+        self.hi - self.lo
+    }
+
     /// Where `v` stands: 0 at the low end, 1 at the high end, beyond them when it lies outside.
     pub(crate) fn at(&self, v: f64) -> f64 {
         let v = if self.log { v.log2() } else { v };
-        (v - self.lo) / (self.hi - self.lo)
+        (v - self.lo) / self.span()
     }
 
     /// At most about `max` labelled places, in ascending order.
     pub(crate) fn ticks(&self, max: usize) -> Vec<Tick> {
         let max = max.max(2);
-        let span = self.hi - self.lo;
+        let span = self.span();
         let step = if self.log { (span / max as f64).ceil().max(1.0) } else { step_for(span, max) };
         let first = (self.lo / step - 1e-9).ceil() as i64;
         let last = (self.hi / step + 1e-9).floor() as i64;

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use kiln_reports::gflops::{Peak, Point, Series, Unit};
 use kiln_reports::heatmap::Cell;
-use kiln_reports::page::{Comparison, Counter, Generated, Row, Section, Side, Verdict, Verification, VerifiedIsa};
+use kiln_reports::page::{Comparison, Counter, Generated, Residual, Row, Section, Side, Verdict, Verification, VerifiedIsa};
 use kiln_reports::roofline::{Bandwidth, KernelPoint};
-use kiln_reports::{Flame, GflopsPlot, Heatmap, Page, Roofline, Tier};
+use kiln_reports::scatter::{Axis, Cloud};
+use kiln_reports::{Flame, GflopsPlot, Heatmap, Page, Roofline, Scatter, Tier};
 use roxmltree::{Document, ParsingOptions};
 
 const EVIL: &str = "</text></svg></title></script><script>alert(1)</script>\" onload='x' & <!-- ]]> \u{0}\u{1b}{{ 7*7 }}";
@@ -26,6 +27,19 @@ fn full(s: &str, tier: Tier) -> Page {
         ratio_ci: Some((1.4, 1.6)),
         verdict: Verdict::Faster,
         tier,
+    };
+    let residual = || Residual {
+        what: t(),
+        shape: t(),
+        candidates: 40,
+        note: t(),
+        rank_of_kernels: Some(0.875),
+        rank: None,
+        first: t(),
+        regret: 0.031,
+        median: 0.12,
+        ninth: 0.4,
+        noise_floor: 0.01,
     };
     Page {
         title: t(),
@@ -55,6 +69,15 @@ fn full(s: &str, tier: Tier) -> Page {
             points: vec![KernelPoint { label: t(), intensity: 10.0, gflops: 80.0 }],
             tier,
         }],
+        scatters: vec![Scatter {
+            title: t(),
+            note: t(),
+            x: Axis { label: t(), tier: Tier::Predicted },
+            y: Axis { label: t(), tier },
+            clouds: vec![Cloud { label: t(), points: vec![(1e3, 2e3), (4e3, 3e3)] }],
+        }],
+        residuals: vec![residual()],
+        residual: Some(residual()),
         counters: vec![
             Counter { what: t(), name: t(), value: Some(5.0), unit: t(), source: t(), counted: Some(0.5), tier },
             Counter { what: t(), name: t(), value: None, unit: t(), source: t(), counted: None, tier },
@@ -77,8 +100,8 @@ fn section(doc: &Document<'_>, id: &str) -> String {
     node.descendants().filter(|n| n.is_text()).filter_map(|n| n.text()).collect()
 }
 
-const SECTIONS: [&str; 11] =
-    ["machine", "gflops", "kernels", "tokens", "verification", "heatmaps", "roofline", "counters", "flame", "text", "provenance"];
+const SECTIONS: [&str; 12] =
+    ["machine", "gflops", "kernels", "tokens", "verification", "heatmaps", "roofline", "model", "counters", "flame", "text", "provenance"];
 
 #[test]
 fn nothing_is_loaded_from_anywhere() {
@@ -121,7 +144,7 @@ fn hostile_text_stays_text() {
 fn every_picture_is_a_document_of_its_own() {
     for text in [EVIL, "", "a much longer label than any plot has room for, repeated and repeated and repeated and repeated"] {
         let page = full(text, Tier::Counted);
-        for svg in [page.gflops[0].svg(), page.heatmaps[0].svg(), page.rooflines[0].svg(), page.flames[0].svg()] {
+        for svg in [page.gflops[0].svg(), page.heatmaps[0].svg(), page.rooflines[0].svg(), page.scatters[0].svg(), page.flames[0].svg()] {
             let svg = svg.unwrap();
             let doc = Document::parse(&svg).unwrap();
             assert!(doc.root_element().has_tag_name("svg"));
@@ -135,7 +158,7 @@ fn the_tier_stands_beside_every_figure() {
     for tier in [Tier::Measured, Tier::Counted, Tier::Predicted] {
         let html = full("x", tier).html().unwrap();
         let doc = parse(&html);
-        for id in ["gflops", "kernels", "tokens", "heatmaps", "roofline", "counters"] {
+        for id in ["gflops", "kernels", "tokens", "heatmaps", "roofline", "model", "counters"] {
             assert!(section(&doc, id).contains(tier.name()), "{id}: {tier}");
         }
         let frame = doc.descendants().find_map(|n| n.attribute("srcdoc")).unwrap();
@@ -170,6 +193,7 @@ fn what_cannot_be_drawn_is_replaced_by_the_reason() {
     page.gflops[0].series[0].points[0].median = f64::NAN;
     page.heatmaps[0].cells.clear();
     page.rooflines[0].bandwidths.clear();
+    page.scatters[0].clouds.clear();
     page.flames[0].folded.clear();
     page.kernels[0].default.median = None;
     page.kernels[0].ratio = Some(f64::NAN);
@@ -180,12 +204,21 @@ fn what_cannot_be_drawn_is_replaced_by_the_reason() {
         ("gflops", "the rate of series 'x' at 256 is NaN"),
         ("heatmaps", "the heat map 'x' has no cells"),
         ("roofline", "a roofline needs a peak and a bandwidth"),
+        ("model", "the plot 'x' has no points"),
         ("flame", "the folded stacks hold no sample"),
     ] {
         let text = section(&doc, id);
         assert!(text.contains("could not be drawn") && text.contains(reason), "{id}: {text}");
     }
     assert_eq!(section(&doc, "kernels").matches("not available").count(), 3);
+}
+
+#[test]
+fn a_model_is_a_line_a_problem_and_a_line_of_medians() {
+    let html = full("x", Tier::Measured).html().unwrap();
+    let words = section(&parse(&html), "model");
+    // The residuals are factors: e to the power of 0.12 and of 0.4. What has no rank correlation says so.
+    assert_eq!(words.matches("0.88of all –x3.1 %noise floor 1.0 %1.127×9 in 10: 1.492×").count(), 2, "{words}");
 }
 
 #[test]

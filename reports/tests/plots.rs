@@ -3,6 +3,7 @@
 use kiln_reports::gflops::{GflopsPlot, Peak, Point, Series, Unit};
 use kiln_reports::heatmap::{Cell, Heatmap};
 use kiln_reports::roofline::{Bandwidth, KernelPoint, Roofline};
+use kiln_reports::scatter::{Axis, Cloud, Scatter};
 use kiln_reports::{ReportError, Tier};
 use roxmltree::Document;
 
@@ -158,4 +159,48 @@ fn roofline_at_the_edges() {
     for bad in [roof(&[0.0], &[1.0], &[]), roof(&[1.0], &[f64::NAN], &[]), roof(&[1.0], &[1.0], &[(0.0, 1.0)])] {
         assert!(matches!(bad.svg(), Err(ReportError::Value(_))));
     }
+}
+
+fn scatter(clouds: &[&[(f64, f64)]]) -> Scatter {
+    let axis = |tier| Axis { label: "time".into(), tier };
+    Scatter {
+        title: "t".into(),
+        note: "n".into(),
+        x: axis(Tier::Predicted),
+        y: axis(Tier::Measured),
+        clouds: clouds.iter().map(|points| Cloud { label: "c".into(), points: points.to_vec() }).collect(),
+    }
+}
+
+#[test]
+fn scatter_at_the_edges() {
+    for clouds in [
+        &[&[(5.0, 5.0)][..]][..],
+        &[&[], &[(1e3, 1e9), (1e3, 2e9)]],
+        &[&[(1.0, 1e12)], &[(1e12, 1.0)]],
+        &[&[(1e-15, 1e15), (1e15, 1e-15)]],
+        &[&[(1e3, 1e3); 10][..]; 60],
+    ] {
+        on_paper(&scatter(clouds).svg().unwrap());
+    }
+    assert!(matches!(scatter(&[]).svg(), Err(ReportError::Empty(_))));
+    assert!(matches!(scatter(&[&[], &[]]).svg(), Err(ReportError::Empty(_))));
+    for bad in [(0.0, 1.0), (1.0, -1.0), (f64::NAN, 1.0), (1.0, f64::INFINITY)] {
+        let e = scatter(&[&[bad]]).svg().unwrap_err();
+        assert!(matches!(e, ReportError::Value(_)) && e.to_string().contains("of 'c' on the"), "{e}");
+    }
+}
+
+#[test]
+fn each_axis_says_its_tier_and_equal_times_lie_on_the_diagonal() {
+    let svg = scatter(&[&[(1e6, 1e6), (2e6, 2e6), (8e6, 8e6), (4e6, 1e6)]]).svg().unwrap();
+    assert!(svg.contains("time in ms, predicted") && svg.contains("time in ms, measured"), "{svg}");
+    let doc = Document::parse(&svg).unwrap();
+    let number = |n: &roxmltree::Node, name| n.attribute(name).unwrap().parse::<f64>().unwrap();
+    let dots: Vec<(f64, f64)> =
+        doc.descendants().filter(|n| n.has_tag_name("circle")).skip(1).map(|n| (number(&n, "cx"), number(&n, "cy"))).collect();
+    let octave = |a: usize, b: usize| (dots[b].0 - dots[a].0, dots[a].1 - dots[b].1);
+    let ((x1, y1), (x3, y3)) = (octave(0, 1), octave(0, 2));
+    assert!((x1 - y1).abs() <= 8.0 && (x3 - 3.0 * x1).abs() <= 16.0 && (y3 - x3).abs() <= 8.0, "{dots:?}");
+    assert!(dots[3].0 > dots[1].0 && (dots[3].1 - dots[0].1).abs() <= 4.0, "below the diagonal: {dots:?}");
 }
