@@ -298,6 +298,9 @@ fn results_become_a_profile_and_a_page() {
     assert_eq!((code, out.trim()), (0, "page/index.html"), "{err}");
     let page = fs::read_to_string(dir.path().join("page/index.html")).expect("a page");
     assert!(page.contains("<svg") && page.contains("default"));
+    // Where there are the tools and a profile of this CPU there is the picture too, elsewhere the reason why not.
+    let section = page.split("id=\"model\"").nth(1).and_then(|rest| rest.split("</section>").next()).expect("a section");
+    assert!(section.contains("<svg") && section.contains("time of a call") || section.contains("Not available: "), "{section}");
 
     // Results of this machine under another CPU's name would be a lie.
     fs::create_dir_all(dir.path().join("profiles/other")).expect("a folder");
@@ -482,6 +485,7 @@ fn a_comparison_refuses_what_it_cannot_do_before_any_work() {
     refused(dir, &["compare", "attention", "--sizes", "64", "--packed"], "no product");
     refused(dir, &["model", "attention", "--cpu", "zen4"], "operations on rows");
     refused(dir, &["model", "softmax", "--cpu", "zen4", "--bake"], "for gemm");
+    refused(dir, &["model", "gemm", "--cpu", "zen4", "--bake", "--against", "s.jsonl"], "cannot be used with");
     refused(dir, &["sweep", "attention", "--format", "q8_0", "--shapes", "1x16x4x2x48"], "multiples of 32");
     refused(dir, &["compare", "gemm", "--sizes", "0"], "nothing to measure");
     refused(dir, &["compare", "gemm", "--sizes", "1048576"], "MiB");

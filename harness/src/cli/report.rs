@@ -3,6 +3,7 @@
 use super::emit;
 use crate::machine::Machine;
 use crate::machine::limits;
+use crate::model::figure;
 use crate::progress::Progress;
 use crate::ranking::{self, Current};
 use crate::report::{self, Provenance};
@@ -34,6 +35,9 @@ pub struct Args {
     /// Do not measure this machine's limits for the page
     #[arg(long)]
     no_limits: bool,
+    /// Do not predict this machine's kernels for the page
+    #[arg(long)]
+    no_model: bool,
 }
 
 /// Writes OUT/index.html and prints its path.
@@ -76,6 +80,11 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
     let standings = ranking::standings(&reduced.records);
     let mut page = report::page(provenance, &standings, machine, limits.as_ref());
     page.notices.append(&mut notes);
+    match machine {
+        Some(_) if !args.no_model => figure::add(&mut page, &reduced.records),
+        Some(_) => figure::leave_out(&mut page, "--no-model was given"),
+        None => figure::leave_out(&mut page, "the results are of another machine; kiln model OP --cpu NAME --against STORE is for those"),
+    }
     page.write(&path)?;
     emit(&path.display().to_string())
 }

@@ -16,6 +16,7 @@ use crate::filter::Filter;
 use crate::machine::Machine;
 use crate::machine::limits::{self, Limits};
 use crate::measure::clock::Effort;
+use crate::model;
 use crate::profile::{self, Roof};
 use crate::progress::Progress;
 use crate::ranking::{self, Standing};
@@ -146,6 +147,7 @@ pub fn run(options: &Options) -> anyhow::Result<Outcome> {
     page.title = "Kiln: the laboratory, once through".into();
     page.tokens = tokens;
     page.verification = Some(report::verification(&verification));
+    model::figure::add(&mut page, &records);
     add(&mut page, Section::Counters, counters, |page, counters| page.counters = counters);
     add(&mut page, Section::Flames, flame(&winner, out), |page, flame| page.flames.push(flame));
     let text = format!("{}{}", generated.prompt, generated.text);

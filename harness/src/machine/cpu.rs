@@ -12,6 +12,17 @@ pub fn identify(sys: &Path, proc: &Path) -> Option<CpuId> {
     cpu::identify(sys, proc).or_else(from_register)
 }
 
+/// The CPU that a machine's key begins with. `None` if it does not say.
+pub fn of_key(key: &str) -> Option<CpuId> {
+    let mut parts = key.split('/');
+    let (arch, vendor) = (parts.next()?.to_owned(), parts.next()?.to_owned());
+    let mut number = || {
+        let part = parts.next()?;
+        part.strip_prefix("0x").map_or_else(|| part.parse().ok(), |hex| u32::from_str_radix(hex, 16).ok())
+    };
+    Some(CpuId { arch, vendor, family: number()?, model: number()?, stepping: number()? })
+}
+
 /// MIDR_EL1 itself, which Linux (and user-mode emulators) lets programs read where it says so. It is the
 /// last resort: on machines with unlike cores it tells of whichever core this happens to run on.
 #[cfg(target_arch = "aarch64")]
@@ -87,6 +98,17 @@ mod tests {
         assert_eq!(cpuinfo_field(text, "model name"), Some("AMD EPYC: a test"));
         assert_eq!(cpuinfo_field(text, "model"), Some("1"));
         assert_eq!(cpuinfo_field(text, "name"), None);
+    }
+
+    #[test]
+    fn a_key_tells_the_cpu_it_begins_with() {
+        for key in ["x86_64/AuthenticAMD/25/1/1/l1d32K-l2512K-l332M/avx2,fma", "aarch64/0x41/0xd49/0/1/caches-unknown/neon/vl16"] {
+            let cpu = of_key(key).expect("a CPU");
+            assert!(key.starts_with(&format!("{cpu}/")), "{cpu}");
+        }
+        for key in ["x86_64/unknown/caches-unknown/avx2", "", "x86_64/AuthenticAMD/25", "a/b/-1/99999999999/0x"] {
+            assert_eq!(of_key(key), None, "{key}");
+        }
     }
 
     #[test]

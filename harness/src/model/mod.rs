@@ -6,10 +6,12 @@
 
 pub mod call;
 mod disassembly;
+pub mod figure;
 mod mca;
 mod multiply;
 mod predictor;
 mod profile;
+pub mod residual;
 mod rows;
 mod traffic;
 
@@ -160,6 +162,11 @@ fn prediction(tools: &Tools, machine: &Machine, kernel: String, body: &Loop) -> 
         share_of_limit: fma_per_cycle / peak,
         limit: run.limit,
     }))
+}
+
+/// Whether there is a model of an operation.
+pub fn knows(op: Op) -> bool {
+    op == Op::Gemm || op.is_rows()
 }
 
 /// Bits of an SVE vector of a CPU; those that do not say have the least.

@@ -1,4 +1,6 @@
-//! `kiln model`: static prediction of each kernel on a CPU, here or not.
+//! `kiln model`: static prediction of each kernel on a CPU, here or not, and how far such predictions are off.
+
+mod against;
 
 use super::{Table, emit, emit_json};
 use crate::filter::{self, Filter};
@@ -17,7 +19,9 @@ use std::path::{Path, PathBuf};
     kiln model gemm --cpu neoverse-n2 --format bf16,s8 --binary target/aarch64-unknown-linux-gnu/release/kiln\n  \
     kiln model gemm --cpu neoverse-n2 --binary … --bake\n  \
     kiln model f16_to_f32 --cpu neoverse-n2 --binary … --isa neon,sve\n  \
-    kiln model gemm --cpu neoverse-n2 --peer libopenblas.so.0:sgemm_kernel")]
+    kiln model gemm --cpu neoverse-n2 --peer libopenblas.so.0:sgemm_kernel\n  \
+    kiln model gemm --cpu zen4 --against kiln-results.jsonl\n  \
+    kiln model gemm --cpu zen4 --against fleet.jsonl --format s8,q8_0 --json")]
 pub struct Args {
     /// The operation: gemm, or any on rows
     #[arg(value_name = "OP")]
@@ -32,6 +36,10 @@ pub struct Args {
     /// loop with the most multiply-adds]
     #[arg(long, value_name = "FILE[:SYMBOL]", conflicts_with_all = ["binary", "bake", "isa", "format"])]
     peer: Option<String>,
+    /// How far predictions are off this CPU's measured results in a store: for each problem the rank correlation of
+    /// predicted and measured times, what the model's first choice costs, and the residuals
+    #[arg(long, value_name = "STORE", conflicts_with_all = ["peer", "bake"])]
+    against: Option<PathBuf>,
     /// Write the best f32 tiles to the CPU's profile, as predicted
     #[arg(long, conflicts_with = "format")]
     bake: bool,
@@ -48,7 +56,7 @@ struct ModelFilter {
     /// Instruction sets, separated by commas [default: all]
     #[arg(long, value_delimiter = ',', value_name = "ISA")]
     isa: Vec<kiln_kernels::isa::IsaId>,
-    /// Formats, separated by commas [default: f32]
+    /// Formats, separated by commas [default: f32, or the operation's own; of a store, all that it has]
     #[arg(long, value_delimiter = ',', value_name = "FORMAT", value_parser = filter::format)]
     format: Vec<Format>,
 }
@@ -59,7 +67,7 @@ struct ModelFilter {
 /// If the CPU is unknown, a tool is missing, or the binary is not one to predict from.
 pub fn run(args: &Args) -> anyhow::Result<i32> {
     let of_rows = args.op.is_rows();
-    anyhow::ensure!(of_rows || args.op == Op::Gemm, "the model knows gemm and operations on rows, not {}", args.op);
+    anyhow::ensure!(model::knows(args.op), "the model knows gemm and operations on rows, not {}", args.op);
     anyhow::ensure!(
         !of_rows || !args.bake && args.peer.is_none(),
         "--bake and --peer are for gemm: choices for rows are measured, or the defaults"
@@ -79,6 +87,10 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
         Some(path) => path.clone(),
         None => std::env::current_exe()?,
     };
+    if let Some(store) = &args.against {
+        let kernels = Filter { op: vec![args.op], isa: args.filter.isa.clone(), format: args.filter.format.clone() };
+        return against::run(&against::Options { store, machine: &machine, binary: &binary, kernels, json: args.json });
+    }
     let format = if args.filter.format.is_empty() { vec![args.op.format()] } else { args.filter.format.clone() };
     let filter = Filter { op: vec![args.op], isa: args.filter.isa.clone(), format };
     let total = filter.entries()?.iter().filter(|e| e.meta.isa.arch() == machine.arch).count();
