@@ -218,7 +218,7 @@ fn a_model_is_a_line_a_problem_and_a_line_of_medians() {
     let html = full("x", Tier::Measured).html().unwrap();
     let words = section(&parse(&html), "model");
     // The residuals are factors: e to the power of 0.12 and of 0.4. What has no rank correlation says so.
-    assert_eq!(words.matches("0.88of all –x3.1 %noise floor 1.0 %1.127×9 in 10: 1.492×").count(), 2, "{words}");
+    assert_eq!(words.matches("0.88of all –x3.1 %noise 1.0 %1.127×9 in 10: 1.492×").count(), 2, "{words}");
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn row(r: &Residual) -> Vec<Cell> {
         Cell { sub: r.note.clone(), ..number(r.candidates.to_string()) },
         Cell { sub: format!("of all {}", rank(r.rank)), ..number(rank(r.rank_of_kernels)) },
         cell(&r.first),
-        Cell { sub: format!("noise floor {}", percent(r.noise_floor)), ..number(percent(r.regret)) },
+        Cell { sub: format!("noise {}", percent(r.noise_floor)), ..number(percent(r.regret)) },
         Cell { sub: format!("9 in 10: {}", factor(r.ninth)), ..number(factor(r.median)) },
     ]
 }
