@@ -90,7 +90,8 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
             let Ratio { value, ci } = job((call * delay / 100.0).round() as u64)?.1;
             found += u32::from(ci.0 > 1.0 || ci.1 < 1.0);
             wrong_way += u32::from(*delay > 0.0 && ci.1 < 1.0);
-            (ratios.push(value), widths.push(ci.1 - ci.0));
+            ratios.push(value);
+            widths.push(ci.1 - ci.0);
             progress.advance(1);
         }
         let middle = |all: &[f64]| median(all).unwrap_or(0.0);

@@ -45,7 +45,7 @@ pub enum Request {
     /// Samples of a configuration.
     Samples(Sampling),
     /// A comparison.
-    Pairs(Job),
+    Pairs(Box<Job>),
     /// Every candidate at a problem, where the bench is.
     Candidates(Listing),
 }
@@ -262,8 +262,8 @@ fn candidates(listing: &Listing) -> anyhow::Result<Reply> {
 pub fn serve() -> anyhow::Result<()> {
     let mut here = Here::default();
     for line in std::io::stdin().lines() {
-        let request: Request =
-            serde_json::from_str(&line?).map_err(|e| anyhow::anyhow!("this command is for kiln itself; on stdin there is no request: {e}"))?;
+        let request: Request = serde_json::from_str(&line?)
+            .map_err(|e| anyhow::anyhow!("this command is for kiln itself; on stdin there is no request: {e}"))?;
         let reply = serde_json::to_string(&here.answer(&request))?;
         let mut out = std::io::stdout().lock();
         writeln!(out, "{reply}").and_then(|()| out.flush()).context("nobody reads the reply")?;
@@ -335,7 +335,7 @@ impl Bench {
     /// # Errors
     /// Those of [`Bench::ask`].
     pub fn pairs(&mut self, job: Job) -> anyhow::Result<Result<Vec<(f64, f64)>, String>> {
-        match self.ask(&Request::Pairs(job))? {
+        match self.ask(&Request::Pairs(Box::new(job)))? {
             Reply::Pairs(pairs) => Ok(Ok(pairs)),
             Reply::Invalid(why) => Ok(Err(why)),
             other => bail!("a bench was asked for pairs and said {other:?}"),
@@ -347,7 +347,8 @@ impl Process {
     fn start(program: &OsStr, args: &[OsString]) -> anyhow::Result<Process> {
         let cannot = || format!("cannot run {} {COMMAND}", program.display());
         let (input, output, errors) = (Stdio::piped(), Stdio::piped(), Stdio::piped());
-        let mut child = Command::new(program).args(args).arg(COMMAND).stdin(input).stdout(output).stderr(errors).spawn().with_context(cannot)?;
+        let mut child =
+            Command::new(program).args(args).arg(COMMAND).stdin(input).stdout(output).stderr(errors).spawn().with_context(cannot)?;
         let (requests, output) = (child.stdin.take(), child.stdout.take().with_context(cannot)?);
         let (sender, replies) = channel();
         // Reading in a thread of its own, so that a process that hangs can be given up.
@@ -422,8 +423,8 @@ mod tests {
             assert_eq!(candidate(&configs[at]).expect("a candidate").blocking, all[at].blocking);
         }
         let job = Job::new((configs[0].clone(), configs[last].clone()), &Effort::QUICK, 3, ROOM, 7);
-        let sent: Request = serde_json::from_slice(&serde_json::to_vec(&Request::Pairs(job.clone())).expect("JSON")).expect("a request");
-        assert_eq!(sent, Request::Pairs(job.clone()));
+        let sent: Request = serde_json::from_slice(&serde_json::to_vec(&Request::Pairs(Box::new(job.clone()))).expect("JSON")).expect("a request");
+        assert_eq!(sent, Request::Pairs(Box::new(job.clone())));
         let pairs = Bench::new(None).pairs(job.clone()).expect("an answer").expect("pairs");
         assert!(pairs.len() == 3 && pairs.iter().all(|(a, b)| *a > 0.0 && *b > 0.0), "{pairs:?}");
         let other = Config { shape: "8x8x8".parse().expect("a shape"), ..job.other.clone() };

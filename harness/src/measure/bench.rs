@@ -57,7 +57,11 @@ impl Workbench {
         Ok(Ok((samples, error)))
     }
 
-    fn prepare(&mut self, config: &Config, (warm_up, sample): (Duration, Duration)) -> anyhow::Result<Result<(Runner, f64, usize), String>> {
+    fn prepare(
+        &mut self,
+        config: &Config,
+        (warm_up, sample): (Duration, Duration),
+    ) -> anyhow::Result<Result<(Runner, f64, usize), String>> {
         let candidate = candidate(config)?;
         let Workbench { pool, operands, .. } = self;
         let mut runner = Runner::new(&candidate, operands)?;

@@ -9,7 +9,7 @@ use kiln_kernels::format::{Format, SPAN};
 use kiln_kernels::gemm::product::Product;
 use kiln_kernels::mat::Mat;
 use kiln_kernels::pages::Pages;
-use kiln_kernels::row::{Access, Operand};
+use kiln_kernels::row::{Access, Extent, Operand};
 use kiln_kernels::with_product;
 use std::marker::PhantomData;
 
@@ -287,7 +287,15 @@ fn cache(problem: &Problem, (context, heads, dim): (usize, usize, usize), random
 fn randomise(operand: &Operand, cols: usize, buffer: &mut Buffer<u8>, random: &mut Random) {
     let mut values = vec![0.0; operand.width(cols)];
     for row in buffer.get_mut().chunks_exact_mut(operand.row_bytes(cols).max(1)) {
-        values.iter_mut().for_each(|x| *x = random.unit());
+        if operand.extent == Extent::Head {
+            // Cosines and sines of angles: with other numbers rows that are turned in place, call after call, would grow beyond all
+            // measure, or vanish.
+            let half = values.len() / 2;
+            let (cosines, sines) = values.split_at_mut(half);
+            cosines.iter_mut().zip(sines).for_each(|(cosine, sine)| (*sine, *cosine) = (std::f32::consts::PI * random.unit()).sin_cos());
+        } else {
+            values.iter_mut().for_each(|x| *x = random.unit());
+        }
         operand.encode(&values, row);
     }
 }

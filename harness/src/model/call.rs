@@ -48,7 +48,8 @@ impl Cycles {
 
     /// What takes most.
     pub fn limit(&self) -> &'static str {
-        let all = [(self.multiply, "multiplying"), (self.traffic, "moving operands"), (self.tiles, "C and edges"), (self.packing, "packing")];
+        let all =
+            [(self.multiply, "multiplying"), (self.traffic, "moving operands"), (self.tiles, "C and edges"), (self.packing, "packing")];
         all.into_iter().max_by(|a, b| a.0.total_cmp(&b.0)).map_or("", |most| most.1)
     }
 }
@@ -63,8 +64,7 @@ pub fn product(config: &Config, mac_per_cycle: f64, caches: Caches) -> Option<Cy
     // Whole tiles of the busiest part.
     let m = m.div_ceil(mr).div_ceil(rows) * mr;
     let n = n.div_ceil(nr).div_ceil(cols) * nr;
-    let BlockSizes { kc, mc, nc, .. } =
-        crate::space::effective(BlockSizes { kc, mc, nc, order }, Shape::Product { m, n, k }, config.tile);
+    let BlockSizes { kc, mc, nc, .. } = crate::space::effective(BlockSizes { kc, mc, nc, order }, Shape::Product { m, n, k }, config.tile);
     let [m, n, k, mr, nr, kc, mc, nc] = [m, n, k, mr, nr, kc, mc, nc].map(|size| size as f64);
     let (a, b) = packed_bytes(format);
     let multiply = m * n * k / mac_per_cycle;

@@ -113,7 +113,10 @@ pub fn predict(
         bail!("{} can run none of these kernels", machine.title);
     }
     if let [first, ..] = missing.as_slice() {
-        eprintln!("note: no code of their own, since others' is the same: {} kernels, {first} the first; they have no prediction", missing.len());
+        eprintln!(
+            "note: no code of their own, since others' is the same: {} kernels, {first} the first; they have no prediction",
+            missing.len()
+        );
     }
     predictions.sort_by(|(f, a), (g, b)| f.cmp(g).then(b.mac_per_cycle.total_cmp(&a.mac_per_cycle)).then(a.kernel.cmp(&b.kernel)));
     Ok(predictions.into_iter().map(|(_, p)| p).collect())

@@ -47,10 +47,9 @@ impl Predictor {
     pub fn here(filter: &Filter, note: impl Fn(&str)) -> anyhow::Result<Predictor> {
         let id = kiln_profiles::cpu::here().context("this CPU does not say what it is, so the model does not know it")?;
         let known = lookup::machines(lookup::default_root())?;
-        let machine = known
-            .iter()
-            .find(|m| m.recognises(&id))
-            .with_context(|| format!("no profile in profiles/ is of this CPU ({id}), so the model does not know it: add one with its llvm_cpu"))?;
+        let machine = known.iter().find(|m| m.recognises(&id)).with_context(|| {
+            format!("no profile in profiles/ is of this CPU ({id}), so the model does not know it: add one with its llvm_cpu")
+        })?;
         Predictor::new(machine, &std::env::current_exe()?, filter, note)
     }
 

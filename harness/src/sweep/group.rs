@@ -48,16 +48,7 @@ impl GroupRun<'_, '_> {
         if let Some(predictor) = &session.predictor {
             landscape.predicted = configs.iter().map(|config| predictor.cycles(config)).collect();
         }
-        let mut run = GroupRun {
-            session,
-            group,
-            configs,
-            seed: None,
-            anchor: None,
-            errors: HashMap::new(),
-            began: Instant::now(),
-            time,
-        };
+        let mut run = GroupRun { session, group, configs, seed: None, anchor: None, errors: HashMap::new(), began: Instant::now(), time };
         let Options { strategy, effort: Effort { samples, .. }, evaluations, seed, .. } = *run.session.options;
         let search = Search { strategy, samples, evaluations, seed, known, landscape: &landscape };
         let order = search.run(&mut run)?;

@@ -168,7 +168,8 @@ pub fn run(options: &Options, machine: &Machine) -> anyhow::Result<Summary> {
     }
     // Before the clock starts for problems, but it is time that a search by model takes.
     let filter = Filter { op: vec![options.op], format: vec![options.format], ..options.filter.clone() };
-    let predictor = (options.strategy == Strategy::Model).then(|| Predictor::here(&filter, |kernel| progress.at(format!("predicting {kernel}"))));
+    let predictor =
+        (options.strategy == Strategy::Model).then(|| Predictor::here(&filter, |kernel| progress.at(format!("predicting {kernel}"))));
     let predictor = predictor.transpose()?;
     let mut session = Session::new(options, machine, room, (store, records), (progress, predictor));
     let began = Instant::now();

@@ -134,7 +134,9 @@ impl<'a> Session<'a> {
         let (watch, limit) = (Watch::start(), self.options.effort.noisy);
         let mut noise = f64::INFINITY;
         for _ in 0..TRIES {
-            noise = noise.min(self.against_itself(group)?);
+            // Without a valid candidate there is nothing to record but that.
+            let Some(now) = self.against_itself(group)? else { return Ok(()) };
+            noise = noise.min(now);
             if noise <= limit {
                 break;
             }
@@ -154,8 +156,8 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// What a comparison of a candidate with itself shows: of the first that is valid.
-    fn against_itself(&mut self, group: &Group) -> anyhow::Result<f64> {
+    /// What a comparison of a candidate with itself shows: of the first that is valid, if one is.
+    fn against_itself(&mut self, group: &Group) -> anyhow::Result<Option<f64>> {
         let effort = self.options.effort;
         for candidate in &group.candidates {
             let config = Config::new(&group.problem, candidate);
@@ -164,10 +166,10 @@ impl<'a> Session<'a> {
             let pairs = self.bench.pairs(Job { warm_up_ns: effort.session_warm_up.as_nanos() as u64, ..job })?;
             self.bench.renew();
             if let Some(noise) = pairs.ok().and_then(|pairs| noise::of_pairs(&pairs)) {
-                return Ok(noise);
+                return Ok(Some(noise));
             }
         }
-        anyhow::bail!("no candidate at {} is valid, so that nothing can be compared", group.problem.shape)
+        Ok(None)
     }
 
     /// The conformance grid's word on a kernel, which is asked for once.

@@ -56,7 +56,8 @@ fn text(options: &Options, summary: &Summary) -> String {
             Some(flops) => format!("{:.1} multiply-adds", flops / 2.0 / cycles),
             None => format!("{:.1} bytes", problem.bytes() / cycles),
         };
-        let (second, its) = runner_up.as_ref().map_or_else(|| ("none".into(), String::new()), |r| (r.config.label(), format!("{:.0}", predicted(r).0)));
+        let (second, its) =
+            runner_up.as_ref().map_or_else(|| ("none".into(), String::new()), |r| (r.config.label(), format!("{:.0}", predicted(r).0)));
         table.row([
             problem.op.name(),
             &problem.shape.to_string(),
