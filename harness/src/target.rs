@@ -103,7 +103,8 @@ pub fn emulator(cpu: &Machine) -> anyhow::Result<Vec<String>> {
 pub fn run(options: &Options) -> anyhow::Result<Summary> {
     let filter = Filter { op: vec![options.op], format: vec![options.format], ..Filter::default() };
     let kernels = filter.entries()?.iter().filter(|e| e.meta.isa.arch() == options.cpu.arch).count();
-    let problems: Vec<Problem> = options.threads.iter().flat_map(|threads| options.specs.iter().map(|s| options.problem(s, *threads))).collect();
+    let problems: Vec<Problem> =
+        options.threads.iter().flat_map(|threads| options.specs.iter().map(|s| options.problem(s, *threads))).collect();
     let (store, contents) = Store::open(&options.store)?;
     if let Some(complaint) = contents.complaint(&options.store) {
         eprintln!("note: {complaint}");
@@ -114,7 +115,8 @@ pub fn run(options: &Options) -> anyhow::Result<Summary> {
         progress.advance(1);
     })?;
     let command = options.emulator.iter().map(OsString::from).chain([OsString::from(&options.binary)]).collect();
-    let mut tuning = Tuning { options, predictor, bench: Bench::started_by(command), store, verified: HashMap::new(), summary: Summary::default() };
+    let mut tuning =
+        Tuning { options, predictor, bench: Bench::started_by(command), store, verified: HashMap::new(), summary: Summary::default() };
     for problem in problems {
         progress.at(format!("{} {}", problem.op, problem.shape));
         let row = tuning.problem(problem).with_context(|| format!("{} of {} at {}", problem.op, problem.format, problem.shape))?;
@@ -149,8 +151,10 @@ impl Tuning<'_> {
     fn problem(&mut self, problem: Problem) -> anyhow::Result<Row> {
         let all = self.candidates(&problem)?;
         let candidates = all.len();
-        let mut predicted: Vec<(Config, bool, f64)> =
-            all.into_iter().filter_map(|(config, default)| self.predictor.cycles(&config).map(|cycles| (config, default, cycles))).collect();
+        let mut predicted: Vec<(Config, bool, f64)> = all
+            .into_iter()
+            .filter_map(|(config, default)| self.predictor.cycles(&config).map(|cycles| (config, default, cycles)))
+            .collect();
         predicted.sort_by(|a, b| a.2.total_cmp(&b.2).then_with(|| a.0.cmp(&b.0)));
         ensure!(!predicted.is_empty(), "none of {candidates} candidates has a prediction");
         let finalists = self.finalists(&predicted)?;
@@ -198,7 +202,11 @@ impl Tuning<'_> {
                 let current = Current::of_this_build();
                 let stale = all.iter().find(|(config, _)| !current.has_config(config));
                 if let Some((config, _)) = stale {
-                    bail!("{} is of other sources than this program ({} differs): build it again", self.options.binary.display(), config.kernel);
+                    bail!(
+                        "{} is of other sources than this program ({} differs): build it again",
+                        self.options.binary.display(),
+                        config.kernel
+                    );
                 }
                 Ok(all)
             }

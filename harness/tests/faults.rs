@@ -59,7 +59,10 @@ fn candidates_that_crash_or_are_wrong_are_recorded_as_invalid_and_the_others_are
     assert_eq!(document["invalid"].as_array().map(Vec::len), Some(found.iter().filter(|r| r["result"] == "invalid").count()));
     let (code, _, err) = run(dir.path(), &sweep("broken.jsonl", &[]));
     assert_eq!(code, 1, "what is not valid stays so: {err}");
-    assert_eq!(records(&dir.path().join("broken.jsonl")).iter().filter(|r| r["result"] == "invalid").count(), 2 * (all.len() - sound.len()));
+    assert_eq!(
+        records(&dir.path().join("broken.jsonl")).iter().filter(|r| r["result"] == "invalid").count(),
+        2 * (all.len() - sound.len())
+    );
 }
 
 #[test]

@@ -16,9 +16,9 @@ fn cpu() -> Option<String> {
     }
     let here = kiln_profiles::cpu::here();
     let known = lookup::machines(lookup::default_root()).expect("profiles");
-    let other = known.iter().find(|m| {
-        m.arch == std::env::consts::ARCH && !m.matches.is_empty() && !here.as_ref().is_some_and(|id| m.recognises(id))
-    });
+    let other = known
+        .iter()
+        .find(|m| m.arch == std::env::consts::ARCH && !m.matches.is_empty() && !here.as_ref().is_some_and(|id| m.recognises(id)));
     Some(other.expect("a profile of another CPU").name.clone())
 }
 

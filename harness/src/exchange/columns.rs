@@ -54,7 +54,7 @@ impl Column {
 }
 
 /// All columns, in their order.
-pub const COLUMNS: [Column; 55] = [
+pub const COLUMNS: [Column; 56] = [
     column("time", Kind::Text, |r| text(&r.time)),
     column("machine", Kind::Text, |r| text(&r.machine)),
     column("tier", Kind::Text, |r| text(r.tier.name())),
@@ -94,6 +94,10 @@ pub const COLUMNS: [Column; 55] = [
     column("samples_ns", Kind::Reals, |r| r.median_ns().map(|_| Cell::Reals(r.samples_ns().into()))),
     column("predicted_cycles", Kind::Real, |r| match &r.outcome {
         Outcome::Predicted { cycles, .. } => Some(Cell::Real(*cycles)),
+        _ => None,
+    }),
+    column("predicted_limit", Kind::Text, |r| match &r.outcome {
+        Outcome::Predicted { limit, .. } => text(limit),
         _ => None,
     }),
     column("dropped", Kind::Text, |r| match &r.outcome {
@@ -175,7 +179,7 @@ fn paired(outcome: &Outcome) -> Option<Paired<'_>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{invalid, paired, timed};
+    use super::super::tests::{invalid, paired, predicted, timed};
     use super::*;
     use std::collections::BTreeSet;
 
@@ -183,7 +187,7 @@ mod tests {
     fn every_field_of_a_store_has_its_columns() {
         let names: BTreeSet<&str> = COLUMNS.iter().map(|c| c.name).collect();
         assert_eq!(names.len(), COLUMNS.len(), "two columns have one name");
-        for record in [timed(1.0), paired(0.5), invalid("wrong")] {
+        for record in [timed(1.0), paired(0.5), invalid("wrong"), predicted()] {
             let fields = serde_json::to_value(&record).expect("JSON");
             for field in fields.as_object().expect("an object").keys() {
                 let columns: &[&str] = match field.as_str() {
@@ -191,6 +195,8 @@ mod tests {
                     "schema" => continue,
                     "tile" => &["tile_rows", "tile_cols"],
                     "blocking" => &["kc", "mc", "nc", "order"],
+                    "cycles" => &["predicted_cycles"],
+                    "limit" => &["predicted_limit"],
                     "ci_ns" => &["ci_low_ns", "ci_high_ns"],
                     "ratio_ci" => &["ratio_ci_low", "ratio_ci_high"],
                     "pairs_ns" => &["pairs_ns", "pairs_against_ns"],
@@ -207,7 +213,7 @@ mod tests {
 
     #[test]
     fn cells_are_what_their_column_says() {
-        for record in [timed(1.0), paired(0.5), invalid("wrong")] {
+        for record in [timed(1.0), paired(0.5), invalid("wrong"), predicted()] {
             for column in &COLUMNS {
                 let kind = column.of(&record).map(|cell| match cell {
                     Cell::Text(_) => Kind::Text,

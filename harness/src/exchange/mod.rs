@@ -24,6 +24,7 @@ mod tests {
     use crate::store::tests::record;
     use crate::store::{Outcome, Record};
     use kiln_kernels::registry::{self, Op};
+    use kiln_profiles::schema::Tier;
 
     /// A timed result of a kernel that there is, with everything that a result can have; `scale` makes it another.
     pub(super) fn timed(scale: f64) -> Record {
@@ -50,5 +51,11 @@ mod tests {
     /// The same kernel, found to be wrong.
     pub(super) fn invalid(reason: &str) -> Record {
         Record { outcome: Outcome::Invalid { reason: reason.into() }, ..timed(1.0) }
+    }
+
+    /// The same kernel, as a model has it.
+    pub(super) fn predicted() -> Record {
+        let outcome = Outcome::Predicted { cycles: 1234.5, limit: "loads".into() };
+        Record { outcome, tier: Tier::Predicted, ..timed(1.0) }
     }
 }

@@ -23,9 +23,10 @@ const VERSION: &str = "1.0.0";
 pub(super) const TIME_UNIT: &str = "nanoseconds";
 
 /// Figures: the name in a document, the unit, and the name in a store.
-const FIGURES: [(&str, &str, &str); 8] = [
+const FIGURES: [(&str, &str, &str); 9] = [
     ("time", "ns", "median_ns"),
     ("time_ci95", "ns", "ci_ns"),
+    ("cycles", "cycles", "cycles"),
     ("noise_floor", "fraction", "noise_floor"),
     ("verification_error", "fraction of the tolerance", "verification_error"),
     ("pairs", "ns", "pairs_ns"),
@@ -124,7 +125,7 @@ pub fn from_record(record: &Record, group: &Group) -> anyhow::Result<Value> {
     Ok(json!({
         "timestamp": rest.remove("time"),
         "configuration": configuration,
-        "objectives": ["time"],
+        "objectives": [if matches!(record.outcome, Outcome::Predicted { .. }) { "cycles" } else { "time" }],
         "times": { "runtimes": runtimes },
         "invalidity": invalidity(record),
         "correctness": u8::from(!matches!(record.outcome, Outcome::Invalid { .. })),
@@ -193,16 +194,21 @@ fn check(record: &Record) -> Result<(), String> {
     let time = humantime::parse_rfc3339_weak(&record.time).is_ok();
     holds(time, format!("'{}' is no time", record.time))?;
     match &record.outcome {
-        Outcome::Timed { samples_ns, median_ns, .. } => {
-            let of_samples = median(samples_ns).filter(|_| samples_ns.iter().all(|s| s.is_finite() && *s > 0.0));
-            holds(of_samples.is_some_and(|m| near(m, *median_ns)), "its time is not the median of its runtimes".into())
+        Outcome::Timed { samples_ns, median_ns, ci_ns, .. } => {
+            // The evidence of a profile has samples of what won alone, and of the others what came of theirs.
+            let follows =
+                if samples_ns.is_empty() { ci_ns.0 <= *median_ns && *median_ns <= ci_ns.1 } else { median(samples_ns) == Some(*median_ns) };
+            let times = samples_ns.iter().chain([median_ns]);
+            holds(follows && times.copied().all(is_time), "its time is not the median of its runtimes".into())
         }
-        Outcome::Paired { pairs_ns, ratio, .. } => {
-            let positive = !pairs_ns.is_empty() && pairs_ns.iter().all(|(a, b)| a.is_finite() && b.is_finite() && *a > 0.0 && *b > 0.0);
-            let (low, high) = pairs_ns.iter().map(|(a, b)| a / b).fold((f64::INFINITY, 0.0), |(l, h): (f64, f64), r| (l.min(r), h.max(r)));
+        Outcome::Paired { pairs_ns, ratio, ratio_ci, .. } => {
+            let ratios = pairs_ns.iter().map(|(a, b)| a / b);
+            let (low, high) =
+                if pairs_ns.is_empty() { *ratio_ci } else { ratios.fold((f64::INFINITY, 0.0), |(l, h), r| (r.min(l), r.max(h))) };
             // Pairs are stored rounded, the ratio is of what they were before.
-            let within = (low * 0.95..=high * 1.05).contains(ratio);
-            holds(positive && within, "its ratio does not follow from its pairs".into())
+            let follows = (low * 0.95..=high * 1.05).contains(ratio);
+            let times = pairs_ns.iter().flat_map(|(a, b)| [*a, *b]);
+            holds(follows && times.chain([*ratio]).all(is_time), "its ratio does not follow from its pairs".into())
         }
         Outcome::Predicted { cycles, .. } => {
             let predicted = cycles.is_finite() && *cycles > 0.0 && record.tier.name() == "predicted";
@@ -226,14 +232,14 @@ fn check_kernel(config: &Config) -> Result<(), String> {
     }
 }
 
-/// Whether two times differ by rounding alone.
-fn near(a: f64, b: f64) -> bool {
-    (a - b).abs() <= 0.01 + 1e-9 * a.abs()
+/// Whether a number can be a time, or a ratio of two.
+fn is_time(number: f64) -> bool {
+    number.is_finite() && number > 0.0
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{invalid, paired, timed};
+    use super::super::tests::{invalid, paired, predicted, timed};
     use super::*;
 
     fn there_and_back(record: &Record) -> Result<Record, String> {
@@ -244,8 +250,17 @@ mod tests {
     fn a_result_comes_back_as_it_was() {
         let mut older = timed(1.0);
         older.config.kernel = "gemm_f32_scalar_9x9v_u9".into();
-        for record in [timed(1.0), paired(0.5), invalid("wrong"), invalid("its process died of SIGILL"), older] {
+        for record in [timed(1.0), paired(0.5), invalid("wrong"), invalid("its process died of SIGILL"), predicted(), older] {
             assert_eq!(there_and_back(&record), Ok(record));
+        }
+        let (mut left_out, mut pairs_left_out) = (timed(1.0), paired(0.5));
+        for record in [&mut left_out, &mut pairs_left_out] {
+            match &mut record.outcome {
+                Outcome::Timed { samples_ns, .. } => samples_ns.clear(),
+                Outcome::Paired { pairs_ns, .. } => pairs_ns.clear(),
+                _ => {}
+            }
+            assert_eq!(there_and_back(record).as_ref(), Ok(&*record), "as the evidence of profiles has them");
         }
         let mut bare = timed(3.0);
         (bare.config.blocking, bare.config.split, bare.config.spin, bare.huge_pages) = (None, None, None, None);
@@ -275,7 +290,7 @@ mod tests {
             spoil(&mut t4);
             to_record(t4).expect_err("refused")
         };
-        let cases: [(&str, Spoil); 12] = [
+        let cases: [(&str, Spoil); 13] = [
             ("no environment", |t| drop(t.as_object_mut().and_then(|t| t.remove("environment")))),
             ("names no machine", |t| t["environment"]["machine"] = "".into()),
             ("names no tier", |t| t["environment"]["tier"] = Value::Null),
@@ -285,6 +300,7 @@ mod tests {
             ("is no kernel", |t| t["environment"]["op"] = "rms_norm".into()),
             ("is of format f32", |t| t["environment"]["format"] = "f16".into()),
             ("not the median", |t| t["times"]["runtimes"] = json!([1.0])),
+            ("not the median", |t| (t["times"]["runtimes"], t["measurements"][0]["value"]) = (json!([]), 9.0.into())),
             ("not in ns", |t| t["measurements"][0]["unit"] = "ms".into()),
             ("is no size", |t| t["configuration"]["kc"] = (-3).into()),
             ("is no time", |t| t["timestamp"] = "yesterday".into()),

@@ -204,7 +204,10 @@ pub fn candidates(
         if !candidate.default && has_vectors && candidate.entry.meta.isa == IsaId::Scalar {
             pruned.push(Pruned { kernel: candidate.entry.meta.name, reason: "scalar code where there are vectors".into() });
         } else if !candidate.default && candidate.tile.0 == 1 && problem.shape.class() == Class::Prefill {
-            pruned.push(Pruned { kernel: candidate.entry.meta.name, reason: "its tile is of one row, so that each row would read all of B".into() });
+            pruned.push(Pruned {
+                kernel: candidate.entry.meta.name,
+                reason: "its tile is of one row, so that each row would read all of B".into(),
+            });
         } else if !candidate.default && waste > 3.0 * least {
             let reason = format!("its tile multiplies {waste:.1} times the elements there are");
             pruned.push(Pruned { kernel: candidate.entry.meta.name, reason });

@@ -236,7 +236,9 @@ mod tests {
         assert_eq!(generated.bytes, std::fs::metadata(&path).expect("a file").len());
         assert!((SMALL.bytes..SMALL.bytes + 40_000).contains(&generated.bytes));
         assert_eq!((kinds[0] + kinds[1] + kinds[2], kinds[1], kinds[2]), (generated.results, generated.paired, generated.invalid));
-        assert!(kinds[..3].iter().all(|n| *n > 0) && kinds[3] == 0 && stale == generated.stale && 0 < stale && stale < generated.results / 4);
+        assert!(
+            kinds[..3].iter().all(|n| *n > 0) && kinds[3] == 0 && stale == generated.stale && 0 < stale && stale < generated.results / 4
+        );
     }
 
     #[test]
