@@ -185,9 +185,9 @@ mod tests {
             line(Access::Write, PageKind::Huge, 21e9, Some(1.0)),
         ]);
         let row = |part: &str| text.lines().find(|l| l.contains(part)).unwrap_or_else(|| panic!("no {part}: {text}"));
-        let huge = row(" huge ");
+        let huge = row("| huge ");
         assert!(huge.contains("100 %") && huge.contains("58.0") && huge.contains("21.0"), "{text}");
-        let ordinary = row(" ordinary ");
+        let ordinary = row("| ordinary ");
         assert!(ordinary.contains(" 0 %") && ordinary.contains("43.0") && ordinary.contains("not available"), "{text}");
         assert_eq!(text.matches("dram").count(), 2, "{text}");
     }
