@@ -423,7 +423,8 @@ mod tests {
             assert_eq!(candidate(&configs[at]).expect("a candidate").blocking, all[at].blocking);
         }
         let job = Job::new((configs[0].clone(), configs[last].clone()), &Effort::QUICK, 3, ROOM, 7);
-        let sent: Request = serde_json::from_slice(&serde_json::to_vec(&Request::Pairs(Box::new(job.clone()))).expect("JSON")).expect("a request");
+        let sent: Request =
+            serde_json::from_slice(&serde_json::to_vec(&Request::Pairs(Box::new(job.clone()))).expect("JSON")).expect("a request");
         assert_eq!(sent, Request::Pairs(Box::new(job.clone())));
         let pairs = Bench::new(None).pairs(job.clone()).expect("an answer").expect("pairs");
         assert!(pairs.len() == 3 && pairs.iter().all(|(a, b)| *a > 0.0 && *b > 0.0), "{pairs:?}");
