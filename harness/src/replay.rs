@@ -10,6 +10,7 @@ use crate::model::Predictor;
 use crate::search::{Bench, Landscape, Search, Strategy, Verdict};
 use crate::space::{Problem, landscape};
 use crate::store::{Config, Outcome, Record};
+use kiln_profiles::schema::Tier;
 use std::collections::{BTreeMap, HashMap};
 
 /// One problem with a result for every candidate.
@@ -46,18 +47,23 @@ pub(crate) fn stands(samples: &[f64], best: f64) -> bool {
     samples.len() >= FEWEST || median(samples) > Some(2.0 * best)
 }
 
+/// Whether it is what came of measuring a candidate by itself.
+fn is_one(record: &Record) -> bool {
+    record.tier == Tier::Measured && matches!(record.outcome, Outcome::Timed { .. } | Outcome::Invalid { .. })
+}
+
 impl Recorded {
     /// The problems of `records` that were searched exhaustively: those with a full result, or the reason why there is none,
     /// for every candidate, the default among them. Others are counted.
     pub fn all(records: &[Record]) -> (Vec<Recorded>, usize) {
-        let mut problems: BTreeMap<Problem, Vec<&Record>> = BTreeMap::new();
-        for record in records.iter().filter(|r| !matches!(r.outcome, Outcome::Paired { .. })) {
+        let mut problems: BTreeMap<(Problem, &str), Vec<&Record>> = BTreeMap::new();
+        for record in records.iter().filter(|r| is_one(r)) {
             if let Some(problem) = record.config.problem() {
-                problems.entry(problem).or_default().push(record);
+                problems.entry((problem, &record.machine)).or_default().push(record);
             }
         }
         let count = problems.len();
-        let found: Vec<Recorded> = problems.into_iter().filter_map(|(problem, records)| Recorded::new(problem, records)).collect();
+        let found: Vec<Recorded> = problems.into_iter().filter_map(|((problem, _), records)| Recorded::new(problem, records)).collect();
         let left = count - found.len();
         (found, left)
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The lines that were finished, as they are, and the records in them.
 fn finished(path: &Path) -> (String, Vec<Value>) {
@@ -40,6 +40,13 @@ fn ten_kills_lose_nothing_and_repeat_nothing() {
     for turn in 0..10 {
         let delay = Duration::from_millis(150 + random.below(750) as u64);
         let mut child = kiln(dir.path(), &args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("kiln runs");
+        // Every other turn it gets as far as to store something, however slow this machine is just now.
+        let stored = || fs::metadata(&path).map_or(0, |m| m.len());
+        let (started, had) = (Instant::now(), stored());
+        let at_work = |child: &mut std::process::Child| child.try_wait().is_ok_and(|status| status.is_none());
+        while turn % 2 == 1 && stored() == had && started.elapsed() < Duration::from_secs(60) && at_work(&mut child) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         std::thread::sleep(delay);
         child.kill().expect("killed");
         child.wait().expect("gone");

@@ -113,6 +113,8 @@ fn a_running_process_can_be_sampled_for_a_while() {
         return;
     }
     let child = Guard(busy_child(FOREVER).spawn().expect("a child"));
+    // One that runs already: until its libraries are there it has no symbols.
+    std::thread::sleep(Duration::from_millis(300));
     let options = Options { duration: Some(Duration::from_millis(500)), ..Options::default() };
     let profile = sampling::sample_process(child.0.id(), &options).expect("samples");
     assert!(samples_of(&profile, "kiln_busy_innermost") > 0, "{:#?}", profile.folded);

@@ -3,7 +3,7 @@
 use super::decide::Decided;
 use super::{Baked, Options, evidence};
 use crate::filter::by_name;
-use crate::store::{self, Record};
+use crate::store::{self, Outcome, Record};
 use anyhow::{Context, ensure};
 use kiln_kernels::registry::Op;
 use kiln_profiles::lookup;
@@ -16,7 +16,13 @@ use std::collections::BTreeSet;
 /// # Errors
 /// If no product of an engine's own format was predicted, or the profile cannot be written.
 pub(super) fn bake(options: &Options, cpu: &CpuProfile, records: &[&Record], mut notes: Vec<String>) -> anyhow::Result<Baked> {
-    let Decided { choices, open: _, notes: more } = super::decide::products(records)?;
+    // Only what was verified, and never found wrong, may win.
+    let is_wrong = |r: &Record| matches!(r.outcome, Outcome::Invalid { .. });
+    let wrong: BTreeSet<&str> = records.iter().filter(|r| is_wrong(r)).map(|r| r.config.kernel.as_str()).collect();
+    let verified: BTreeSet<&str> = records.iter().filter(|r| r.verification_error.is_some()).map(|r| r.config.kernel.as_str()).collect();
+    let may_win = |r: &&&Record| verified.contains(r.config.kernel.as_str()) && !wrong.contains(r.config.kernel.as_str());
+    let sound: Vec<&Record> = records.iter().filter(may_win).copied().collect();
+    let Decided { choices, open: _, notes: more } = super::decide::products(&sound)?;
     notes.extend(more);
     let needed = |class: Class| choices.iter().any(|c| c.format == Op::Gemm.format().name() && c.class == class);
     ensure!(

@@ -5,7 +5,7 @@ use super::{Table, emit, emit_json};
 use crate::filter;
 use crate::machine::others::Watch;
 use crate::machine::{Machine, lock};
-use crate::measure::apart::{Bench, Job};
+use crate::measure::apart::{self, Bench, Job};
 use crate::measure::clock::Effort;
 use crate::measure::statistics::{Ratio, median, paired_ratio_apart};
 use crate::progress::Progress;
@@ -73,7 +73,7 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
     let (candidates, _) = space::candidates(&problem, &entries, Blockings::Analytical, space::caches(&machine))?;
     let config = Config::new(&problem, candidates.first().context("no kernel runs here")?);
     let effort = if args.quick { Effort::QUICK } else { Effort::FULL };
-    let program = std::env::current_exe()?;
+    let program = apart::this_program()?;
     let _machine = lock::machine(|note| eprintln!("note: {note}"))?;
     let (progress, watch) = (Progress::new(u64::from(args.comparisons) * args.delays.len() as u64, "comparing"), Watch::start());
     let mut seed = 0;

@@ -1,8 +1,8 @@
 //! `kiln report`: a store as one HTML page.
 
 use super::emit;
-use crate::machine::Machine;
 use crate::machine::limits;
+use crate::machine::{Machine, lock};
 use crate::model::figure;
 use crate::progress::Progress;
 use crate::ranking::{self, Current};
@@ -68,6 +68,7 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
     std::fs::create_dir_all(&args.out).with_context(|| format!("cannot make the folder {}", args.out.display()))?;
     let limits = match machine {
         Some(machine) if !args.no_limits => {
+            let _machine = lock::machine(|note| eprintln!("note: {note}"))?;
             let progress = Progress::new(limits::steps(machine), "measuring limits");
             Some(limits::measure(machine, true, |what| {
                 progress.at(what);

@@ -15,6 +15,7 @@ use crate::check;
 use crate::filter::Filter;
 use crate::machine::Machine;
 use crate::machine::limits::{self, Limits};
+use crate::measure::apart;
 use crate::measure::clock::Effort;
 use crate::model;
 use crate::profile::{self, Roof};
@@ -201,7 +202,7 @@ fn sweep_all(options: &Options, machine: &Machine) -> anyhow::Result<Vec<Record>
             // A first look is wanted anywhere; what was too noisy is marked.
             force: true,
             shard: None,
-            program: std::env::current_exe().ok(),
+            program: apart::this_program().ok(),
             store: options.out.join("results.jsonl"),
         };
         let summary = sweep::run(&sweep, machine)?;

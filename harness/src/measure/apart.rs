@@ -20,11 +20,12 @@ use kiln_kernels::registry::{self, Op};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::ffi::{OsStr, OsString};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// The hidden command that serves requests.
@@ -35,6 +36,15 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Operations, or bytes, in a second of the slowest code that is waited for.
 const SLOWEST: f64 = 1e8;
+
+/// This program as it runs, also when another one has been built in its place meanwhile: what is measured must be what is said.
+///
+/// # Errors
+/// If the system does not say.
+pub fn this_program() -> std::io::Result<PathBuf> {
+    let running = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
+    if running.exists() { Ok(running) } else { std::env::current_exe() }
+}
 
 /// What a bench is asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -285,6 +295,15 @@ struct Process {
     child: Child,
     requests: Option<ChildStdin>,
     replies: Receiver<String>,
+    /// The last word of its own on stderr, when it has ended.
+    word: Option<JoinHandle<Option<String>>>,
+}
+
+/// How a process ended before it replied.
+struct End {
+    how: String,
+    /// By a signal that a fault of its own does not send, or because it was given up.
+    from_outside: bool,
 }
 
 impl Bench {
@@ -310,23 +329,32 @@ impl Bench {
     pub fn ask(&mut self, request: &Request) -> anyhow::Result<Reply> {
         let reply = match self.command.split_first() {
             None => self.here.answer(request),
-            Some((program, args)) => {
-                let mut process = match self.process.take() {
-                    Some(process) => process,
-                    None => Process::start(program, args)?,
-                };
-                match process.ask(request)? {
-                    Ok(reply) => {
-                        self.process = Some(process);
-                        reply
-                    }
-                    Err(end) => Reply::Invalid(format!("the process that was {} {end}", request.subject())),
-                }
-            }
+            Some((program, args)) => self.ask_apart((program.clone(), args.to_vec()), request)?,
         };
         match reply {
             Reply::Failed(why) => bail!("{}: {why}", request.subject()),
             reply => Ok(reply),
+        }
+    }
+
+    /// The answer of a process. One that was ended from outside, or hangs, gets a second chance: that is not the candidate's
+    /// doing unless it happens again.
+    fn ask_apart(&mut self, (program, args): (OsString, Vec<OsString>), request: &Request) -> anyhow::Result<Reply> {
+        let mut chances = 2;
+        loop {
+            chances -= 1;
+            let mut process = match self.process.take() {
+                Some(process) => process,
+                None => Process::start(&program, &args)?,
+            };
+            match process.ask(request)? {
+                Ok(reply) => {
+                    self.process = Some(process);
+                    return Ok(reply);
+                }
+                Err(End { from_outside: true, .. }) if chances > 0 => {}
+                Err(End { how, .. }) => return Ok(Reply::Invalid(format!("the process that was {} {how}", request.subject()))),
+            }
         }
     }
 
@@ -356,37 +384,43 @@ impl Process {
             let lines = BufReader::new(output).lines().map_while(Result::ok);
             lines.map(|line| sender.send(line)).take_while(Result::is_ok).for_each(drop);
         });
-        Ok(Process { child, requests, replies })
+        let errors = child.stderr.take().with_context(cannot)?;
+        // So is what it says beside, which would fill up and stop it.
+        let word = std::thread::spawn(move || {
+            let lines = BufReader::new(errors).split(b'\n').map_while(Result::ok);
+            let own = |line: Vec<u8>| String::from_utf8_lossy(&line).strip_prefix("kiln: ").map(str::to_owned);
+            lines.filter_map(own).last()
+        });
+        Ok(Process { child, requests, replies, word: Some(word) })
     }
 
     /// Its reply, or how it ended.
-    fn ask(&mut self, request: &Request) -> anyhow::Result<Result<Reply, String>> {
+    fn ask(&mut self, request: &Request) -> anyhow::Result<Result<Reply, End>> {
         let line = serde_json::to_string(request)? + "\n";
         // A process that is gone is found by its silence.
         let _ = self.requests.as_mut().map(|r| r.write_all(line.as_bytes()).and_then(|()| r.flush()));
         match self.replies.recv_timeout(request.patience()) {
             Ok(line) => Ok(Ok(serde_json::from_str(&line).with_context(|| format!("a bench said what is no reply: {line}"))?)),
             Err(RecvTimeoutError::Timeout) => {
-                let _ = self.child.kill();
-                Ok(Err(format!("said nothing for {}", humantime::format_duration(Duration::from_secs(request.patience().as_secs())))))
+                let waited = humantime::format_duration(Duration::from_secs(request.patience().as_secs()));
+                Ok(Err(End { how: format!("said nothing for {waited}"), from_outside: true }))
             }
             Err(RecvTimeoutError::Disconnected) => Ok(Err(self.end()?)),
         }
     }
 
-    fn end(&mut self) -> anyhow::Result<String> {
-        let mut said = String::new();
-        if let Some(errors) = self.child.stderr.as_mut() {
-            let _ = errors.take(1 << 16).read_to_string(&mut said);
-        }
+    fn end(&mut self) -> anyhow::Result<End> {
+        // One that has closed its output and goes on all the same is of no more use.
+        self.requests = None;
+        let _ = self.child.kill();
         let status = self.child.wait()?;
         let how = match status.signal() {
             Some(signal) => format!("died of {}", signal_hook::low_level::signal_name(signal).unwrap_or("a signal")),
             None => format!("ended with {status}"),
         };
-        // Its own word on it, not those of others that it printed before.
-        let word = said.lines().rev().find_map(|line| line.strip_prefix("kiln: "));
-        Ok(word.map_or(how.clone(), |word| format!("{how}: {word}")))
+        let word = self.word.take().and_then(|word| word.join().ok().flatten());
+        let from_outside = status.signal().is_some_and(|s| [libc::SIGKILL, libc::SIGTERM, libc::SIGINT, libc::SIGHUP].contains(&s));
+        Ok(End { how: word.map_or(how.clone(), |word| format!("{how}: {word}")), from_outside })
     }
 }
 

@@ -244,7 +244,7 @@ impl Run<'_> {
             Ok(samples) => samples,
             Err(why) => return Ok(Verdict::Invalid(why)),
         };
-        let hopeless = median(&samples).is_some_and(|m| m > HOPELESS * self.best());
+        let hopeless = candidate != 0 && median(&samples).is_some_and(|m| m > HOPELESS * self.best());
         let dropped = hopeless.then(|| format!("its probe took more than {HOPELESS} times the best"));
         if dropped.is_none() {
             match self.bench.samples(candidate, all.saturating_sub(samples.len()))? {
@@ -294,7 +294,7 @@ impl Run<'_> {
             lots.swap(at, self.random.below(at + 1));
         }
         lots.insert(0, 0);
-        lots.truncate(self.search.evaluations.unwrap_or(usual_number(count)));
+        lots.truncate(self.search.evaluations.unwrap_or(usual_number(count)).max(1));
         self.one_after_another(lots)
     }
 }

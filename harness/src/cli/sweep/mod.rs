@@ -5,6 +5,7 @@ mod target;
 use crate::cli::{Table, emit, emit_json};
 use crate::filter::{self, Filter};
 use crate::machine::Machine;
+use crate::measure::apart;
 use crate::measure::clock::Effort;
 use crate::measure::statistics::Ratio;
 use crate::ranking::{self, Standing};
@@ -114,7 +115,7 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
         effort: if args.quick { Effort::QUICK } else { Effort::FULL },
         force: args.force,
         shard: args.shard,
-        program: std::env::current_exe().ok(),
+        program: apart::this_program().ok(),
         store: args.store.clone(),
     };
     let machine = Machine::detect();

@@ -7,7 +7,7 @@ use super::{Baseline, Figures, Row, Wanted, baseline, build, judge};
 use crate::compare::Failed;
 use crate::machine::others::Watch;
 use crate::machine::{Machine, lock};
-use crate::measure::apart::{Bench, Job};
+use crate::measure::apart::{self, Bench, Job};
 use crate::measure::clock::Effort;
 use crate::measure::noise;
 use crate::measure::operands::Room;
@@ -52,7 +52,7 @@ impl<'a> Session<'a> {
         let ours = Kiln::new(wanted.task, wanted.choice.clone(), machine)?;
         let config = |p: &Problem| Ok(Config::new(p, &ours.candidate(p.shape)?.0));
         let configs = problems.iter().map(config).collect::<anyhow::Result<Vec<_>>>()?;
-        let (program, pairs) = (std::env::current_exe()?, vec![Vec::new(); configs.len()]);
+        let (program, pairs) = (apart::this_program()?, vec![Vec::new(); configs.len()]);
         let lock = lock::machine(|note| eprintln!("note: {note}"))?;
         Ok(Session { machine, effort, room, configs, program, pairs, processes: 0, _lock: lock, watch: Watch::start() })
     }
