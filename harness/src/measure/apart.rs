@@ -34,6 +34,9 @@ pub const COMMAND: &str = "serve-bench";
 /// A process that has said nothing for this long, beyond what the work itself may take, hangs.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// What a process takes at most to end once its output is closed, core dump and all.
+const ENDING: Duration = Duration::from_secs(10);
+
 /// Operations, or bytes, in a second of the slowest code that is waited for.
 const SLOWEST: f64 = 1e8;
 
@@ -410,8 +413,12 @@ impl Process {
     }
 
     fn end(&mut self) -> anyhow::Result<End> {
-        // One that has closed its output and goes on all the same is of no more use.
         self.requests = None;
+        // Its output is closed before it has ended; one that goes on all the same is of no more use.
+        let closed = Instant::now();
+        while self.child.try_wait()?.is_none() && closed.elapsed() < ENDING {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let _ = self.child.kill();
         let status = self.child.wait()?;
         let how = match status.signal() {
