@@ -65,8 +65,8 @@ pub(super) fn choose<'a>(records: &[&'a Record], allowed: &dyn Fn(&str) -> bool)
             Outcome::Invalid { .. } => {}
         }
     }
-    let ways: BTreeSet<Way> = class.shapes.values().flatten().map(|r| way(r)).collect();
-    let default = class.shapes.values().flatten().find(|r| r.default).map(|r| way(r));
+    let ways: BTreeSet<Way> = class.shapes.values().flatten().map(|r| Way::of(&r.config)).collect();
+    let default = class.shapes.values().flatten().find(|r| r.default).map(|r| Way::of(&r.config));
     let shapes = class.well_covered(&ways);
     let ways: Vec<Way> = ways.into_iter().filter(|w| shapes.iter().all(|s| class.at(*s, w).is_some())).collect();
     let best = class.best(&ways, &shapes)?;
@@ -104,26 +104,35 @@ impl Way {
             (a, b) => a.is_none() && b.is_none(),
         };
         let shared = if self.split.is_some() { *split == self.split } else { !split_varied };
-        *kernel == self.kernel && same && shared && spin(record) == self.spin
+        *kernel == self.kernel && same && shared && spin(&record.config) == self.spin
+    }
+
+    /// That of a configuration.
+    pub(super) fn of(config: &Config) -> Way {
+        let Config { kernel, blocking, split, split_varied, .. } = config;
+        Way { kernel: kernel.clone(), blocking: *blocking, split: split.filter(|_| *split_varied), spin: spin(config) }
+    }
+
+    /// Its result among some of one shape, the one under its very blocking before others.
+    pub(super) fn find<'a>(&self, records: impl Iterator<Item = &'a Record> + Clone) -> Option<&'a Record> {
+        let mut mine = records.filter(|r| self.is_of(r));
+        mine.clone().find(|r| r.config.blocking == self.blocking).or_else(|| mine.next())
     }
 }
 
-fn way(record: &Record) -> Way {
-    let Config { kernel, blocking, split, split_varied, .. } = &record.config;
-    Way { kernel: kernel.clone(), blocking: *blocking, split: split.filter(|_| *split_varied), spin: spin(record) }
+fn spin(config: &Config) -> Option<u32> {
+    config.spin.or(usual_spin(config.threads, config.blocking.is_some()))
 }
 
-/// The wait policy of a product on several threads; results that do not name it are of the usual one.
-fn spin(record: &Record) -> Option<u32> {
-    let several = record.config.threads > 1 && record.config.blocking.is_some();
-    record.config.spin.or(several.then_some(DEFAULT_SPIN))
+/// The wait policy of what does not name it, as older choices and results do not: of products on several threads the usual.
+pub(super) fn usual_spin(threads: usize, product: bool) -> Option<u32> {
+    (threads > 1 && product).then_some(DEFAULT_SPIN)
 }
 
 impl<'a> Class<'a> {
-    /// The timed result of a way at a shape, the one under its very blocking before others.
+    /// The result of a way at a shape.
     fn at(&self, shape: Shape, way: &Way) -> Option<&'a Record> {
-        let mut mine = self.shapes.get(&shape)?.iter().filter(|r| way.is_of(r));
-        mine.clone().find(|r| r.config.blocking == way.blocking).or_else(|| mine.next()).copied()
+        way.find(self.shapes.get(&shape)?.iter().copied())
     }
 
     fn time(&self, shape: Shape, way: &Way) -> Option<f64> {

@@ -92,17 +92,9 @@ impl Decided {
     /// The choice for an operation, format and class among kernels of a packed layout, if one is given.
     fn one(&mut self, records: &[&Record], (op, format, class): (Op, Format, Class), layout: Option<&str>) -> anyhow::Result<Choice> {
         let of_class = |r: &&Record| r.config.op == op.name() && r.config.format == format.name() && r.config.shape.class() == class;
-        let mut mine: Vec<&Record> = records.iter().copied().filter(of_class).collect();
+        let mine: Vec<&Record> = records.iter().copied().filter(of_class).collect();
         let threads = mine.iter().map(|r| r.config.threads).max().unwrap_or(1);
-        mine.retain(|r| r.config.threads == threads);
-        // Weights come packed in the engine, and are cold when a single row meets them.
-        if mine.iter().any(|r| r.config.packed) {
-            mine.retain(|r| r.config.packed);
-        }
-        let usual = Temperature::usual(class, true);
-        if mine.iter().any(|r| r.config.operands == usual) {
-            mine.retain(|r| r.config.operands == usual);
-        }
+        let mine = counted(&mine, class, threads);
         let fits = |kernel: &str| layout.is_none_or(|layout| by_name(kernel).is_ok_and(|e| e.meta.layout == layout));
         match choose(&mine, &fits) {
             Some(chosen) => {
@@ -119,6 +111,21 @@ impl Decided {
             }
         }
     }
+}
+
+/// The results that count for a class of shapes with so many threads. Weights come packed in the engine, and are cold when a
+/// single row meets them: where some are so, the others do not count.
+pub(super) fn counted<'a>(records: &[&'a Record], class: Class, threads: usize) -> Vec<&'a Record> {
+    let of_class = |r: &&Record| r.config.shape.class() == class && r.config.threads == threads;
+    let mut mine: Vec<&Record> = records.iter().copied().filter(of_class).collect();
+    if mine.iter().any(|r| r.config.packed) {
+        mine.retain(|r| r.config.packed);
+    }
+    let usual = Temperature::usual(class, true);
+    if mine.iter().any(|r| r.config.operands == usual) {
+        mine.retain(|r| r.config.operands == usual);
+    }
+    mine
 }
 
 /// Time of the best without a restriction over time of the chosen, if it is better beyond the tie band.

@@ -10,17 +10,17 @@ mod rules;
 pub use answer::{Answer, AtShape, Compared, Costed, Figure, Near, OverClass, Question, Sources, Verdict, Wrong};
 
 use super::LIMITS;
-use super::choose::Way;
+use super::choose::{Way, usual_spin};
+use super::decide::counted;
 use crate::filter::by_name;
 use crate::machine::Machine;
 use crate::ranking::Current;
-use crate::space::{Shape, Temperature};
+use crate::space::Shape;
 use crate::store::{self, Config, Record, shared};
 use crate::target;
 use anyhow::{Context, bail, ensure};
 use kiln_kernels::format::Format;
 use kiln_kernels::registry::Op;
-use kiln_kernels::team::DEFAULT_SPIN;
 use kiln_profiles::lookup;
 use kiln_profiles::schema::{Choice, Class, Tuned, Variant};
 use std::collections::{BTreeMap, BTreeSet};
@@ -162,20 +162,6 @@ fn key(question: &Question, tuned: &Tuned) -> String {
     if question.store.is_some() && here { Machine::detect().key().into() } else { target::key(&tuned.cpu) }
 }
 
-/// The results that count for a class, as baking takes them: with weights packed and at the usual temperature, where some are.
-fn counted<'a>(records: &[&'a Record], class: Class, threads: usize) -> Vec<&'a Record> {
-    let mut mine: Vec<&Record> =
-        records.iter().copied().filter(|r| r.config.shape.class() == class && r.config.threads == threads).collect();
-    if mine.iter().any(|r| r.config.packed) {
-        mine.retain(|r| r.config.packed);
-    }
-    let usual = Temperature::usual(class, true);
-    if mine.iter().any(|r| r.config.operands == usual) {
-        mine.retain(|r| r.config.operands == usual);
-    }
-    mine
-}
-
 /// The packed layout that a choice had to keep to: that of the choice for the most rows, if that is another one.
 fn layout<'v>(variant: &'v Variant, choice: &Choice) -> Option<&'v str> {
     let mut products = Class::PRODUCTS.into_iter().rev().filter_map(|class| variant.choice(&choice.op, &choice.format, class));
@@ -247,15 +233,4 @@ fn way(choice: &Choice) -> Way {
         split: *split,
         spin: choice.spin.or(usual_spin(*threads, blocking.is_some())),
     }
-}
-
-fn way_of(config: &Config) -> Way {
-    let Config { kernel, blocking, split, split_varied, threads, .. } = config;
-    let spin = config.spin.or(usual_spin(*threads, blocking.is_some()));
-    Way { kernel: kernel.clone(), blocking: *blocking, split: split.filter(|_| *split_varied), spin }
-}
-
-/// The wait policy of what does not name it, as older choices and results do not: of products on several threads the usual.
-fn usual_spin(threads: usize, product: bool) -> Option<u32> {
-    (threads > 1 && product).then_some(DEFAULT_SPIN)
 }

@@ -53,7 +53,7 @@ impl Growing {
             let file = OpenOptions::new().append(true).open(from).with_context(|| format!("cannot write {}", self.path.display()))?;
             self.open = Some(BufWriter::new(file));
         }
-        Ok(self.open.as_mut().expect("just opened"))
+        self.open.as_mut().context("a file that was just opened")
     }
 
     /// Leaves it until it is written to again.

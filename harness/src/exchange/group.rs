@@ -4,7 +4,7 @@
 use crate::filter;
 use crate::space::{Shape, Temperature};
 use crate::store::{Config, Record};
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use kiln_kernels::format::Format;
 use kiln_kernels::registry::Op;
 use kiln_profiles::schema::Tier;
@@ -161,7 +161,7 @@ pub fn the_only(groups: &BTreeMap<Group, Count>) -> anyhow::Result<Group> {
         groups.len(),
         by.join(" ")
     );
-    Ok(all().next().cloned().expect("one group"))
+    all().next().cloned().context("a group that was just counted")
 }
 
 /// Something that a parameter of a configuration may be set to.

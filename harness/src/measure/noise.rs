@@ -18,16 +18,15 @@ use crate::space::{Candidate, Problem};
 /// If the operands do not fit or threads cannot be started.
 pub fn floor(problem: &Problem, candidate: &Candidate, room: Room, effort: &Effort) -> anyhow::Result<f64> {
     operands::fits(problem, room)?;
-    let ratio = pinned()?.install(|| -> anyhow::Result<Option<Ratio>> {
+    let pairs = pinned()?.install(|| -> anyhow::Result<Vec<(f64, f64)>> {
         let mut operands = Operands::new(problem, room, 1)?;
         let mut one = Runner::new(candidate, &operands)?;
         let mut other = Runner::new(candidate, &operands)?;
         let calls = clock::warm_up(effort.session_warm_up, effort.sample, || one.call(&mut operands));
         let cell = std::cell::RefCell::new(operands);
-        let pairs = abba(effort.pairs, calls, calls, || one.call(&mut cell.borrow_mut()), || other.call(&mut cell.borrow_mut()));
-        Ok(paired_ratio(&pairs))
+        Ok(abba(effort.pairs, calls, calls, || one.call(&mut cell.borrow_mut()), || other.call(&mut cell.borrow_mut())))
     })?;
-    Ok(ratio.map_or(1.0, |r| reach(&r)))
+    Ok(of_pairs(&pairs).unwrap_or(1.0))
 }
 
 /// The same of pairs of one candidate that were taken elsewhere; `None` of nothing.

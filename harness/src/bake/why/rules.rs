@@ -3,7 +3,7 @@
 //!
 //! The decisions themselves are taken by [`ranking`] and [`choose`]; here they are only retold.
 
-use super::{AtShape, Compared, Costed, OverClass, Verdict, Wrong, way, way_of};
+use super::{AtShape, Compared, Costed, OverClass, Verdict, Wrong, way};
 use crate::bake::choose::{Chosen, Way, choose};
 use crate::filter::by_name;
 use crate::measure::statistics::Ratio;
@@ -206,7 +206,7 @@ fn settled_over(records: &[&Record], chosen: &Chosen, fits: &dyn Fn(&str) -> boo
     if let Some(layout) = layout {
         verdict.steps.push(format!("layout: only kernels that take weights packed as {layout}, as the choice for more rows does"));
     }
-    let others = records.iter().filter(|r| r.cost().is_some() && fits(&r.config.kernel) && !best.is_of(r)).map(|r| way_of(&r.config));
+    let others = records.iter().filter(|r| r.cost().is_some() && fits(&r.config.kernel) && !best.is_of(r)).map(|r| Way::of(&r.config));
     let others: BTreeSet<Way> = others.collect();
     let means = others.into_iter().filter_map(|w| Some((mean(records, &w, &best, &chosen.shapes)?, w)));
     match means.filter(|(ratio, _)| *ratio < 1.0).min_by(|a, b| a.0.total_cmp(&b.0)) {
@@ -257,10 +257,9 @@ fn time(records: &[&Record], shape: Shape, way: &Way) -> Option<f64> {
     at(records, shape, way)?.cost()
 }
 
-/// The timed result of a way at a shape, the one under its very blocking before others.
+/// The result of a way at a shape.
 fn at<'a>(records: &[&'a Record], shape: Shape, way: &Way) -> Option<&'a Record> {
-    let mut mine = records.iter().copied().filter(|r| r.config.shape == shape && r.cost().is_some() && way.is_of(r));
-    mine.clone().find(|r| r.config.blocking == way.blocking).or_else(|| mine.next())
+    way.find(records.iter().copied().filter(|r| r.config.shape == shape && r.cost().is_some()))
 }
 
 fn words(way: &Way) -> String {
