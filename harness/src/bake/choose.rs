@@ -1,7 +1,7 @@
 //! The choice for one operation and class of shapes: the candidate with the lowest time over all of
 //! the class's shapes, each counted relative to the best there.
 
-use crate::measure::statistics::{Place, Ratio, paired_ratio_apart, pooled_ratio};
+use crate::measure::statistics::{Place, Ratio, pooled_ratio, signed_rank_ratio};
 use crate::ranking::{BAND, simpler};
 use crate::space::{Shape, effective};
 use crate::store::{Blocks, Config, Outcome, Record};
@@ -186,8 +186,8 @@ impl<'a> Class<'a> {
     /// The shape at which `other` is slower than `one` beyond doubt, in pairs; of several the one where it is worst.
     fn harmed(&self, one: &Way, other: &Way, shapes: &[Shape]) -> Option<Shape> {
         let ratio = |shape: &Shape| {
-            let (pairs, processes) = self.pairs_of(self.at(*shape, other)?, self.at(*shape, one)?)?;
-            let ratio = paired_ratio_apart(&pairs, processes)?;
+            let (pairs, _) = self.pairs_of(self.at(*shape, other)?, self.at(*shape, one)?)?;
+            let ratio = signed_rank_ratio(&pairs)?;
             (ratio.value > 1.0 && !ratio.is_tie(BAND)).then_some((*shape, ratio.value))
         };
         shapes.iter().filter_map(ratio).max_by(|a, b| a.1.total_cmp(&b.1)).map(|worst| worst.0)

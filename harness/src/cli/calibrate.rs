@@ -7,7 +7,8 @@ use crate::machine::others::Watch;
 use crate::machine::{Machine, lock};
 use crate::measure::apart::{self, Bench, Job};
 use crate::measure::clock::Effort;
-use crate::measure::statistics::{Ratio, median, paired_ratio_apart};
+use crate::measure::comparison::{Comparison, compare};
+use crate::measure::statistics::{Ratio, median};
 use crate::progress::Progress;
 use crate::space::{self, Blockings, Problem, Shape, Temperature};
 use crate::store::Config;
@@ -16,7 +17,6 @@ use anyhow::Context;
 use kiln_kernels::format::Format;
 use kiln_kernels::registry::{self, Op};
 use serde::Serialize;
-use std::path::Path;
 
 /// Compares a kernel with itself, and with itself and a delay after each call, over and over.
 ///
@@ -57,6 +57,8 @@ struct Trial {
     /// The median ratio, and that of the intervals' widths.
     ratio: f64,
     width: f64,
+    /// The median number of places in memory that it took.
+    places: f64,
 }
 
 /// Prints a line for each delay.
@@ -77,17 +79,22 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
     let _machine = lock::machine(|note| eprintln!("note: {note}"))?;
     let (progress, watch) = (Progress::new(u64::from(args.comparisons) * args.delays.len() as u64, "comparing"), Watch::start());
     let mut seed = 0;
-    let mut job = |delay_ns: u64| -> anyhow::Result<(Vec<(f64, f64)>, Ratio)> {
+    let mut bench = Bench::new(Some(&program));
+    // As a sweep makes them.
+    let mut job = |delay_ns: u64| -> anyhow::Result<Comparison> {
         seed += 1;
-        compare(&program, Job { delay_ns, ..Job::new((config.clone(), config.clone()), &effort, 0, room(&machine), seed) }, &effort)
+        let job = Job { delay_ns, ..Job::new((config.clone(), config.clone()), &effort, 0, room(&machine), seed) };
+        compare(&mut bench, &job, &effort, effort.pairs)?.map_err(anyhow::Error::msg)
     };
-    let call = median(&job(0)?.0.iter().map(|p| p.1).collect::<Vec<_>>()).unwrap_or(0.0);
+    let call = median(&job(0)?.pairs.iter().map(|p| p.1).collect::<Vec<_>>()).unwrap_or(0.0);
     let mut trials = Vec::new();
     for delay in &args.delays {
-        let (mut found, mut wrong_way, mut ratios, mut widths) = (0, 0, Vec::new(), Vec::new());
+        let (mut found, mut wrong_way, mut ratios, mut widths, mut places) = (0, 0, Vec::new(), Vec::new(), Vec::new());
         for _ in 0..args.comparisons {
             progress.at(format!("a delay of {delay} %"));
-            let Ratio { value, ci } = job((call * delay / 100.0).round() as u64)?.1;
+            let compared = job((call * delay / 100.0).round() as u64)?;
+            let Ratio { value, ci } = compared.ratio;
+            places.push(compared.pairs.len() as f64);
             found += u32::from(ci.0 > 1.0 || ci.1 < 1.0);
             wrong_way += u32::from(*delay > 0.0 && ci.1 < 1.0);
             ratios.push(value);
@@ -96,7 +103,7 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
         }
         let middle = |all: &[f64]| median(all).unwrap_or(0.0);
         let comparisons = args.comparisons;
-        trials.push(Trial { delay: *delay, comparisons, found, wrong_way, ratio: middle(&ratios), width: middle(&widths) });
+        trials.push(Trial { delay: *delay, comparisons, found, wrong_way, ratio: middle(&ratios), width: middle(&widths), places: middle(&places) });
     }
     drop(progress);
     let busy = watch.and_then(|w| w.so_far());
@@ -108,24 +115,12 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
             "others_cores": others, "trials": trials,
         }));
     }
-    let mut table = Table::new(["delay", "comparisons", "difference found", "ratio", "width of its interval"]);
+    let mut table = Table::new(["delay", "comparisons", "difference found", "ratio", "width of its interval", "pairs"]);
     for t in &trials {
         let found = format!("{}{}", t.found, if t.wrong_way > 0 { format!(", {} the wrong way", t.wrong_way) } else { String::new() });
         let (ratio, width) = (format!("{:.4}", t.ratio), format!("{:.2} %", 100.0 * t.width));
-        table.row([format!("{} %", t.delay).as_str(), &t.comparisons.to_string(), &found, &ratio, &width]);
+        table.row([format!("{} %", t.delay).as_str(), &t.comparisons.to_string(), &found, &ratio, &width, &t.places.to_string()]);
     }
     let remark = remark.map(|r| format!("\n{r}")).unwrap_or_default();
     emit(&format!("{table}\n{} at {}, {:.1} µs a call; tier measured{remark}", config.kernel, args.shape, call / 1e3))
-}
-
-/// One comparison as a sweep makes it, in processes of their own.
-fn compare(program: &Path, job: Job, effort: &Effort) -> anyhow::Result<(Vec<(f64, f64)>, Ratio)> {
-    let mut pairs = Vec::new();
-    for process in 0..effort.processes {
-        let seed = job.seed * effort.processes as u64 + process as u64;
-        let job = Job { pairs: effort.pairs.div_ceil(effort.processes), seed, ..job.clone() };
-        pairs.extend(Bench::new(Some(program)).pairs(job)?.map_err(anyhow::Error::msg)?);
-    }
-    let ratio = paired_ratio_apart(&pairs, effort.processes).context("no pairs")?;
-    Ok((pairs, ratio))
 }

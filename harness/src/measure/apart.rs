@@ -8,11 +8,12 @@
 use super::bench::{Workbench, candidate};
 use super::clock::{self, Effort};
 use super::operands::{Operands, Room};
-use super::pairing::abba;
+use super::pairing::{Calls, abba_for};
 use super::runner::{self, Runner};
+use super::statistics::Random;
 use crate::check::{self, Status};
 use crate::filter;
-use crate::space::{self, Blockings, Candidate, Problem, Shape, Temperature};
+use crate::space::{self, Blockings, Problem, Shape, Temperature};
 use crate::store::Config;
 use anyhow::{Context, bail, ensure};
 use kiln_kernels::gemm::Caches;
@@ -36,6 +37,9 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What a process takes at most to end once its output is closed, core dump and all.
 const ENDING: Duration = Duration::from_secs(10);
+
+/// A sample of a comparison need last no longer: the shorter, the closer in time are the two that are compared.
+const SHORT: Duration = Duration::from_micros(500);
 
 /// Operations, or bytes, in a second of the slowest code that is waited for.
 const SLOWEST: f64 = 1e8;
@@ -124,9 +128,11 @@ pub struct Job {
     pub one: Config,
     /// The other.
     pub other: Config,
-    /// Quadruples.
-    pub pairs: usize,
-    /// Nanoseconds that a sample lasts at least.
+    /// Places in memory that both are put to, one after another; each gives a pair. An older kiln, which a
+    /// baseline may be measured by, knows them by that name.
+    #[serde(rename = "pairs")]
+    pub places: usize,
+    /// Nanoseconds that a sample lasts at least, where it has one call; the quadruples of a place take four times that.
     pub sample_ns: u64,
     /// Nanoseconds of the warm-up of each.
     pub warm_up_ns: u64,
@@ -153,9 +159,9 @@ impl Sampling {
 
 impl Job {
     /// A job of that effort.
-    pub fn new((one, other): (Config, Config), effort: &Effort, pairs: usize, room: Room, seed: u64) -> Job {
+    pub fn new((one, other): (Config, Config), effort: &Effort, places: usize, room: Room, seed: u64) -> Job {
         let room = (room.last_cache, room.memory);
-        Job { one, other, pairs, sample_ns: ns(effort.sample), warm_up_ns: ns(effort.warm_up), room, seed, delay_ns: 0 }
+        Job { one, other, places, sample_ns: ns(effort.sample), warm_up_ns: ns(effort.warm_up), room, seed, delay_ns: 0 }
     }
 
     /// Does it here: nanoseconds per call of the one and the other, or why one of them is not valid.
@@ -169,31 +175,46 @@ impl Job {
         let room = Room { last_cache: self.room.0, memory: self.room.1 };
         let (sample, warm_up) = (Duration::from_nanos(self.sample_ns), Duration::from_nanos(self.warm_up_ns));
         runner::pinned()?.install(|| {
-            let mut operands = Operands::new(&problem, room, self.seed)?;
-            let mut ready = |candidate: &Candidate| -> anyhow::Result<Result<(Runner, usize), String>> {
-                let mut runner = Runner::new(candidate, &operands)?;
-                if let Err(why) = runner.verify(&mut operands) {
-                    return Ok(Err(format!("{}: {why}", candidate.entry.meta.name)));
+            let (mut operands, mut random) = (Operands::new(&problem, room, self.seed)?, Random::new(self.seed));
+            let mut pairs = Vec::with_capacity(self.places);
+            for place in 0..self.places {
+                // Who is given his place first takes turns, from process to process too: that makes a difference by itself.
+                let swapped = (place as u64 + self.seed) % 2 == 1;
+                let of = if swapped { [&other, &one] } else { [&one, &other] };
+                let mut runners = Vec::with_capacity(of.len());
+                for candidate in of {
+                    let mut runner = Runner::placed(candidate, &operands, &mut random)?;
+                    if place == 0
+                        && let Err(why) = runner.verify(&mut operands)
+                    {
+                        return Ok(Err(format!("{}: {why}", candidate.entry.meta.name)));
+                    }
+                    let time = if place == 0 { warm_up } else { Duration::ZERO };
+                    let calls = clock::warm_up(time, sample.min(SHORT), || runner.call(&mut operands));
+                    runners.push((runner, calls));
                 }
-                let calls = clock::warm_up(warm_up, sample, || runner.call(&mut operands));
-                Ok(Ok((runner, calls)))
-            };
-            let ((mut one, one_calls), (mut other, other_calls)) = match (ready(&one)?, ready(&other)?) {
-                (Ok(one), Ok(other)) => (one, other),
-                (Err(why), _) | (_, Err(why)) => return Ok(Err(why)),
-            };
-            let operands = RefCell::new(operands);
-            let call = |runner: &mut Runner| runner.call(&mut operands.borrow_mut());
-            let delay = Duration::from_nanos(self.delay_ns);
-            let slowed = || {
-                call(&mut one);
-                if !delay.is_zero() {
-                    let called = Instant::now();
-                    while called.elapsed() < delay {}
-                }
-            };
-            Ok(Ok(abba(self.pairs, one_calls, other_calls, slowed, || call(&mut other))))
+                let [first, second] = runners.as_mut_slice() else { unreachable!("two were made") };
+                let (one, other) = if swapped { (second, first) } else { (first, second) };
+                let cell = RefCell::new(&mut operands);
+                let call = |runner: &mut Runner| runner.call(&mut cell.borrow_mut());
+                let settle = clock::sample(1, || call(&mut one.0)) < sample.as_nanos() as f64;
+                let calls = Calls { a: one.1, b: other.1, settle };
+                let slowed = || {
+                    call(&mut one.0);
+                    wait(self.delay_ns);
+                };
+                pairs.push(abba_for(sample * 4, calls, slowed, || call(&mut other.0)));
+            }
+            Ok(Ok(pairs))
         })
+    }
+}
+
+/// Keeps this core busy for so many nanoseconds; none take no time.
+fn wait(ns: u64) {
+    if ns > 0 {
+        let (began, time) = (Instant::now(), Duration::from_nanos(ns));
+        while began.elapsed() < time {}
     }
 }
 
@@ -207,7 +228,7 @@ impl Request {
         PATIENCE.saturating_add(match self {
             Request::Grid(_) | Request::Candidates(_) => Duration::ZERO,
             Request::Samples(s) => cost(&s.config, s.count + 8),
-            Request::Pairs(job) => cost(&job.one, 4 * job.pairs + 16),
+            Request::Pairs(job) => cost(&job.one, 12 * job.places + 16),
         })
     }
 
@@ -361,6 +382,11 @@ impl Bench {
         }
     }
 
+    /// Whether requests go to a process of its own.
+    pub fn is_apart(&self) -> bool {
+        !self.command.is_empty()
+    }
+
     /// Pairs of a job, or why one of the two is not valid.
     ///
     /// # Errors
@@ -443,7 +469,7 @@ impl Drop for Process {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::space::{all_candidates, caches};
+    use crate::space::{Candidate, all_candidates, caches};
 
     fn configs() -> (Vec<Candidate>, Vec<Config>) {
         let shape = "24x32x40".parse().expect("a shape");

@@ -15,11 +15,13 @@ pub struct Effort {
     pub sample: Duration,
     /// Samples of a candidate that is measured in full.
     pub samples: usize,
-    /// ABBA quadruples of a final comparison.
+    /// Pairs of a final comparison, each at a place in memory of its own, to begin with…
     pub pairs: usize,
+    /// …and how long it may go on where those are not precise enough.
+    pub patience: Duration,
     /// Candidates that enter the final comparison.
     pub finalists: usize,
-    /// Processes that share its quadruples.
+    /// Processes that share its pairs.
     pub processes: usize,
     /// A noise floor above this makes results worthless.
     pub noisy: f64,
@@ -32,7 +34,8 @@ impl Effort {
         warm_up: Duration::from_millis(20),
         sample: Duration::from_millis(4),
         samples: 15,
-        pairs: 20,
+        pairs: 24,
+        patience: Duration::from_secs(4),
         finalists: 3,
         processes: 3,
         noisy: 0.05,
@@ -45,6 +48,7 @@ impl Effort {
         sample: Duration::from_millis(1),
         samples: 7,
         pairs: 8,
+        patience: Duration::ZERO,
         finalists: 2,
         processes: 1,
         noisy: 0.2,

@@ -6,6 +6,7 @@
 pub mod apart;
 pub mod bench;
 pub mod clock;
+pub mod comparison;
 pub mod fault;
 pub mod noise;
 pub mod operands;

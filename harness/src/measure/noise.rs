@@ -7,7 +7,7 @@ use super::clock::Effort;
 use super::operands::{Operands, Room};
 use super::pairing::abba;
 use super::runner::{Runner, pinned};
-use super::statistics::{Ratio, paired_ratio};
+use super::statistics::{Ratio, signed_rank_ratio};
 use super::{clock, operands};
 use crate::space::{Candidate, Problem};
 
@@ -31,7 +31,7 @@ pub fn floor(problem: &Problem, candidate: &Candidate, room: Room, effort: &Effo
 
 /// The same of pairs of one candidate that were taken elsewhere; `None` of nothing.
 pub fn of_pairs(pairs: &[(f64, f64)]) -> Option<f64> {
-    paired_ratio(pairs).map(|r| reach(&r))
+    signed_rank_ratio(pairs).map(|r| reach(&r))
 }
 
 /// How far an interval reaches from 1.

@@ -94,7 +94,15 @@ impl Runner {
     /// # Errors
     /// If the memory cannot be had.
     pub fn new(candidate: &Candidate, operands: &Operands) -> anyhow::Result<Runner> {
-        Runner::with(candidate, operands, operands.inputs.problem.packed)
+        Runner::with(candidate, operands, operands.inputs.problem.packed, &mut Random::new(1))
+    }
+
+    /// As [`Runner::new`], at a place in memory that is drawn.
+    ///
+    /// # Errors
+    /// If the memory cannot be had.
+    pub fn placed(candidate: &Candidate, operands: &Operands, random: &mut Random) -> anyhow::Result<Runner> {
+        Runner::with(candidate, operands, operands.inputs.problem.packed, random)
     }
 
     /// As [`Runner::new`], but weights are packed within each call, as libraries without a packed form
@@ -103,13 +111,12 @@ impl Runner {
     /// # Errors
     /// If the memory cannot be had.
     pub fn packing_each_call(candidate: &Candidate, operands: &Operands) -> anyhow::Result<Runner> {
-        Runner::with(candidate, operands, false)
+        Runner::with(candidate, operands, false, &mut Random::new(1))
     }
 
-    fn with(candidate: &Candidate, operands: &Operands, packed: bool) -> anyhow::Result<Runner> {
+    fn with(candidate: &Candidate, operands: &Operands, packed: bool, random: &mut Random) -> anyhow::Result<Runner> {
         let blocking = candidate.blocking.unwrap_or(Blocking::new(1, 1, 1));
         let Problem { shape, threads, .. } = operands.inputs.problem;
-        let random = &mut Random::new(threads as u64);
         let mut runner = Runner {
             kernel: candidate.kernel,
             blocking,

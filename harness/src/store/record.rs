@@ -130,14 +130,14 @@ pub enum Outcome {
         against: String,
         /// The other one's role: `best` or `default`.
         role: String,
-        /// Nanoseconds per call: this one, the other one.
+        /// Nanoseconds per call: this one, the other one; each pair at a place in memory of its own.
         pairs_ns: Vec<(f64, f64)>,
         /// Processes that they come from, as many from each, one after another.
         #[serde(skip_serializing_if = "is_one", default = "one")]
         processes: usize,
         /// Time of this one over time of the other.
         ratio: f64,
-        /// Its 95 % interval.
+        /// Its 99 % interval.
         ratio_ci: (f64, f64),
     },
     /// It was predicted for a CPU that is not here.
@@ -272,9 +272,9 @@ impl Outcome {
         Some(Outcome::Timed { samples_ns, median_ns, ci_ns, dropped })
     }
 
-    /// Of pairs in nanoseconds per call. `None` of nothing.
+    /// Of pairs in nanoseconds per call, from so many processes. `None` of nothing.
     pub fn paired(against: String, role: &str, pairs: &[(f64, f64)], processes: usize) -> Option<Outcome> {
-        let Ratio { value, ci } = statistics::paired_ratio_apart(pairs, processes)?;
+        let Ratio { value, ci } = statistics::signed_rank_ratio(pairs)?;
         let pairs_ns = pairs.iter().map(|(a, b)| (rounded(*a), rounded(*b))).collect();
         Some(Outcome::Paired { against, role: role.into(), pairs_ns, processes, ratio: value, ratio_ci: ci })
     }

@@ -6,6 +6,7 @@ use crate::bake::decide;
 use crate::machine::Machine;
 use crate::machine::others::Watch;
 use crate::measure::apart::{Bench, Job, Reply, Request};
+use crate::measure::comparison::{Comparison, compare};
 use crate::measure::noise;
 use crate::measure::operands::Room;
 use crate::model::Predictor;
@@ -100,22 +101,15 @@ impl<'a> Session<'a> {
     /// If the machine is too noisy, or a comparison fails.
     pub(super) fn pair(&mut self, group: &Group, (one, other): (&Config, &Config), role: &str, count: usize) -> anyhow::Result<()> {
         self.noise(group)?;
-        let Options { effort, program, .. } = self.options;
-        let processes = if program.is_some() { effort.processes } else { 1 };
-        let mut pairs = Vec::new();
-        for process in 0..processes {
-            let seed = (self.records.len() * processes + process) as u64;
-            let job = Job::new((one.clone(), other.clone()), effort, count.div_ceil(processes), self.room, seed);
-            self.bench.renew();
-            match self.bench.pairs(job)? {
-                Ok(more) => pairs.extend(more),
-                Err(why) => {
-                    self.progress.note(&format!("left out: a comparison of {} with {}: {why}", one.label(), other.label()));
-                    return Ok(());
-                }
+        let effort = self.options.effort;
+        let job = Job::new((one.clone(), other.clone()), &effort, 0, self.room, self.records.len() as u64);
+        let Comparison { pairs, processes, .. } = match compare(&mut self.bench, &job, &effort, count)? {
+            Ok(compared) => compared,
+            Err(why) => {
+                self.progress.note(&format!("left out: a comparison of {} with {}: {why}", one.label(), other.label()));
+                return Ok(());
             }
-        }
-        self.bench.renew();
+        };
         let Some(outcome) = Outcome::paired(other.label(), role, &pairs, processes) else { return Ok(()) };
         // As it was verified when it was timed.
         let timed = self.records.iter().find(|r| r.config == *one && r.verification_error.is_some());

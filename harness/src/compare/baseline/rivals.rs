@@ -7,7 +7,7 @@ use super::{Baseline, Row, Wanted, baseline, build};
 use crate::machine::Machine;
 use crate::measure::apart::Bench;
 use crate::measure::clock::Effort;
-use crate::measure::statistics::{median, paired_ratio_apart};
+use crate::measure::statistics::{median, signed_rank_ratio};
 use crate::progress::Progress;
 use crate::ranking;
 use crate::store::Config;
@@ -59,7 +59,7 @@ pub fn judge(
 }
 
 fn verdict(now: &Row, before: &Row, means: &[(f64, f64)]) -> anyhow::Result<Judged> {
-    let ratio = paired_ratio_apart(means, means.len()).context("no samples")?;
+    let ratio = signed_rank_ratio(means).context("no samples")?;
     let band = now.figures.noise_floor().max(before.figures.noise_floor()).max(ranking::BAND);
     Ok(Judged::by(now, before, ratio, band))
 }
