@@ -1,26 +1,12 @@
 //! The choice for one operation and class of shapes: the candidate with the lowest time over all of
 //! the class's shapes, each counted relative to the best there.
 
+use super::way::Way;
 use crate::measure::statistics::{Place, Ratio, paired_ratio_apart, pooled_ratio};
 use crate::ranking::{BAND, simpler};
-use crate::space::{Shape, effective};
-use crate::store::{Blocks, Config, Outcome, Record};
-use kiln_kernels::team::DEFAULT_SPIN;
-use kiln_profiles::schema::Parts;
+use crate::space::Shape;
+use crate::store::{Outcome, Record};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// A kernel with its parameters.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Way {
-    /// Its name.
-    pub kernel: String,
-    /// KC, MC and NC.
-    pub blocking: Option<Blocks>,
-    /// The split at every shape; `None`: what is computed for each.
-    pub split: Option<Parts>,
-    /// Turns that threads spin for, of products on several.
-    pub spin: Option<u32>,
-}
 
 /// What was chosen and why.
 #[derive(Clone, Debug)]
@@ -92,41 +78,6 @@ pub(super) fn choose<'a>(records: &[&'a Record], allowed: &dyn Fn(&str) -> bool)
         regret: class.regret(&ways, &shapes),
         shapes,
     })
-}
-
-impl Way {
-    /// Whether a record is of this way: also under another blocking that comes to the same at its shape, or
-    /// with the same split where it happens to be the computed one.
-    pub(super) fn is_of(&self, record: &Record) -> bool {
-        let Config { kernel, blocking, split, split_varied, shape, tile, .. } = &record.config;
-        let same = match (blocking, self.blocking) {
-            (Some(a), Some(b)) => effective((*a).into(), *shape, *tile) == effective(b.into(), *shape, *tile),
-            (a, b) => a.is_none() && b.is_none(),
-        };
-        let shared = if self.split.is_some() { *split == self.split } else { !split_varied };
-        *kernel == self.kernel && same && shared && spin(&record.config) == self.spin
-    }
-
-    /// That of a configuration.
-    pub(super) fn of(config: &Config) -> Way {
-        let Config { kernel, blocking, split, split_varied, .. } = config;
-        Way { kernel: kernel.clone(), blocking: *blocking, split: split.filter(|_| *split_varied), spin: spin(config) }
-    }
-
-    /// Its result among some of one shape, the one under its very blocking before others.
-    pub(super) fn find<'a>(&self, records: impl Iterator<Item = &'a Record> + Clone) -> Option<&'a Record> {
-        let mut mine = records.filter(|r| self.is_of(r));
-        mine.clone().find(|r| r.config.blocking == self.blocking).or_else(|| mine.next())
-    }
-}
-
-fn spin(config: &Config) -> Option<u32> {
-    config.spin.or(usual_spin(config.threads, config.blocking.is_some()))
-}
-
-/// The wait policy of what does not name it, as older choices and results do not: of products on several threads the usual.
-pub(super) fn usual_spin(threads: usize, product: bool) -> Option<u32> {
-    (threads > 1 && product).then_some(DEFAULT_SPIN)
 }
 
 impl<'a> Class<'a> {
@@ -231,7 +182,9 @@ impl<'a> Class<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Config;
     use crate::store::tests::record;
+    use kiln_kernels::team::DEFAULT_SPIN;
 
     fn all(records: &[Record]) -> Chosen<'_> {
         choose(&records.iter().collect::<Vec<_>>(), &|_| true).expect("a choice")

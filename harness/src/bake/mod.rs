@@ -8,6 +8,7 @@ mod crossover;
 mod decide;
 mod evidence;
 mod predicted;
+mod way;
 mod why;
 
 pub use decide::{Decided, decide};

@@ -10,7 +10,6 @@ mod rules;
 pub use answer::{Answer, AtShape, Compared, Costed, Figure, Near, OverClass, Question, Sources, Verdict, Wrong};
 
 use super::LIMITS;
-use super::choose::{Way, usual_spin};
 use super::decide::counted;
 use crate::filter::by_name;
 use crate::machine::Machine;
@@ -223,14 +222,4 @@ fn distance(a: Shape, b: Shape) -> Option<f64> {
 /// A choice as the labels of results have it: kernel, blocking, split and spin.
 pub fn label(choice: &Choice) -> String {
     choice.kernel.clone() + &choice.blocking.map(|b| format!(" {b}")).unwrap_or_default() + &shared(choice.split, choice.spin)
-}
-
-fn way(choice: &Choice) -> Way {
-    let Choice { kernel, blocking, split, threads, .. } = choice;
-    Way {
-        kernel: kernel.clone(),
-        blocking: blocking.map(Into::into),
-        split: *split,
-        spin: choice.spin.or(usual_spin(*threads, blocking.is_some())),
-    }
 }

@@ -3,14 +3,15 @@
 //!
 //! The decisions themselves are taken by [`ranking`] and [`choose`]; here they are only retold.
 
-use super::{AtShape, Compared, Costed, OverClass, Verdict, Wrong, way};
-use crate::bake::choose::{Chosen, Way, choose};
+use super::{AtShape, Compared, Costed, OverClass, Verdict, Wrong};
+use crate::bake::choose::{Chosen, choose};
+use crate::bake::way::Way;
 use crate::filter::by_name;
 use crate::measure::statistics::Ratio;
 use crate::ranking::{self, BAND, Current, Standing, simpler};
 use crate::space::Shape;
-use crate::store::{Outcome, Record, shared};
-use kiln_profiles::schema::{BlockSizes, Choice};
+use crate::store::{Outcome, Record};
+use kiln_profiles::schema::Choice;
 use std::cmp::Ordering::Equal;
 use std::collections::BTreeSet;
 
@@ -31,7 +32,7 @@ pub(super) fn at_shape(records: &[&Record], choice: &Choice) -> Option<AtShape> 
     let mut costed: Vec<(&Record, f64)> = records.iter().filter_map(|r| Some((*r, r.cost()?))).collect();
     costed.sort_by(|a, b| a.1.total_cmp(&b.1).then_with(|| simpler(a.0).cmp(&simpler(b.0))));
     let (current, winner) = (Current::of_this_build(), winner(records));
-    let chosen = at(records, problem.shape, &way(choice));
+    let chosen = at(records, problem.shape, &Way::chosen(choice));
     let runner_up = costed.iter().map(|c| c.0).find(|r| choice.runner_up.as_ref() == Some(&r.config.kernel));
     let default = costed.iter().map(|c| c.0).find(|r| r.default);
     let least = costed.first().map_or(1.0, |c| c.1);
@@ -180,7 +181,7 @@ fn rival(record: &Record, best: &str) -> Option<Ratio> {
 pub(super) fn over_class(records: &[&Record], choice: &Choice, layout: Option<&str>) -> Option<OverClass> {
     let fits = |kernel: &str| layout.is_none_or(|layout| by_name(kernel).is_ok_and(|e| e.meta.layout == layout));
     let chosen = choose(records, &fits)?;
-    let asked = way(choice);
+    let asked = Way::chosen(choice);
     let over_best = |shape: &Shape| {
         let timed = records.iter().filter(|r| r.config.shape == *shape && fits(&r.config.kernel));
         let least = timed.filter_map(|r| r.cost()).fold(f64::INFINITY, f64::min);
@@ -189,7 +190,7 @@ pub(super) fn over_class(records: &[&Record], choice: &Choice, layout: Option<&s
     Some(OverClass {
         shapes: chosen.shapes.iter().map(over_best).collect(),
         agrees: chosen.way == asked,
-        winner: words(&chosen.way),
+        winner: chosen.way.to_string(),
         gain: chosen.gain.map(Into::into),
         verdict: settled_over(records, &chosen, &fits, layout),
     })
@@ -202,7 +203,7 @@ fn settled_over(records: &[&Record], chosen: &Chosen, fits: &dyn Fn(&str) -> boo
     let ungated: Vec<Record> = records.iter().map(|r| Record { default: false, ..(*r).clone() }).collect();
     let ungated: Vec<&Record> = ungated.iter().collect();
     let best = choose(&ungated, fits).map_or_else(|| chosen.way.clone(), |c| c.way);
-    let (name, n) = (words(&best), chosen.shapes.len());
+    let (name, n) = (best.to_string(), chosen.shapes.len());
     if let Some(layout) = layout {
         verdict.steps.push(format!("layout: only kernels that take weights packed as {layout}, as the choice for more rows does"));
     }
@@ -215,13 +216,13 @@ fn settled_over(records: &[&Record], chosen: &Chosen, fits: &dyn Fn(&str) -> boo
             format!(
                 "mean: over {n} shape(s) {} takes {ratio:.3} of the time of {name}, which is within the tie band of {} %: the simplest there \
                  is taken ({SIMPLER})",
-                words(&other),
+                other.to_string(),
                 100.0 * BAND
             ),
         ),
         None => verdict.steps.push(format!("mean: over {n} shape(s) {name} takes the least, each counted relative to the best there")),
     }
-    let default = words(&chosen.way);
+    let default = chosen.way.to_string();
     match (chosen.default_stays, chosen.harmed) {
         (true, Some(shape)) => verdict.by(
             "no-harm gate",
@@ -260,10 +261,6 @@ fn time(records: &[&Record], shape: Shape, way: &Way) -> Option<f64> {
 /// The result of a way at a shape.
 fn at<'a>(records: &[&'a Record], shape: Shape, way: &Way) -> Option<&'a Record> {
     way.find(records.iter().copied().filter(|r| r.config.shape == shape && r.cost().is_some()))
-}
-
-fn words(way: &Way) -> String {
-    way.kernel.clone() + &way.blocking.map(|b| format!(" {}", BlockSizes::from(b))).unwrap_or_default() + &shared(way.split, way.spin)
 }
 
 fn shown(Ratio { value, ci: (low, high) }: Ratio) -> String {
