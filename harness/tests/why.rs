@@ -56,6 +56,7 @@ fn record(config: Config, outcome: Outcome) -> Record {
         huge_pages: None,
         noise_floor: 0.01,
         forced: false,
+        effort: None,
         verification_error: Some(0.1),
         outcome,
     }

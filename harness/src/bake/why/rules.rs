@@ -89,7 +89,7 @@ pub(super) fn cycles(record: &Record) -> Option<f64> {
 }
 
 fn compared(record: &Record) -> Option<Compared> {
-    let Outcome::Paired { against, role, pairs_ns, processes, ratio, ratio_ci } = &record.outcome else { return None };
+    let Outcome::Paired { against, role, pairs_ns, processes, ratio, ratio_ci, .. } = &record.outcome else { return None };
     let time = Ratio { value: *ratio, ci: *ratio_ci };
     Some(Compared {
         label: record.config.label(),
