@@ -134,6 +134,8 @@ fn a_sweep_refuses_bad_shapes_threads_and_stores_before_any_work() {
     refused(dir, &["sweep", "gemm", "--shapes", "64", "--threads", "0"], "threads");
     refused(dir, &["sweep", "gemm", "--shapes", "64", "--threads", "100000"], "threads");
     refused(dir, &["sweep", "gemm", "--shapes", "64", "--isa", "avx512bf16", "--format", "f16"], "no kernel");
+    refused(dir, &["sweep", "gemm", "--shapes", "64", "--constraint", "MR+1"], "MR*NR<=96");
+    refused(dir, &["sweep", "gemm", "--shapes", "64", "--constraint", "MR<=8,WARPS<=4"], "no candidate has a parameter WARPS");
     // A store that is a folder, or below a file, cannot be written; root may write anywhere else.
     refused(dir, &["sweep", "gemm", "--shapes", "64", "--store", "."], "cannot write the store");
     fs::write(dir.join("file"), "").expect("a file");

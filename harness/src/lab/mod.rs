@@ -201,6 +201,7 @@ fn sweep_all(options: &Options, machine: &Machine) -> anyhow::Result<Vec<Record>
             effort: options.effort,
             // A first look is wanted anywhere; what was too noisy is marked.
             force: true,
+            constraints: Vec::new(),
             shard: None,
             program: apart::this_program().ok(),
             store: options.out.join("results.jsonl"),

@@ -17,7 +17,7 @@ use crate::model::Predictor;
 use crate::progress::Progress;
 use crate::ranking::Current;
 use crate::search::Strategy;
-use crate::space::{self, Blockings, Candidate, Problem, Pruned, Spec, Temperature};
+use crate::space::{self, Blockings, Candidate, Constraint, Problem, Pruned, Spec, Temperature};
 use crate::store::{self, Config, Outcome, Record, Store, Thoroughness};
 use group::GroupRun;
 use kiln_kernels::format::Format;
@@ -49,6 +49,8 @@ pub struct Options {
     pub operands: Option<Temperature>,
     /// Which blockings, splits and wait policies.
     pub blockings: Blockings,
+    /// What candidates must keep to, beside the default; empty: anything.
+    pub constraints: Vec<Constraint>,
     /// How to search.
     pub strategy: Strategy,
     /// Candidates that may be measured at each problem; `None`: what the strategy needs.
@@ -98,8 +100,8 @@ pub struct Summary {
     pub resumed: usize,
     /// Candidates that gave wrong answers: name and what was wrong.
     pub invalid: Vec<(String, String)>,
-    /// What was left out without measuring.
-    pub pruned: BTreeMap<&'static str, String>,
+    /// Candidates that were left out before anything was measured, and of what kernels, by the reason.
+    pub pruned: BTreeMap<String, Omitted>,
     /// Candidates that the budget did not suffice for.
     pub unmeasured: usize,
     /// Candidates that the strategy saw no need to measure.
@@ -108,6 +110,15 @@ pub struct Summary {
     pub noise_floor: Option<f64>,
     /// The results that count of all that this sweep goes by: those of the store that need not be measured again, and its own.
     pub records: Vec<Record>,
+}
+
+/// What was left out for one reason.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct Omitted {
+    /// How many candidates.
+    pub candidates: usize,
+    /// Their kernels.
+    pub kernels: BTreeSet<&'static str>,
 }
 
 /// One problem with its candidates.
@@ -130,12 +141,12 @@ pub fn room(machine: &Machine) -> Room {
 }
 
 impl Options {
-    fn groups(&self, machine: &Machine, room: Room) -> anyhow::Result<(Vec<Group>, BTreeMap<&'static str, String>)> {
+    fn groups(&self, machine: &Machine, room: Room) -> anyhow::Result<(Vec<Group>, BTreeMap<String, Omitted>)> {
         machine.allow_timing(&self.threads)?;
         let filter = Filter { op: vec![self.op], format: vec![self.format], ..self.filter.clone() };
         let entries = filter.entries()?;
         let caches = space::caches(machine);
-        let (mut groups, mut all_pruned): (Vec<Group>, _) = (Vec::new(), BTreeMap::new());
+        let (mut groups, mut omitted): (Vec<Group>, BTreeMap<String, Omitted>) = (Vec::new(), BTreeMap::new());
         for &threads in &self.threads {
             for &Spec { shape, packed } in &self.specs {
                 let usual = Temperature::usual(shape.class(), packed);
@@ -147,7 +158,12 @@ impl Options {
                 }
                 operands::fits(&problem, room)?;
                 let (candidates, pruned) = space::candidates(&problem, &entries, self.blockings, caches)?;
-                all_pruned.extend(pruned.into_iter().map(|Pruned { kernel, reason }| (kernel, format!("{reason} ({shape})"))));
+                let (candidates, unwanted) = space::constrain(candidates, &self.constraints)?;
+                for Pruned { kernel, reason } in pruned.into_iter().chain(unwanted) {
+                    let omitted = omitted.entry(reason).or_default();
+                    omitted.candidates += 1;
+                    omitted.kernels.insert(kernel);
+                }
                 groups.push(Group { problem, candidates });
             }
         }
@@ -157,7 +173,7 @@ impl Options {
             let mine = groups.into_iter().enumerate().filter(|(at, _)| at % of == part - 1);
             groups = mine.map(|(_, group)| group).collect();
         }
-        Ok((groups, all_pruned))
+        Ok((groups, omitted))
     }
 }
 
