@@ -16,7 +16,8 @@ use std::collections::BTreeMap;
 pub(super) fn rows(records: &[&Record], few: &Choice, prefill: &Choice) -> Option<usize> {
     let mut logs: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
     for record in records.iter().filter(|r| is_of(r, few)) {
-        let same = |r: &&&Record| is_of(r, prefill) && r.config.problem() == record.config.problem();
+        let same =
+            |r: &&&Record| r.config.shape == record.config.shape && is_of(r, prefill) && r.config.problem() == record.config.problem();
         let other = records.iter().find(same).and_then(|r| r.cost());
         if let (Some(m), Some(mine), Some(other)) = (record.config.shape.product_rows(), record.cost(), other) {
             logs.entry(m).or_default().push((mine / other).ln());
@@ -31,7 +32,7 @@ pub(super) fn rows(records: &[&Record], few: &Choice, prefill: &Choice) -> Optio
 
 /// Whether it is a time of that choice.
 fn is_of(record: &Record, choice: &Choice) -> bool {
-    record.config.threads == choice.threads && Way::chosen(choice).is_of(record) && record.cost().is_some()
+    record.config.threads == choice.threads && Way::at(choice, record.config.shape).is_of(record) && record.cost().is_some()
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! A way of computing something, as choices and results are compared by it: a kernel with its parameters, whatever shape they
 //! are of.
 
-use crate::space::effective;
+use crate::space::{Shape, effective};
 use crate::store::{Blocks, Config, Record, shared};
 use kiln_kernels::team::DEFAULT_SPIN;
-use kiln_profiles::schema::{BlockSizes, Choice, Parts};
+use kiln_profiles::schema::{BlockSizes, Choice, Parts, When};
 use std::fmt;
 
 /// A kernel with its parameters.
@@ -39,7 +39,18 @@ impl Way {
         Way { kernel: kernel.clone(), blocking: *blocking, split: split.filter(|_| *split_varied), spin: spin(config) }
     }
 
-    /// What a choice runs.
+    /// What a choice runs at a shape: what the row of its table has that holds it, or its own.
+    pub(super) fn at(choice: &Choice, shape: Shape) -> Way {
+        let row = shape.product().and_then(|product| choice.row(product));
+        row.map_or_else(|| Way::chosen(choice), |row| Way::row(choice, row))
+    }
+
+    /// What a row of a choice's table runs.
+    pub(super) fn row(choice: &Choice, When { kernel, blocking, split, .. }: &When) -> Way {
+        Way { kernel: kernel.clone(), blocking: blocking.map(Into::into), split: *split, spin: Way::chosen(choice).spin }
+    }
+
+    /// What a choice runs where no row of a table does.
     pub(super) fn chosen(choice: &Choice) -> Way {
         let Choice { kernel, blocking, split, threads, .. } = choice;
         let spin = choice.spin.or(usual_spin(*threads, blocking.is_some()));
