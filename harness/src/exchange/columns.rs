@@ -40,6 +40,7 @@ pub struct Column {
     /// Its name, with the unit of its numbers.
     pub name: &'static str,
     /// What its cells are.
+    #[cfg_attr(not(feature = "parquet"), allow(dead_code, reason = "CSV has no kinds"))]
     pub kind: Kind,
     cell: Get,
 }
