@@ -58,23 +58,23 @@ impl Current {
         Current(registry::all().map(|e| (e.meta.name, format!("{:016x}", e.meta.fingerprint))).collect())
     }
 
-    /// Whether a result is of a kernel as it is.
+    /// Whether a result is of a kernel as it is; a comparison, of two that are. What an older comparison does not say of the other
+    /// one, [other results](crate::store::counting) do.
     pub fn has(&self, record: &Record) -> bool {
-        self.has_config(&record.config)
+        let opponent = match &record.outcome {
+            Outcome::Paired { against, against_fingerprint: Some(fingerprint), .. } => {
+                // A label begins with the kernel's name.
+                against.split(' ').next().and_then(|kernel| self.0.get(kernel)) == Some(fingerprint)
+            }
+            _ => true,
+        };
+        opponent && self.has_config(&record.config)
     }
 
     /// Whether a configuration is.
     pub fn has_config(&self, config: &Config) -> bool {
         self.0.get(config.kernel.as_str()) == Some(&config.fingerprint)
     }
-}
-
-/// Splits results into those of kernels as they are in this build, and the number of others.
-pub fn current(records: Vec<Record>) -> (Vec<Record>, usize) {
-    let (current, all) = (Current::of_this_build(), records.len());
-    let kept: Vec<_> = records.into_iter().filter(|r| current.has(r)).collect();
-    let stale = all - kept.len();
-    (kept, stale)
 }
 
 /// The standings of every problem that has a timed result, in the order of problems.
@@ -90,7 +90,7 @@ pub fn standings<'a>(records: impl IntoIterator<Item = &'a Record>) -> Vec<Stand
 
 /// The standing of one problem. `None` without a timed result.
 pub fn standing<'a>(problem: Problem, records: &[&'a Record]) -> Option<Standing<'a>> {
-    let mut timed: Vec<(&Record, f64)> = records.iter().filter_map(|r| r.median_ns().map(|m| (*r, m.0))).collect();
+    let mut timed: Vec<(&Record, f64)> = records.iter().filter_map(|r| Some((*r, r.median_ns().and(r.cost())?))).collect();
     timed.sort_by(|a, b| a.1.total_cmp(&b.1).then_with(|| simpler(a.0).cmp(&simpler(b.0))));
     let timed: Vec<&Record> = timed.into_iter().map(|t| t.0).collect();
     let best = settle(*timed.first()?, &timed, records);
@@ -142,7 +142,7 @@ fn gain(one: &Record, default: &Record, records: &[&Record]) -> Option<Gain> {
     if let Some(ratio) = against(one, default, "default", records) {
         return Some(Gain { ratio: ratio.inverse(), paired: true });
     }
-    pooled_ratio(&[Place::Apart(default.samples_ns(), one.samples_ns())]).map(|ratio| Gain { ratio, paired: false })
+    pooled_ratio(&[Place::Apart(&default.level_ns(), &one.level_ns())]).map(|ratio| Gain { ratio, paired: false })
 }
 
 #[cfg(test)]
@@ -219,7 +219,22 @@ mod tests {
         let mut fresh = record(entry.meta.name, "8x8x8", &[1.0]);
         let stale = fresh.clone();
         fresh.config.fingerprint = format!("{:016x}", entry.meta.fingerprint);
-        let (kept, n) = current(vec![fresh.clone(), stale, record("gone", "8x8x8", &[1.0])]);
-        assert_eq!((kept, n), (vec![fresh], 2));
+        let current = Current::of_this_build();
+        assert_eq!([&fresh, &stale, &record("gone", "8x8x8", &[1.0])].map(|r| current.has(r)), [true, false, false]);
+        // A comparison is stale if only the other one has changed.
+        let pair = |other: &Record| paired(fresh.clone(), other, "best", &[(1.0, 1.0); 4]);
+        let with = |other: &Record| Record { outcome: pair(other).outcome.with(&other.config), ..fresh.clone() };
+        assert_eq!([with(&fresh), with(&stale), pair(&stale)].map(|r| current.has(&r)), [true, false, true]);
+    }
+
+    #[test]
+    fn what_was_timed_on_a_slower_machine_counts_for_what_it_would_have_taken() {
+        let (early, mut late) = (record("a", "8x8x8", &[10.0; 5]), record("b", "8x8x8", &[11.0; 5]));
+        assert_eq!(winner(&[early.clone(), late.clone()]), "a");
+        late.outcome = late.outcome.drifted(1.25);
+        late.default = true;
+        let records = [early, late];
+        assert_eq!(winner(&records), "b");
+        assert_eq!(standings(&records)[0].winner.median_ns().map(|m| m.0), Some(11.0), "it is said as it was timed");
     }
 }

@@ -7,11 +7,11 @@
 use crate::measure::clock::Effort;
 use crate::measure::statistics::{Random, median};
 use crate::model::Predictor;
-use crate::search::{Bench, Landscape, Search, Strategy, Verdict};
+use crate::search::{Landscape, Sampler, Search, Strategy, Verdict};
 use crate::space::{Problem, landscape};
 use crate::store::{Config, Outcome, Record};
 use kiln_profiles::schema::Tier;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 /// One problem with a result for every candidate.
 pub struct Recorded {
@@ -47,39 +47,29 @@ pub(crate) fn stands(samples: &[f64], best: f64) -> bool {
     samples.len() >= FEWEST || median(samples) > Some(2.0 * best)
 }
 
-/// Whether it is what came of measuring a candidate by itself.
-fn is_one(record: &Record) -> bool {
-    record.tier == Tier::Measured && matches!(record.outcome, Outcome::Timed { .. } | Outcome::Invalid { .. })
-}
-
 impl Recorded {
-    /// The problems of `records` that were searched exhaustively: those with a full result, or the reason why there is none,
-    /// for every candidate, the default among them. Others are counted.
-    pub fn all(records: &[Record]) -> (Vec<Recorded>, usize) {
-        let mut problems: BTreeMap<(Problem, &str), Vec<&Record>> = BTreeMap::new();
-        for record in records.iter().filter(|r| is_one(r)) {
-            if let Some(problem) = record.config.problem() {
-                problems.entry((problem, &record.machine)).or_default().push(record);
-            }
-        }
-        let count = problems.len();
-        let found: Vec<Recorded> = problems.into_iter().filter_map(|((problem, _), records)| Recorded::new(problem, records)).collect();
-        let left = count - found.len();
-        (found, left)
+    /// Whether a result is what came of measuring a candidate by itself: nothing else is looked at here.
+    pub fn is_made_of(record: &Record) -> bool {
+        record.tier == Tier::Measured && matches!(record.outcome, Outcome::Timed { .. } | Outcome::Invalid { .. })
     }
 
-    fn new(problem: Problem, mut records: Vec<&Record>) -> Option<Recorded> {
+    /// A problem from all of its results on one machine. `None` unless it was searched exhaustively: with a full result, or the
+    /// reason why there is none, for every candidate, the default among them.
+    pub fn new(problem: Problem, mut records: Vec<Record>) -> Option<Recorded> {
+        records.retain(Recorded::is_made_of);
         records.sort_by_key(|r| !r.default);
         if !records.first()?.default || records.len() < 2 {
             return None;
         }
-        let outcome = |r: &&Record| match &r.outcome {
-            Outcome::Timed { samples_ns, .. } => Some(Ok(samples_ns.clone())),
-            Outcome::Invalid { reason } => Some(Err(reason.clone())),
-            Outcome::Paired { .. } | Outcome::Predicted { .. } => None,
-        };
-        let outcomes: Vec<Result<Vec<f64>, String>> = records.iter().filter_map(outcome).collect();
-        let configs: Vec<Config> = records.iter().map(|r| r.config.clone()).collect();
+        let (mut configs, mut outcomes) = (Vec::new(), Vec::new());
+        for record in records {
+            outcomes.push(match record.outcome {
+                Outcome::Timed { samples_ns, .. } => Ok(samples_ns),
+                Outcome::Invalid { reason } => Err(reason),
+                Outcome::Paired { .. } | Outcome::Predicted { .. } => continue,
+            });
+            configs.push(record.config);
+        }
         let best = least(&outcomes);
         let stands = |o: &Result<Vec<f64>, String>| o.as_ref().map_or(true, |s| stands(s, best));
         outcomes.iter().all(stands).then(|| Recorded { problem, landscape: landscape::of(&configs), configs, outcomes })
@@ -142,7 +132,7 @@ struct Once {
     measured: usize,
 }
 
-/// Stored results as a bench.
+/// Stored results as a sampler.
 struct Paper<'a> {
     recorded: &'a Recorded,
     effort: &'a Effort,
@@ -152,7 +142,7 @@ struct Paper<'a> {
     begun: Vec<bool>,
 }
 
-impl Bench for Paper<'_> {
+impl Sampler for Paper<'_> {
     fn samples(&mut self, candidate: usize, count: usize) -> anyhow::Result<Result<Vec<f64>, String>> {
         let warm_up = self.effort.warm_up.as_nanos() as f64;
         let first = !std::mem::replace(&mut self.begun[candidate], true);
@@ -178,6 +168,10 @@ impl Bench for Paper<'_> {
         Ok(true)
     }
 
+    fn drift(&self) -> f64 {
+        1.0
+    }
+
     fn out_of_time(&self) -> bool {
         false
     }
@@ -198,36 +192,42 @@ mod tests {
         times.iter().enumerate().map(one).collect()
     }
 
+    fn recorded(records: &[Record]) -> Option<Recorded> {
+        Recorded::new(records[0].config.problem().expect("a problem"), records.to_vec())
+    }
+
     #[test]
     fn halving_on_paper_finds_the_best_in_less_time() {
         let times: Vec<f64> = (0..60).map(|i| 1e6 * (1.0 + f64::from(i * 7 % 60) / 30.0)).collect();
-        let (recorded, left) = Recorded::all(&records(&times));
-        assert_eq!((recorded.len(), left), (1, 0));
-        let run = |strategy| recorded[0].run(strategy, &Effort::FULL, 3).expect("a replay");
+        let recorded = recorded(&records(&times)).expect("an exhaustive search");
+        let run = |strategy| recorded.run(strategy, &Effort::FULL, 3).expect("a replay");
         let (whole, half) = (run(Strategy::Exhaustive), run(Strategy::Halving));
         assert!((whole.share_of_time - 1.0).abs() < 0.05 && whole.share_of_candidates == 1.0, "{whole:?}");
         assert!(half.regret < 0.02 && half.share_of_time < 0.8, "{half:?}");
     }
 
     #[test]
-    fn what_was_not_searched_exhaustively_is_counted_and_left() {
+    fn what_was_not_searched_exhaustively_is_left() {
         let mut some = records(&[5.0, 4.0, 3.0]);
         some[1].outcome = Outcome::timed(&[4.0, 4.0], Some("round 1: not in the faster half".into())).expect("samples");
-        assert_eq!(Recorded::all(&some).1, 1);
+        assert!(recorded(&some).is_none());
         some[1].outcome = Outcome::timed(&[40.0, 40.0], Some("hopeless".into())).expect("samples");
-        assert_eq!(Recorded::all(&some).0.len(), 1);
+        assert_eq!(recorded(&some).map(|r| r.count()), Some(3));
         some[0].default = false;
-        assert_eq!(Recorded::all(&some).1, 1, "without the default there is nothing to begin with");
+        assert!(recorded(&some).is_none(), "without the default there is nothing to begin with");
     }
 
     #[test]
     fn what_was_not_valid_is_found_not_to_be() {
         let mut some = records(&[5.0, 4.0, 3.0]);
         some[2].outcome = Outcome::Invalid { reason: "wrong".into() };
-        let (recorded, _) = Recorded::all(&some);
+        // What was compared in pairs, or predicted, is no candidate's result.
+        some.push(Record { outcome: Outcome::paired("best".into(), "best", &[(1.0, 1.0); 4], 1).expect("pairs"), ..some[1].clone() });
+        some.push(Record { tier: Tier::Predicted, ..some[1].clone() });
+        let recorded = recorded(&some).expect("an exhaustive search");
         for strategy in Strategy::ALL.into_iter().filter(|s| *s != Strategy::Model) {
-            assert_eq!(recorded[0].run(strategy, &Effort::QUICK, 1).expect("a replay").regret, 0.0, "{strategy:?}");
+            assert_eq!(recorded.run(strategy, &Effort::QUICK, 1).expect("a replay").regret, 0.0, "{strategy:?}");
         }
-        assert!(recorded[0].run(Strategy::Model, &Effort::QUICK, 1).is_err(), "nothing was predicted");
+        assert!(recorded.run(Strategy::Model, &Effort::QUICK, 1).is_err(), "nothing was predicted");
     }
 }

@@ -105,7 +105,9 @@ pub fn run(options: &Options) -> anyhow::Result<Summary> {
     let kernels = filter.entries()?.iter().filter(|e| e.meta.isa.arch() == options.cpu.arch).count();
     let problems: Vec<Problem> =
         options.threads.iter().flat_map(|threads| options.specs.iter().map(|s| options.problem(s, *threads))).collect();
-    let (store, contents) = Store::open(&options.store)?;
+    let machine = key(&options.cpu.name);
+    let mine = |r: &Record| r.machine == machine && r.config.problem().is_some_and(|p| problems.contains(&p));
+    let (store, contents) = Store::open(&options.store, mine)?;
     if let Some(complaint) = contents.complaint(&options.store) {
         eprintln!("note: {complaint}");
     }
@@ -265,6 +267,7 @@ impl Tuning<'_> {
             huge_pages: None,
             noise_floor: BAND,
             forced: false,
+            effort: None,
             verification_error: word.and_then(|word| word.clone().ok()),
             outcome,
         }

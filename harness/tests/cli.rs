@@ -134,6 +134,8 @@ fn a_sweep_refuses_bad_shapes_threads_and_stores_before_any_work() {
     refused(dir, &["sweep", "gemm", "--shapes", "64", "--threads", "0"], "threads");
     refused(dir, &["sweep", "gemm", "--shapes", "64", "--threads", "100000"], "threads");
     refused(dir, &["sweep", "gemm", "--shapes", "64", "--isa", "avx512bf16", "--format", "f16"], "no kernel");
+    refused(dir, &["sweep", "gemm", "--shapes", "64", "--constraint", "MR+1"], "MR*NR<=96");
+    refused(dir, &["sweep", "gemm", "--shapes", "64", "--constraint", "MR<=8,WARPS<=4"], "no candidate has a parameter WARPS");
     // A store that is a folder, or below a file, cannot be written; root may write anywhere else.
     refused(dir, &["sweep", "gemm", "--shapes", "64", "--store", "."], "cannot write the store");
     fs::write(dir.join("file"), "").expect("a file");
@@ -484,8 +486,8 @@ fn a_comparison_refuses_what_it_cannot_do_before_any_work() {
     refused(dir, &["compare", "attention", "--sizes", "64", "--format", "q8_0", "--peers", "torch"], "no cache of q8_0");
     refused(dir, &["compare", "attention", "--sizes", "64", "--packed"], "no product");
     refused(dir, &["model", "attention", "--cpu", "zen4"], "operations on rows");
-    refused(dir, &["model", "softmax", "--cpu", "zen4", "--bake"], "for gemm");
-    refused(dir, &["model", "gemm", "--cpu", "zen4", "--bake", "--against", "s.jsonl"], "cannot be used with");
+    refused(dir, &["model", "softmax", "--cpu", "zen4", "--peer", "a.so"], "for gemm");
+    refused(dir, &["model", "gemm", "--cpu", "zen4", "--peer", "a.so", "--against", "s.jsonl"], "cannot be used with");
     refused(dir, &["sweep", "attention", "--format", "q8_0", "--shapes", "1x16x4x2x48"], "multiples of 32");
     refused(dir, &["compare", "gemm", "--sizes", "0"], "nothing to measure");
     refused(dir, &["compare", "gemm", "--sizes", "1048576"], "MiB");

@@ -66,6 +66,74 @@ fn candidates_that_crash_or_are_wrong_are_recorded_as_invalid_and_the_others_are
 }
 
 #[test]
+fn a_candidate_that_crashes_or_is_wrong_only_when_it_is_compared_does_not_win() {
+    if !can_time() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("s.jsonl");
+    for fault in ["sigsegv", "wrong"] {
+        let _ = fs::remove_file(&path);
+        let (code, _, err) = run(dir.path(), &sweep("s.jsonl", &[]));
+        assert_eq!(code, 0, "{err}");
+        // All were timed by themselves; what is left to do is to compare the fastest, of which one is not what it seemed.
+        let before = records(&path);
+        let pair = before.iter().find(|r| r["result"] == "paired" && r["shape"] == "4x128").expect("two are compared");
+        // Whichever of the two is not the default: labels of kernels on rows are their names.
+        let broken = if pair["default"] == true { pair["against"].clone() } else { pair["kernel"].clone() };
+        let lines = before.iter().filter(|r| r["result"] != "paired").map(|r| r.to_string() + "\n");
+        fs::write(&path, lines.collect::<String>()).expect("written");
+        let fault = format!("{}:{fault}", broken.as_str().expect("a kernel"));
+        let out = kiln(dir.path(), &sweep("s.jsonl", &["--json"])).env("KILN_FAULT", &fault).output().expect("kiln runs");
+        let err = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(1), "{fault}: {err}");
+        let found = records(&path);
+        let of_it = |result: &str| found.iter().filter(|r| r["result"] == result && r["kernel"] == broken && r["shape"] == "4x128").count();
+        assert_eq!((of_it("timed"), of_it("invalid"), of_it("paired")), (1, 1, 0), "{fault}: {err}");
+        let wrong: BTreeSet<String> = kernels(&found, "invalid");
+        assert_eq!(wrong, BTreeSet::from([broken.as_str().expect("a kernel").to_owned()]), "{fault}: another one was blamed: {err}");
+        let document: Value = serde_json::from_slice(&out.stdout).expect("JSON");
+        let row = document["rows"].as_array().and_then(|rows| rows.iter().find(|r| r["shape"] == "4x128")).expect("a row");
+        let timed = before.iter().filter(|r| r["result"] == "timed" && r["shape"] == "4x128").count();
+        assert!(row["winner"]["kernel"] != broken && row["best"]["kernel"] != broken, "{fault}: {row}");
+        assert_eq!(row["candidates"].as_u64(), Some(timed as u64 - 1), "{fault}: {row}");
+        // Everyone who reads the store afterwards sees the same.
+        let (code, out, err) = run(dir.path(), &["store", "query", "--best", "--json", "s.jsonl"]);
+        assert!(code == 0 && out.contains("4x128"), "{err}");
+        let best: Value = serde_json::from_str(&out).expect("JSON");
+        let row = best["rows"].as_array().and_then(|rows| rows.iter().find(|r| r["shape"] == "4x128")).expect("a row");
+        assert!(row["timed"].as_u64() == Some(timed as u64 - 1) && row["fastest"]["config"]["kernel"] != broken, "{fault}: {row}");
+    }
+}
+
+#[test]
+fn a_full_sweep_measures_again_what_a_quick_one_did_and_its_results_count() {
+    if !can_time() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("s.jsonl");
+    let args: Vec<&str> = sweep("s.jsonl", &["--json"]).into_iter().map(|a| if a == "4x128,4x192" { "4x128" } else { a }).collect();
+    let (code, _, err) = run(dir.path(), &args);
+    assert_eq!(code, 0, "{err}");
+    let quick = records(&path);
+    let full: Vec<&str> = args.iter().copied().filter(|a| *a != "--quick").collect();
+    let (code, out, err) = run(dir.path(), &full);
+    assert_eq!(code, 0, "{err}");
+    let all = records(&path);
+    assert_eq!(all[..quick.len()], quick, "what was measured is lost");
+    let kernels = |effort: &str| kernels(&all.iter().filter(|r| r["effort"] == effort).cloned().collect::<Vec<_>>(), "timed");
+    assert!(!kernels("quick").is_empty() && kernels("quick") == kernels("full"), "{err}");
+    let document: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((document["resumed"].as_u64(), document["rows"][0]["candidates"].as_u64()), (Some(0), Some(kernels("full").len() as u64)));
+    // A quick look takes what is better than what it would measure.
+    let (code, out, err) = run(dir.path(), &args);
+    assert_eq!(code, 0, "{err}");
+    let timed = |records: &[Value]| records.iter().filter(|r| r["result"] == "timed").count();
+    assert_eq!(timed(&records(&path)), timed(&all), "{out}");
+}
+
+#[test]
 fn a_full_disk_ends_a_sweep_with_a_word_and_loses_nothing() {
     if !can_time() {
         return;

@@ -97,6 +97,20 @@ fn a_run_is_judged_by_a_baseline_of_this_machine() {
     assert!(row["ratio"].as_f64().is_some_and(|r| r > 10.0) && row["ratio_ci"].is_array() && row["same_sources"] == true, "{row}");
     judged(1e3, "faster", 0);
 
+    // What noise would hide is said, and does not pass for the same unless that is wanted.
+    let mut noisy = baseline.clone();
+    noisy["rows"].as_array_mut().expect("rows").iter_mut().for_each(|r| r["noise_floor"] = 30.0.into());
+    fs::write(dir.join("noisy.json"), noisy.to_string()).expect("written");
+    for (more, status) in [(&[][..], 2), (&["--force"], 0)] {
+        let args = ["compare", "gemm", "--quick", "--baseline", "noisy.json"];
+        let (code, out, err) = run(dir, &[&args[..], more].concat());
+        assert!(code == status && err.contains("kiln: too noisy to judge") == (status == 2), "{out}{err}");
+        assert!(
+            out.contains("the smallest slow-down that would have been found everywhere: ") && out.contains("0 slower, 2 same"),
+            "{out}"
+        );
+    }
+
     // Sizes of one's own: what is on one side only is told, and a table says the same as the document.
     fs::write(dir.join("edited.json"), scaled(&baseline, 1e-3).to_string()).expect("written");
     let (code, out, err) = run(dir, &["compare", "gemm", "--quick", "--baseline", "edited.json", "--sizes", "16,8"]);
@@ -171,7 +185,8 @@ fn an_older_kiln_takes_turns_with_this_one() {
     // This one, each of whose answers of another program is a thousand times as fast as it was.
     let this = env!("CARGO_BIN_EXE_kiln");
     script(dir, "faster", &format!("exec '{this}' \"$@\" | sed -u 's/\\([0-9]\\)\\.\\([0-9]*\\)/\\1e-3/g'"));
-    let older = |program: &str| run(dir, &["compare", "gemm", "--sizes", "8", "--quick", "--baseline-binary", program, "--json"]);
+    let older =
+        |program: &str| run(dir, &["compare", "gemm", "--sizes", "8", "--quick", "--baseline-binary", program, "--force", "--json"]);
     let (code, out, err) = older(this);
     let document = json(&out);
     assert_eq!(code, i32::from(document["slower"] == 1), "{err}");
@@ -282,8 +297,8 @@ fn counts_of_another_machine_are_judged_where_it_runs_the_same() {
     write(&other);
     let (code, out, err) = run(&["--baseline", "c.json", "--json"]);
     let document = json(&out);
-    assert!(code == 0 && document["rows"][0]["verdict"] == "machine_differs" && document["machine_differs"] == 1, "{document}{err}");
-    assert!(err.contains("gemm_f32_of_the_future"), "{err}");
+    assert!(code == 2 && document["rows"][0]["verdict"] == "machine_differs" && document["machine_differs"] == 1, "{document}{err}");
+    assert!(err.contains("gemm_f32_of_the_future") && err.contains("kiln: nothing could be judged: "), "{err}");
 }
 
 #[test]
@@ -293,6 +308,7 @@ fn what_cannot_be_counted_is_refused_in_one_line() {
     refused(dir, &["compare", "gemm", "--counts", "--threads", "2"], "on 1 thread");
     refused(dir, &["compare", "gemm", "--counts", "--cold"], "there is no --cold");
     refused(dir, &["compare", "gemm", "--counts", "--quick"], "there is no --quick");
+    refused(dir, &["compare", "gemm", "--counts", "--force"], "there is no --force");
     refused(dir, &["compare", "gemm", "--counts", "lackey"], "lackey");
     refused(dir, &["compare", "gemm", "--counts", "--tolerance=-1"], "from 0 to 100");
     refused(dir, &["compare", "gemm", "--counts", "--sizes", "8", "--program", "none"], "cannot read the program none");

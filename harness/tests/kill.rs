@@ -1,4 +1,4 @@
-//! A sweep that is killed at any moment loses no finished result and repeats none.
+//! A sweep that is killed at any moment loses no finished result, repeats none, and leaves nothing behind that goes on.
 
 mod common;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The lines that were finished, as they are, and the records in them.
@@ -70,4 +70,49 @@ fn ten_kills_lose_nothing_and_repeat_nothing() {
     let (code, _, err) = run(dir.path(), &args);
     assert_eq!(code, 0, "{err}");
     assert_eq!(finished(&path).0, text, "a finished sweep measured again");
+}
+
+/// The state of a process and who started it; `None` if it is gone.
+fn process(pid: u32) -> Option<(char, u32)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?.chars().next().filter(|state| *state != 'Z')?;
+    Some((state, fields.next()?.parse().ok()?))
+}
+
+/// The bench that a process has just now.
+fn bench_of(parent: u32) -> Option<u32> {
+    let pids = fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    let serves = |pid: &u32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(b"serve-bench\0"));
+    pids.filter(|pid| process(*pid).is_some_and(|(_, of)| of == parent)).find(serves)
+}
+
+#[test]
+fn the_bench_of_a_sweep_that_is_killed_ends_with_it() {
+    if !can_time() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let args = ["sweep", "rms_norm", "--shapes", "1x64,2x64,4x64", "--force", "--strategy", "exhaustive", "--store", "s.jsonl"];
+    let mut sweep = kiln(dir.path(), &args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("kiln runs");
+    let began = Instant::now();
+    let pause = |ms| std::thread::sleep(Duration::from_millis(ms));
+    let bench = loop {
+        assert!(began.elapsed() < Duration::from_secs(120) && sweep.try_wait().is_ok_and(|s| s.is_none()), "it never had a bench");
+        pause(5);
+        let Some(bench) = bench_of(sweep.id()) else { continue };
+        // One that stands still cannot find out by itself that nobody listens to it any more.
+        assert!(Command::new("kill").args(["-STOP", &bench.to_string()]).status().is_ok());
+        pause(50);
+        if process(bench) == Some(('T', sweep.id())) {
+            break bench;
+        }
+    };
+    sweep.kill().expect("killed");
+    sweep.wait().expect("gone");
+    let killed = Instant::now();
+    while process(bench).is_some() {
+        assert!(killed.elapsed() < Duration::from_secs(30), "process {bench} is still there");
+        pause(5);
+    }
 }

@@ -56,6 +56,7 @@ fn record(config: Config, outcome: Outcome) -> Record {
         huge_pages: None,
         noise_floor: 0.01,
         forced: false,
+        effort: None,
         verification_error: Some(0.1),
         outcome,
     }
@@ -105,12 +106,20 @@ fn results() -> Vec<Record> {
 
 /// A folder with a profile `mine` that was baked from `results`.
 fn baked() -> tempfile::TempDir {
+    baked_from(&results())
+}
+
+fn baked_from(results: &[Record]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a folder");
-    let lines: String = results().iter().map(|r| serde_json::to_string(r).expect("JSON") + "\n").collect();
-    fs::write(dir.path().join("store.jsonl"), lines).expect("a store");
+    store(dir.path(), results);
     let (code, _, err) = run(dir.path(), &["bake", "--cpu", "mine", "--store", "store.jsonl", "--profiles", "profiles"]);
     assert_eq!(code, 0, "{err}");
     dir
+}
+
+fn store(dir: &Path, results: &[Record]) {
+    let lines: String = results.iter().map(|r| serde_json::to_string(r).expect("JSON") + "\n").collect();
+    fs::write(dir.join("store.jsonl"), lines).expect("a store");
 }
 
 /// What is printed for people, and the document; asking writes nothing.
@@ -298,4 +307,74 @@ fn what_cannot_be_answered_is_refused_in_one_line() {
     refused(dir, &[], "--cpu");
     fs::write(dir.join("profiles/mine/tuned.toml"), "schema = 1").expect("written");
     refused(dir, &["--why", "gemm", "64", "--cpu", "mine"], "tuned.toml");
+}
+
+#[test]
+fn a_shape_gets_what_the_row_of_its_table_has() {
+    let shapes = ["64x512x512", "128x512x512", "64x2048x512", "128x2048x512"];
+    let of = |kernel: &str, ns: [f64; 4]| shapes.iter().zip(ns).map(|(shape, ns)| timed(kernel, shape, ns)).collect::<Vec<_>>();
+    let default = of(ONE, [1000.0; 4]).into_iter().map(|r| Record { default: true, ..r }).collect();
+    let dir = baked_from(&[default, of(FOUR, [500.0, 500.0, 800.0, 800.0]), of(TWO, [900.0, 900.0, 600.0, 600.0])].concat());
+    let written = fs::read_to_string(dir.path().join("profiles/mine/tuned.toml")).expect("a profile");
+    assert!(written.contains("[[variant.choice.when]]") && written.contains("n_max = 1024"), "{written}");
+    let asked = |shape: &str| why(dir.path(), &["gemm", shape, "--cpu", "mine"]);
+    let (text, document) = asked("64x512x512");
+    assert_eq!((&document["row"]["number"], &document["row"]["rows"]), (&1.into(), &2.into()));
+    assert_eq!((&document["runs"], &document["choice"]["worst_regret"]), (&config(FOUR, "64x512x512").label().into(), &1.0.into()));
+    assert_eq!(document["over_class"]["agrees"], true, "{document}");
+    for part in ["row 1 of 2 holds this shape: N up to 1024", "table: gemm_f32_scalar_4x4v_u1", "worst regret"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    // Beyond the bound, whether it was measured or not, it is the other one.
+    for shape in ["64x2048x512", "40x1025x7"] {
+        assert_eq!(asked(shape).1["runs"], config(TWO, shape).label());
+    }
+    let roles = &asked("64x2048x512").1["at_shape"]["candidates"][0];
+    assert_eq!((&roles["config"]["kernel"], roles["roles"][0].as_str()), (&TWO.into(), Some("choice")));
+    // A build of that profile has both.
+    let source = kiln_profiles::codegen::Source { tuned: tuned(dir.path()), machine: None };
+    let code = kiln_profiles::codegen::generate(&[source], std::env::consts::ARCH).expect("it can be baked");
+    assert!(code.contains("When { upto: [usize::MAX, 1024, usize::MAX], blocking: Blocking { kc: 64,"), "{code}");
+}
+
+#[test]
+fn end_to_end_a_models_calls_count_and_are_summed() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let default = |record: Record| Record { default: true, ..record };
+    store(
+        dir.path(),
+        &[
+            default(timed(ONE, "128x256x256", 1000.0)),
+            timed(FOUR, "128x256x256", 500.0),
+            default(timed(ONE, "128x99x99", 10.0)),
+            timed(FOUR, "128x99x99", 900.0),
+            default(timed(ONE, "1x256x256", 100.0)),
+        ],
+    );
+    let bake = ["bake", "--cpu", "mine", "--store", "store.jsonl", "--profiles", "profiles"];
+    let objective = ["--objective", "end-to-end", "--model", "embedded"];
+    let (code, out, err) = run(dir.path(), &[&bake[..], &objective, &["--json"]].concat());
+    assert_eq!(code, 0, "{err}");
+    let document: Value = serde_json::from_str(&out).expect("one document");
+    // Of the model's 29 linear layers 8 are of 256 x 256; 512 rows take four times as long as 128.
+    let totals: Vec<_> = document["totals"]
+        .as_array()
+        .expect("totals")
+        .iter()
+        .map(|t| ["tokens", "calls", "all_calls", "default_ns", "tuned_ns"].map(|field| t[field].as_f64().expect("a number")))
+        .collect();
+    assert_eq!(totals, [[512.0, 8.0, 29.0, 32000.0, 16000.0], [1.0, 8.0, 29.0, 800.0, 800.0]]);
+    let choice = prefill(&mut tuned(dir.path()).variants[0].choices).clone();
+    assert!(choice.kernel == FOUR && choice.note.contains("objective: end to end, by the calls of embedded"), "{choice:?}");
+    let (text, _) = why(dir.path(), &[&["gemm", "128x256x256", "--cpu", "mine"], &objective[..]].concat());
+    assert!(text.contains("Over the class prefill") && !text.contains("These results lead to"), "{text}");
+    let (code, out, err) = run(dir.path(), &[&bake[..], &objective].concat());
+    assert!(code == 0 && out.contains("8 of 29") && out.contains("2.000"), "{out}{err}");
+    // Of all shapes alike the other one is by far the slower.
+    let (code, _, err) = run(dir.path(), &bake);
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(prefill(&mut tuned(dir.path()).variants[0].choices).kernel, ONE);
+    refused(dir.path(), &["--cpu", "mine", "--objective", "end-to-end"], "--model");
+    refused(dir.path(), &["--cpu", "mine", "--model", "embedded", "--store", "store.jsonl"], "give both");
+    refused(dir.path(), &["--cpu", "mine", "--objective", "end-to-end", "--model", "gpt"], "known are embedded");
 }

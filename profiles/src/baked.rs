@@ -63,6 +63,32 @@ pub struct GemmChoice {
     pub split: Option<Split>,
     /// Turns that threads spin for between products; `None`: it was not compared.
     pub spin: Option<u32>,
+    /// What runs in place of that at some shapes: the first row that holds one has it.
+    pub table: Vec<When>,
+}
+
+/// What products up to certain extents run, whose weights are packed alike.
+#[derive(Clone, Debug)]
+pub struct When {
+    /// The largest M, N and K.
+    pub upto: [usize; 3],
+    /// The kernel.
+    pub kernel: Arc<dyn LinearKernel>,
+    /// Its cache blocking.
+    pub blocking: Blocking,
+    /// How products are shared out over threads; `None`: computed for each shape.
+    pub split: Option<Split>,
+}
+
+/// What one product runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    /// The kernel.
+    pub kernel: &'a dyn LinearKernel,
+    /// Its cache blocking.
+    pub blocking: Blocking,
+    /// How it is shared out over as many threads as it is for; `None`: computed for the shape.
+    pub split: Option<Split>,
 }
 
 /// What is known of a choice.
@@ -86,6 +112,8 @@ pub struct Reason {
     pub margin_ci: Option<(f64, f64)>,
     /// Worst time over the best candidate's, on held-out shapes.
     pub regret: Option<f64>,
+    /// Worst time over the best candidate's, on the shapes that were compared.
+    pub worst_regret: Option<f64>,
     /// Where the figures come from.
     pub tier: &'static str,
     /// The reason in a few words.
@@ -165,5 +193,57 @@ impl Products {
     pub fn for_rows(&self, m: usize) -> &GemmChoice {
         let last = self.choices.len() - 1;
         self.choices.iter().find(|c| m <= c.m_max).unwrap_or(&self.choices[last])
+    }
+}
+
+impl GemmChoice {
+    /// What a product of M × N with depth K runs.
+    pub fn at(&self, (m, n, k): (usize, usize, usize)) -> Run<'_> {
+        let holds = |row: &&When| row.upto.iter().zip([m, n, k]).all(|(most, extent)| extent <= *most);
+        self.table.iter().find(holds).map_or_else(|| self.own(), When::run)
+    }
+
+    /// All that it may run: its own and what the rows of its table have.
+    pub fn all(&self) -> impl Iterator<Item = Run<'_>> {
+        std::iter::once(self.own()).chain(self.table.iter().map(When::run))
+    }
+
+    /// What it runs where no row of its table holds the shape.
+    pub fn own(&self) -> Run<'_> {
+        Run { kernel: &*self.kernel, blocking: self.blocking, split: self.split }
+    }
+}
+
+impl When {
+    /// What it has.
+    pub fn run(&self) -> Run<'_> {
+        Run { kernel: &*self.kernel, blocking: self.blocking, split: self.split }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_product_runs_what_the_first_row_that_holds_its_shape_has() {
+        let Some(kernel) = kiln_kernels::gemm::F32::<kiln_kernels::isa::Scalar, 4, 4, 1>::handle() else {
+            panic!("plain Rust runs everywhere");
+        };
+        let kernel: Arc<dyn LinearKernel> = Arc::new(kernel);
+        let blocking = |kc| Blocking { kc, mc: 64, nc: 64, order: kiln_kernels::gemm::Order::Panels };
+        let row = |upto, kc, split| When { upto, kernel: kernel.clone(), blocking: blocking(kc), split };
+        let split = Some(Split { rows: 2, cols: 1 });
+        let choice = GemmChoice {
+            m_max: usize::MAX,
+            kernel: kernel.clone(),
+            blocking: blocking(512),
+            split: None,
+            spin: None,
+            table: vec![row([64, 900, usize::MAX], 128, None), row([usize::MAX, 900, usize::MAX], 256, split)],
+        };
+        let runs = [(64, 900, 5000), (65, 900, 5000), (64, 901, 1)].map(|shape| choice.at(shape));
+        assert_eq!(runs.map(|run| (run.blocking.kc, run.split)), [(128, None), (256, split), (512, None)]);
+        assert_eq!(choice.all().map(|run| run.blocking.kc).collect::<Vec<_>>(), [512, 128, 256]);
     }
 }

@@ -6,7 +6,7 @@
 use crate::defaults;
 use crate::error::Error;
 use crate::machine::Machine;
-use crate::schema::{Choice, Class, Parts, Tuned, Variant};
+use crate::schema::{BlockSizes, Choice, Class, Named, Parts, Tuned, Variant};
 use kiln_kernels::format::Format;
 use kiln_kernels::gemm::Caches;
 use kiln_kernels::isa::IsaId;
@@ -143,15 +143,11 @@ fn candidate(table: &mut String, number: usize, profile: &str, isas: &[String], 
 fn function(out: &mut String, number: usize, (profile, tier): (&str, &str), caches: Caches, choices: &[Choice]) {
     let _ = writeln!(out, "fn make_{number}() -> Option<Ops> {{\n    static REASONS: &[Reason] = &[");
     for c in choices {
-        let fingerprint = u64::from_str_radix(&c.fingerprint, 16).unwrap_or(0);
-        let known = if fingerprint == 0 {
-            "false".into()
-        } else {
-            format!("<{} as kiln_kernels::registry::Registered>::META.fingerprint != {fingerprint:#x}", plain_type(c))
-        };
+        let stale: Vec<String> = c.kernels().filter_map(changed).collect();
+        let stale = if stale.is_empty() { "false".into() } else { stale.join(" || ") };
         let _ = writeln!(
             out,
-            "        Reason {{ op: {:?}, format: {:?}, class: {:?}, threads: {}, kernel: {:?}, runner_up: {:?}, margin: {:?}, margin_ci: {:?}, regret: {:?}, tier: {:?}, note: {:?}, stale: {known} }},",
+            "        Reason {{ op: {:?}, format: {:?}, class: {:?}, threads: {}, kernel: {:?}, runner_up: {:?}, margin: {:?}, margin_ci: {:?}, regret: {:?}, worst_regret: {:?}, tier: {:?}, note: {:?}, stale: {stale} }},",
             c.op,
             c.format,
             c.class.name(),
@@ -161,6 +157,7 @@ fn function(out: &mut String, number: usize, (profile, tier): (&str, &str), cach
             c.margin,
             c.margin_ci.map(|[l, h]| (l, h)),
             c.regret,
+            c.worst_regret,
             c.tier.name(),
             c.note
         );
@@ -182,7 +179,7 @@ fn function(out: &mut String, number: usize, (profile, tier): (&str, &str), cach
     }
     let _ = writeln!(out, "        ],");
     for (op, _, count) in NEEDED.iter().filter(|(op, ..)| *op != "gemm") {
-        let handles: Vec<String> = choices.iter().filter(|c| c.op == *op).map(|c| format!("{}::handle()?", path(c))).collect();
+        let handles: Vec<String> = choices.iter().filter(|c| c.op == *op).map(|c| format!("{}::handle()?", path(&c.rust_type))).collect();
         let handles = handles.join(", ");
         let _ = if matches!(count, Count::Many(_)) {
             writeln!(out, "        {op}: vec![{handles}],")
@@ -195,33 +192,58 @@ fn function(out: &mut String, number: usize, (profile, tier): (&str, &str), cach
 
 /// One choice for products.
 fn product(out: &mut String, c: &Choice) {
-    let blocking = match c.blocking {
+    let upto = |most: Option<usize>| most.filter(|m| *m != usize::MAX).map_or("usize::MAX".into(), |m| m.to_string());
+    let _ = writeln!(
+        out,
+        "                {{ {} GemmChoice {{ m_max: {}, {}, spin: {:?}, table: vec![",
+        kernel(&c.rust_type),
+        upto(Some(c.rows())),
+        run(c.blocking, c.split),
+        c.spin
+    );
+    for row in &c.table {
+        let bounds = row.bounds().map(upto).join(", ");
+        let _ = writeln!(
+            out,
+            "                    {{ {} kiln_profiles::baked::When {{ upto: [{bounds}], {} }} }},",
+            kernel(&row.rust_type),
+            run(row.blocking, row.split)
+        );
+    }
+    let _ = writeln!(out, "                ] }} }},");
+}
+
+/// The statement that makes a kernel.
+fn kernel(rust_type: &str) -> String {
+    format!("let kernel: Arc<dyn LinearKernel> = Arc::new({}::handle()?);", path(rust_type))
+}
+
+/// The fields that say how that kernel runs.
+fn run(blocking: Option<BlockSizes>, split: Option<Parts>) -> String {
+    let blocking = match blocking {
         Some(b) => {
             let order = kiln_kernels::gemm::Order::from(b.order);
             format!("Blocking {{ kc: {}, mc: {}, nc: {}, order: kiln_kernels::gemm::Order::{order:?} }}", b.kc, b.mc, b.nc)
         }
         None => "kernel.blocking(caches)".into(),
     };
-    let split = match c.split {
+    let split = match split {
         Some(Parts { rows, cols }) => format!("Some(kiln_profiles::baked::Split {{ rows: {rows}, cols: {cols} }})"),
         None => "None".into(),
     };
-    let m_max = if c.rows() == usize::MAX { "usize::MAX".into() } else { c.rows().to_string() };
-    let _ = writeln!(
-        out,
-        "                {{ let kernel: Arc<dyn LinearKernel> = Arc::new({}::handle()?); GemmChoice {{ m_max: {m_max}, blocking: {blocking}, kernel, split: {split}, spin: {:?} }} }},",
-        path(c),
-        c.spin
-    );
+    format!("blocking: {blocking}, kernel, split: {split}")
+}
+
+/// The condition that a kernel's sources have changed; `None` if it was not compared.
+fn changed(Named { rust_type, fingerprint, .. }: Named) -> Option<String> {
+    let fingerprint = u64::from_str_radix(fingerprint, 16).ok().filter(|f| *f != 0)?;
+    let plain = path(rust_type).replace("::<", "<");
+    Some(format!("<{plain} as kiln_kernels::registry::Registered>::META.fingerprint != {fingerprint:#x}"))
 }
 
 /// `kiln_kernels::gemm::F32::<kiln_kernels::isa::Avx2, 6, 2, 4>`.
-fn path(c: &Choice) -> String {
-    format!("kiln_kernels::{}", c.rust_type.replace("isa::", "kiln_kernels::isa::"))
-}
-
-fn plain_type(c: &Choice) -> String {
-    path(c).replace("::<", "<")
+fn path(rust_type: &str) -> String {
+    format!("kiln_kernels::{}", rust_type.replace("isa::", "kiln_kernels::isa::"))
 }
 
 /// The choices of a variant that the engine runs, `later` being those behind it in its profile. What it lacks it takes from
@@ -272,7 +294,7 @@ fn check(choices: &[Choice]) -> Result<(), String> {
     }
     for format in defaults::FORMATS {
         let of_format = || choices.iter().filter(|c| c.op == "gemm" && c.format == format.name());
-        let layouts: Vec<&str> = of_format().map(|c| c.layout.as_str()).collect();
+        let layouts: Vec<&str> = of_format().flat_map(Choice::kernels).map(|kernel| kernel.layout).collect();
         if layouts.windows(2).any(|w| w[0] != w[1]) {
             return Err(format!("its kernels for gemm of {format} pack weights differently ({})", layouts.join(", ")));
         }
@@ -283,8 +305,11 @@ fn check(choices: &[Choice]) -> Result<(), String> {
             return Err(format!("it has several choices for gemm of {format} ({}), one is enough", twice.class.name()));
         }
     }
-    match choices.iter().find(|c| !is_type(&c.rust_type)) {
-        Some(c) => Err(format!("'{}' is not a kernel type", c.rust_type)),
+    if let Some(c) = choices.iter().find(|c| c.op != "gemm" && !c.table.is_empty()) {
+        return Err(format!("its choice for {} has a table, which matrix products alone can have", c.op));
+    }
+    match choices.iter().flat_map(Choice::kernels).find(|kernel| !is_type(kernel.rust_type)) {
+        Some(kernel) => Err(format!("'{}' is not a kernel type", kernel.rust_type)),
         None => Ok(()),
     }
 }
@@ -308,6 +333,7 @@ pub fn fallback() -> Vec<Choice> {
 mod tests {
     use super::*;
     use crate::lookup;
+    use crate::schema::When;
 
     fn shipped() -> Vec<Source> {
         let root = lookup::default_root();
@@ -331,11 +357,29 @@ mod tests {
         let mut source = shipped().swap_remove(0);
         let arch = source.tuned.arch.clone();
         let code = |source: &Source| generate(std::slice::from_ref(source), &arch).unwrap();
-        assert!(code(&source).contains("split: None, spin: None }"));
+        assert!(code(&source).contains("split: None, spin: None, table"));
         for choice in source.tuned.variants.iter_mut().flat_map(|v| &mut v.choices) {
             (choice.split, choice.spin) = ("2x1".parse().ok(), Some(500));
         }
-        assert!(code(&source).contains("split: Some(kiln_profiles::baked::Split { rows: 2, cols: 1 }), spin: Some(500) }"));
+        assert!(code(&source).contains("split: Some(kiln_profiles::baked::Split { rows: 2, cols: 1 }), spin: Some(500), table"));
+    }
+
+    /// A row like the choice itself, for few columns.
+    fn row(c: &Choice) -> When {
+        let Choice { kernel, rust_type, fingerprint, layout, .. } = c.clone();
+        let blocking = Some(BlockSizes { kc: 7, mc: 8, nc: 9, order: Default::default() });
+        When { m_max: None, n_max: Some(900), k_max: None, kernel, rust_type, fingerprint, layout, blocking, split: None }
+    }
+
+    #[test]
+    fn the_rows_of_a_table_are_baked() {
+        let mut source = shipped().swap_remove(0);
+        let arch = source.tuned.arch.clone();
+        for choice in source.tuned.variants.iter_mut().flat_map(|v| &mut v.choices).filter(|c| c.op == "gemm") {
+            choice.table = vec![row(choice)];
+        }
+        let code = generate(std::slice::from_ref(&source), &arch).unwrap();
+        assert!(code.contains("When { upto: [usize::MAX, 900, usize::MAX], blocking: Blocking { kc: 7, mc: 8, nc: 9, order:"), "{code}");
     }
 
     #[test]
@@ -355,5 +399,13 @@ mod tests {
         refused(&|t| drop(t.variants.last_mut().unwrap().choices.remove(0)), "no choice for gemm of f32");
         refused(&|t| t.variants.last_mut().unwrap().choices[0].layout = "other".into(), "pack weights differently");
         refused(&|t| t.variants.last_mut().unwrap().choices[0].rust_type = "x::<isa::A>::handle(); evil".into(), "not a kernel type");
+        let with_row = |t: &mut Tuned, op: &str, change: &dyn Fn(&mut When)| {
+            let choice = t.variants.last_mut().unwrap().choices.iter_mut().find(|c| (c.op == "gemm") == (op == "gemm")).unwrap();
+            choice.table = vec![row(choice)];
+            change(&mut choice.table[0]);
+        };
+        refused(&|t| with_row(t, "gemm", &|row| row.layout = "other".into()), "pack weights differently");
+        refused(&|t| with_row(t, "gemm", &|row| row.rust_type = "x::<isa::A>::handle(); evil".into()), "not a kernel type");
+        refused(&|t| with_row(t, "other", &|_| {}), "has a table");
     }
 }

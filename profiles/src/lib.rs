@@ -16,4 +16,5 @@ pub mod schema;
 pub mod without;
 
 mod error;
+mod sizes;
 pub use error::Error;

@@ -1,9 +1,8 @@
 //! `tuned.toml`: the winners of a CPU with the reason for each.
 
-use kiln_kernels::gemm::{MOST_THREADS, Split};
+pub use crate::sizes::{BlockSizes, Order, Parts};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::str::FromStr;
 
 /// The version of the schema that this crate reads and writes.
 pub const SCHEMA: u32 = 1;
@@ -183,148 +182,82 @@ pub struct Choice {
     /// Worst time over the best candidate's, over held-out shapes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub regret: Option<f64>,
+    /// Worst time over the best candidate's, over the very shapes that were compared, each run as the table has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worst_regret: Option<f64>,
     /// Where the figures come from.
     pub tier: Tier,
     /// The reason in a few words.
     pub note: String,
+    /// A decision table for matrix products: of these rows the first that holds a shape says what runs there; where none
+    /// does, it is what the choice itself says.
+    #[serde(rename = "when", default, skip_serializing_if = "Vec::is_empty")]
+    pub table: Vec<When>,
 }
 
-/// KC, MC and NC in elements.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A row of a decision table: what matrix products up to certain extents run in place of what their choice says. Threads and
+/// their spin are the choice's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct BlockSizes {
-    /// Depth of packed blocks.
-    pub kc: usize,
-    /// Rows of the packed block of A.
-    pub mc: usize,
-    /// Columns of the packed block of B.
-    pub nc: usize,
-    /// The order of the inner loops, if it is not the usual one.
-    #[serde(default, skip_serializing_if = "Order::is_usual")]
-    pub order: Order,
+pub struct When {
+    /// The largest M that it holds; absent: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub m_max: Option<usize>,
+    /// The largest N.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_max: Option<usize>,
+    /// The largest K.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub k_max: Option<usize>,
+    /// The kernel's name.
+    pub kernel: String,
+    /// The type that instantiates it, relative to `kiln_kernels`.
+    #[serde(rename = "type")]
+    pub rust_type: String,
+    /// Fingerprint of the sources that were compared, in hexadecimal.
+    pub fingerprint: String,
+    /// Layout of its packed operands: that of its choice.
+    pub layout: String,
+    /// Cache blocking.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocking: Option<BlockSizes>,
+    /// How products are shared out over the threads, where that is not computed for each shape.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<Parts>,
 }
 
-/// Which of the two inner loops of a matrix product is the outer one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Order {
-    /// A panel of B stays in the first cache.
-    #[default]
-    Panels,
-    /// A strip of A does.
-    Strips,
-}
-
-impl Order {
-    /// Its name in files and on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Order::Panels => "panels",
-            Order::Strips => "strips",
-        }
+impl When {
+    /// The largest M, N and K that it holds, if there are such.
+    pub fn bounds(&self) -> [Option<usize>; 3] {
+        [self.m_max, self.n_max, self.k_max]
     }
 
-    /// Whether it is what most products run in.
-    pub fn is_usual(&self) -> bool {
-        *self == Order::Panels
-    }
-}
-
-impl From<kiln_kernels::gemm::Order> for Order {
-    fn from(order: kiln_kernels::gemm::Order) -> Order {
-        match order {
-            kiln_kernels::gemm::Order::Panels => Order::Panels,
-            kiln_kernels::gemm::Order::Strips => Order::Strips,
-        }
+    /// Whether it holds a product of M × N with depth K.
+    pub fn holds(&self, (m, n, k): (usize, usize, usize)) -> bool {
+        self.bounds().iter().zip([m, n, k]).all(|(most, extent)| most.is_none_or(|most| extent <= most))
     }
 }
 
-impl From<Order> for kiln_kernels::gemm::Order {
-    fn from(order: Order) -> kiln_kernels::gemm::Order {
-        match order {
-            Order::Panels => kiln_kernels::gemm::Order::Panels,
-            Order::Strips => kiln_kernels::gemm::Order::Strips,
-        }
-    }
-}
-
-/// `kc 256 mc 96 nc 1024`, and the order if it is not the usual one.
-impl fmt::Display for BlockSizes {
+/// `M up to 64, N up to 2087`, or `any`.
+impl fmt::Display for When {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "kc {} mc {} nc {}", self.kc, self.mc, self.nc)?;
-        if self.order.is_usual() { Ok(()) } else { write!(f, " {}", self.order.name()) }
+        let named = ["M", "N", "K"].into_iter().zip(self.bounds());
+        let bounds: Vec<String> = named.filter_map(|(name, most)| most.map(|most| format!("{name} up to {most}"))).collect();
+        f.pad(if bounds.is_empty() { "any".into() } else { bounds.join(", ") }.as_str())
     }
 }
 
-impl From<kiln_kernels::gemm::Blocking> for BlockSizes {
-    fn from(b: kiln_kernels::gemm::Blocking) -> Self {
-        BlockSizes { kc: b.kc, mc: b.mc, nc: b.nc, order: b.order.into() }
-    }
-}
-
-impl From<BlockSizes> for kiln_kernels::gemm::Blocking {
-    fn from(b: BlockSizes) -> Self {
-        kiln_kernels::gemm::Blocking { kc: b.kc, mc: b.mc, nc: b.nc, order: b.order.into() }
-    }
-}
-
-/// How a matrix product is shared out over threads: parts of its rows × parts of its columns, written `RxC`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Parts {
-    /// Parts of the rows.
-    pub rows: usize,
-    /// Parts of the columns.
-    pub cols: usize,
-}
-
-impl Parts {
-    /// Threads that it is for.
-    pub fn threads(self) -> usize {
-        Split::from(self).threads()
-    }
-}
-
-impl fmt::Display for Parts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("{}x{}", self.rows, self.cols))
-    }
-}
-
-impl FromStr for Parts {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Parts, String> {
-        let numbers: Vec<usize> = text.split('x').map(|n| n.trim().parse().unwrap_or(0)).collect();
-        match numbers[..] {
-            [rows @ 1..=MOST_THREADS, cols @ 1..=MOST_THREADS] if rows * cols <= MOST_THREADS => Ok(Parts { rows, cols }),
-            _ => Err(format!("'{text}' is no split: write RxC, parts of the rows and of the columns, at most {MOST_THREADS} in all")),
-        }
-    }
-}
-
-impl TryFrom<String> for Parts {
-    type Error = String;
-    fn try_from(text: String) -> Result<Parts, String> {
-        text.parse()
-    }
-}
-
-impl From<Parts> for String {
-    fn from(parts: Parts) -> String {
-        parts.to_string()
-    }
-}
-
-impl From<Split> for Parts {
-    fn from(Split { rows, cols }: Split) -> Parts {
-        Parts { rows, cols }
-    }
-}
-
-impl From<Parts> for Split {
-    fn from(Parts { rows, cols }: Parts) -> Split {
-        Split { rows, cols }
-    }
+/// A kernel as choices name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named<'a> {
+    /// Its name.
+    pub kernel: &'a str,
+    /// The type that instantiates it, relative to `kiln_kernels`.
+    pub rust_type: &'a str,
+    /// Fingerprint of the sources that were compared, in hexadecimal; empty if none were.
+    pub fingerprint: &'a str,
+    /// Layout of its packed operands.
+    pub layout: &'a str,
 }
 
 impl Choice {
@@ -352,9 +285,32 @@ impl Choice {
             margin: None,
             margin_ci: None,
             regret: None,
+            worst_regret: None,
             tier: Tier::Predicted,
             note: note.into(),
+            table: Vec::new(),
         }
+    }
+
+    /// The row of the decision table that holds a product of M × N with depth K, if one does.
+    pub fn row(&self, shape: (usize, usize, usize)) -> Option<&When> {
+        self.table.iter().find(|row| row.holds(shape))
+    }
+
+    /// All kernels that it may run: its own, and those of its table.
+    pub fn kernels(&self) -> impl Iterator<Item = Named<'_>> {
+        let Choice { kernel, rust_type, fingerprint, layout, .. } = self;
+        let rows =
+            self.table.iter().map(|When { kernel, rust_type, fingerprint, layout, .. }| Named { kernel, rust_type, fingerprint, layout });
+        std::iter::once(Named { kernel, rust_type, fingerprint, layout }).chain(rows)
+    }
+
+    /// What it comes to for a product of M × N with depth K: itself, with what that row says in place of its own, and no table.
+    pub fn at(&self, shape: (usize, usize, usize)) -> Choice {
+        let plain = Choice { table: Vec::new(), ..self.clone() };
+        let Some(row) = self.row(shape).cloned() else { return plain };
+        let When { kernel, rust_type, fingerprint, layout, blocking, split, .. } = row;
+        Choice { kernel, rust_type, fingerprint, layout, blocking, split, ..plain }
     }
 
     /// The largest M that it is for.
@@ -398,15 +354,6 @@ mod tests {
     }
 
     #[test]
-    fn a_split_is_two_numbers_from_1_that_threads_suffice_for() {
-        assert_eq!("2x3".parse(), Ok(Parts { rows: 2, cols: 3 }));
-        assert_eq!(Parts { rows: 8, cols: 8 }.threads(), MOST_THREADS);
-        for wrong in ["", "2", "0x2", "2x0", "1x2x3", "ax1", "-1x1", "9x8", "99999999999999999999x1", "9223372036854775807x3"] {
-            assert!(wrong.parse::<Parts>().is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
     fn products_are_chosen_by_rows() {
         let of = |class: &str, more: &str| {
             toml::from_str(
@@ -419,6 +366,27 @@ mod tests {
         let names = [1, 2, 20, 21].map(|m| variant.product("gemm", "f32", m).map(|c| c.kernel.as_str()));
         assert_eq!(names, [Some("decode"), Some("few"), Some("few"), Some("prefill")]);
         assert!(variant.product("gemm", "s8", 1).is_none());
+    }
+
+    #[test]
+    fn the_first_row_that_holds_a_shape_says_what_runs_there_and_older_choices_have_none() {
+        let row =
+            |bounds: &str, kernel: &str| format!("[[when]]\n{bounds}\nkernel = '{kernel}'\ntype = 't'\nfingerprint = ''\nlayout = 'l'\n");
+        let text = format!(
+            "{CHOICE}worst_regret = 1.25\n{}blocking = {{ kc = 1, mc = 2, nc = 3 }}\n{}split = '1x2'\n",
+            row("m_max = 64\nn_max = 900", "small"),
+            row("k_max = 1000", "flat")
+        );
+        let choice: Choice = toml::from_str(&text).unwrap();
+        let names = [(64, 900, 5000), (65, 900, 1000), (64, 901, 1001)].map(|shape| choice.at(shape).kernel);
+        assert_eq!(names, ["small", "flat", "k"]);
+        let small = choice.at((1, 1, 1));
+        assert_eq!((small.blocking.map(|b| b.kc), small.split, small.table.len()), (Some(1), None, 0));
+        assert_eq!(choice.table.iter().map(When::to_string).collect::<Vec<_>>(), ["M up to 64, N up to 900", "K up to 1000"]);
+        assert_eq!(toml::from_str::<Choice>(&toml::to_string(&choice).unwrap()).unwrap(), choice);
+        let old: Choice = toml::from_str(CHOICE).unwrap();
+        assert_eq!((old.worst_regret, old.at((1, 1, 1))), (None, old.clone()));
+        assert!(toml::from_str::<Choice>(&format!("{CHOICE}[[when]]\nrows = 3\n")).is_err());
     }
 
     #[test]

@@ -1,240 +1,115 @@
 //! The choice for one operation and class of shapes: the candidate with the lowest time over all of
-//! the class's shapes, each counted relative to the best there.
+//! the class's shapes, each counted relative to the best there; and for products a table of shapes where another one is faster.
 
-use crate::measure::statistics::{Place, Ratio, pooled_ratio, signed_rank_ratio};
-use crate::ranking::{BAND, simpler};
-use crate::space::{Shape, effective};
-use crate::store::{Blocks, Config, Outcome, Record};
-use kiln_kernels::team::DEFAULT_SPIN;
-use kiln_profiles::schema::Parts;
-use std::collections::{BTreeMap, BTreeSet};
-
-/// A kernel with its parameters.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Way {
-    /// Its name.
-    pub kernel: String,
-    /// KC, MC and NC.
-    pub blocking: Option<Blocks>,
-    /// The split at every shape; `None`: what is computed for each.
-    pub split: Option<Parts>,
-    /// Turns that threads spin for, of products on several.
-    pub spin: Option<u32>,
-}
+use super::class::Class;
+use super::objective::Objective;
+use super::table::{self, Gated, Taken};
+use super::way::Way;
+use crate::measure::statistics::Ratio;
+use crate::space::Shape;
+use crate::store::Record;
 
 /// What was chosen and why.
 #[derive(Clone, Debug)]
 pub(super) struct Chosen<'a> {
     /// The winner's result at the first shape: its configuration.
     pub winner: &'a Record,
-    /// The winner.
+    /// The winner over the class.
     pub way: Way,
+    /// What runs in its place at some shapes: the first row that holds one has it.
+    pub table: Vec<Row<'a>>,
     /// The best way of another kernel.
     pub runner_up: Option<String>,
     /// Time of the runner-up over time of the winner.
     pub margin: Option<Ratio>,
-    /// Time of the default over time of the winner, if another way won.
+    /// Time of the default over time of what was chosen, if that is another way at some shape.
     pub gain: Option<Ratio>,
     /// The default stayed, because nothing was shown to be faster.
     pub default_stays: bool,
     /// It stayed although another was faster over all shapes, because that one is slower at this.
     pub harmed: Option<Shape>,
-    /// The best and the default at shapes where they were not compared in pairs: what would decide.
+    /// Something finer was refused, because it is slower at this shape when it is learnt without: a table with more rows, or
+    /// whatever is not the default.
+    pub refused: Option<Shape>,
+    /// What was chosen and the default at shapes where they were not compared in pairs: what would decide.
     pub open: Vec<(&'a Record, &'a Record)>,
     /// Worst time over the best one's when each shape in turn is held out of the choice.
     pub regret: Option<f64>,
+    /// Worst time over the best one's at the shapes that counted.
+    pub worst: f64,
     /// The shapes that counted.
     pub shapes: Vec<Shape>,
+    /// They counted by how much time a model spends on them.
+    pub weighed: bool,
 }
 
-/// Results of one class, by shape.
-struct Class<'a> {
-    shapes: BTreeMap<Shape, Vec<&'a Record>>,
-    /// Comparisons in pairs.
-    pairs: Vec<&'a Record>,
+/// A row of a table.
+#[derive(Clone, Debug)]
+pub(super) struct Row<'a> {
+    /// The largest M, N and K, where there are such.
+    pub upto: [Option<usize>; 3],
+    /// What runs there.
+    pub way: Way,
+    /// Its result at one of the shapes.
+    pub record: &'a Record,
 }
 
 /// Chooses among `records`, which are of one operation, class, number of threads and temperature.
 /// `allowed` restricts the kernels. `None` if no candidate is left.
-pub(super) fn choose<'a>(records: &[&'a Record], allowed: &dyn Fn(&str) -> bool) -> Option<Chosen<'a>> {
-    let mut class = Class { shapes: BTreeMap::new(), pairs: Vec::new() };
-    for record in records.iter().copied().filter(|r| allowed(&r.config.kernel)) {
-        match &record.outcome {
-            Outcome::Timed { .. } | Outcome::Predicted { .. } => class.shapes.entry(record.config.shape).or_default().push(record),
-            Outcome::Paired { .. } => class.pairs.push(record),
-            Outcome::Invalid { .. } => {}
-        }
-    }
-    let ways: BTreeSet<Way> = class.shapes.values().flatten().map(|r| Way::of(&r.config)).collect();
-    let default = class.shapes.values().flatten().find(|r| r.default).map(|r| Way::of(&r.config));
-    let shapes = class.well_covered(&ways);
-    let ways: Vec<Way> = ways.into_iter().filter(|w| shapes.iter().all(|s| class.at(*s, w).is_some())).collect();
-    let best = class.best(&ways, &shapes)?;
-    let default = default.filter(|d| ways.contains(d));
-    let gain = default.as_ref().filter(|d| **d != best).and_then(|d| class.ratio(d, &best, &shapes));
-    let harmed = default.as_ref().and_then(|d| class.harmed(d, &best, &shapes));
-    let default_stays = default.is_some() && (harmed.is_some() || !gain.is_some_and(|g| g.value > 1.0 && !g.is_tie(BAND)));
-    let open = default.as_ref().filter(|d| **d != best).map(|d| class.open(&best, d, &shapes)).unwrap_or_default();
-    let winner = default.filter(|_| default_stays).unwrap_or(best);
+pub(super) fn choose<'a>(records: &[&'a Record], allowed: &dyn Fn(&str) -> bool, objective: Objective) -> Option<Chosen<'a>> {
+    let class = Class::new(records, allowed, objective)?;
+    let (shapes, default): (Vec<usize>, _) = (class.all(), class.default);
+    let everyone: Vec<usize> = (0..class.ways.len()).collect();
+    let Taken { best, way: winner, harmed, .. } = table::take(&class, default, &everyone, &shapes)?;
+    let Gated { rows, refused, regret } = table::learn(&class, winner);
+    let served: Vec<(usize, usize)> = table::served(&rows).collect();
+    // With one row the winner may have lost its place to the default; with several it is the one that they were split from.
+    let winner = if let [only] = rows.as_slice() { only.way } else { winner };
+    let default_stays = default.is_some_and(|default| served.iter().all(|(_, way)| *way == default));
+    let over_default = |default| served.iter().map(move |(shape, way)| (*shape, default, *way)).collect::<Vec<_>>();
+    let gain = default.filter(|_| !default_stays).and_then(|default| class.ratio(&over_default(default)));
 
-    let others: Vec<Way> = ways.iter().filter(|w| w.kernel != winner.kernel).cloned().collect();
+    let others: Vec<usize> = everyone.iter().copied().filter(|way| class.ways[*way].kernel != class.ways[winner].kernel).collect();
     let runner_up = class.best(&others, &shapes);
-    let margin = runner_up.as_ref().and_then(|r| class.ratio(r, &winner, &shapes));
+    let margin = runner_up.and_then(|other| class.ratio(&shapes.iter().map(|s| (*s, other, winner)).collect::<Vec<_>>()));
+    let mut undecided: Vec<(usize, usize, usize)> = refused.into_iter().collect();
+    if let Some(default) = default {
+        let rivals = served.iter().map(|(shape, way)| (*shape, if default_stays { best } else { *way }, default));
+        undecided.extend(rivals);
+    }
+    undecided.extend(table::parted(&rows, winner));
+    undecided.sort_unstable();
+    undecided.dedup();
+    let last = rows.len() - usize::from(rows.last().is_some_and(|row| row.way == winner));
+    let row =
+        |row: &table::Row| Some(Row { upto: row.upto, way: class.ways[row.way].clone(), record: class.at(*row.shapes.first()?, row.way) });
     Some(Chosen {
-        winner: class.at(*shapes.first()?, &winner)?,
-        way: winner,
-        runner_up: runner_up.map(|r| r.kernel),
+        winner: class.at(*shapes.first()?, winner),
+        way: class.ways[winner].clone(),
+        table: rows[..last].iter().filter_map(row).collect(),
+        runner_up: runner_up.map(|way| class.ways[way].kernel.clone()),
         margin,
-        gain: gain.filter(|_| !default_stays),
+        gain,
         default_stays,
-        harmed: harmed.filter(|_| gain.is_some_and(|g| g.value > 1.0 && !g.is_tie(BAND))),
-        open,
-        regret: class.regret(&ways, &shapes),
-        shapes,
+        harmed: harmed.filter(|_| default_stays).map(|shape| class.shapes[shape]),
+        refused: refused.map(|(shape, ..)| class.shapes[shape]),
+        open: undecided.into_iter().filter_map(|place| class.open(place)).collect(),
+        regret,
+        worst: served.iter().map(|(shape, way)| class.over_best(*shape, *way)).fold(1.0, f64::max),
+        weighed: class.weighed,
+        shapes: class.shapes,
     })
-}
-
-impl Way {
-    /// Whether a record is of this way: also under another blocking that comes to the same at its shape, or
-    /// with the same split where it happens to be the computed one.
-    pub(super) fn is_of(&self, record: &Record) -> bool {
-        let Config { kernel, blocking, split, split_varied, shape, tile, .. } = &record.config;
-        let same = match (blocking, self.blocking) {
-            (Some(a), Some(b)) => effective((*a).into(), *shape, *tile) == effective(b.into(), *shape, *tile),
-            (a, b) => a.is_none() && b.is_none(),
-        };
-        let shared = if self.split.is_some() { *split == self.split } else { !split_varied };
-        *kernel == self.kernel && same && shared && spin(&record.config) == self.spin
-    }
-
-    /// That of a configuration.
-    pub(super) fn of(config: &Config) -> Way {
-        let Config { kernel, blocking, split, split_varied, .. } = config;
-        Way { kernel: kernel.clone(), blocking: *blocking, split: split.filter(|_| *split_varied), spin: spin(config) }
-    }
-
-    /// Its result among some of one shape, the one under its very blocking before others.
-    pub(super) fn find<'a>(&self, records: impl Iterator<Item = &'a Record> + Clone) -> Option<&'a Record> {
-        let mut mine = records.filter(|r| self.is_of(r));
-        mine.clone().find(|r| r.config.blocking == self.blocking).or_else(|| mine.next())
-    }
-}
-
-fn spin(config: &Config) -> Option<u32> {
-    config.spin.or(usual_spin(config.threads, config.blocking.is_some()))
-}
-
-/// The wait policy of what does not name it, as older choices and results do not: of products on several threads the usual.
-pub(super) fn usual_spin(threads: usize, product: bool) -> Option<u32> {
-    (threads > 1 && product).then_some(DEFAULT_SPIN)
-}
-
-impl<'a> Class<'a> {
-    /// The result of a way at a shape.
-    fn at(&self, shape: Shape, way: &Way) -> Option<&'a Record> {
-        way.find(self.shapes.get(&shape)?.iter().copied())
-    }
-
-    fn time(&self, shape: Shape, way: &Way) -> Option<f64> {
-        self.at(shape, way)?.cost()
-    }
-
-    /// The shapes at which candidates can be compared: those where at least half as many were measured
-    /// as at any. A shape that time did not suffice for must not decide by whom it lacks.
-    fn well_covered(&self, ways: &BTreeSet<Way>) -> Vec<Shape> {
-        let count = |shape: Shape| ways.iter().filter(|w| self.at(shape, w).is_some()).count();
-        let most = self.shapes.keys().map(|s| count(*s)).max().unwrap_or(0);
-        self.shapes.keys().copied().filter(|s| 2 * count(*s) >= most).collect()
-    }
-
-    /// Mean of the logarithms of the time over the best one's, over shapes.
-    fn score(&self, way: &Way, ways: &[Way], shapes: &[Shape]) -> Option<f64> {
-        let mut sum = 0.0;
-        for shape in shapes {
-            let least = ways.iter().filter_map(|w| self.time(*shape, w)).fold(f64::INFINITY, f64::min);
-            sum += (self.time(*shape, way)? / least).ln();
-        }
-        Some(sum / shapes.len().max(1) as f64)
-    }
-
-    /// The way with the lowest score; of those within the tie band the simplest.
-    fn best(&self, ways: &[Way], shapes: &[Shape]) -> Option<Way> {
-        let scored: Vec<(&Way, f64)> = ways.iter().filter_map(|w| Some((w, self.score(w, ways, shapes)?))).collect();
-        let least = scored.iter().map(|s| s.1).fold(f64::INFINITY, f64::min);
-        let first = *shapes.first()?;
-        let tied = scored.iter().filter(|s| s.1 - least <= BAND.ln_1p());
-        tied.min_by_key(|s| self.at(first, s.0).map(simpler)).map(|s| s.0.clone())
-    }
-
-    /// Time of `one` over time of `other` over all shapes; from pairs where there are some.
-    fn ratio(&self, one: &Way, other: &Way, shapes: &[Shape]) -> Option<Ratio> {
-        let mut flipped = Vec::new();
-        for shape in shapes {
-            let (a, b) = (self.at(*shape, one)?, self.at(*shape, other)?);
-            flipped.push((self.pairs_of(a, b), a, b));
-        }
-        let places: Vec<Place> = flipped
-            .iter()
-            .map(|(pairs, a, b)| match pairs {
-                Some((pairs, processes)) => Place::Paired(pairs, *processes),
-                None => Place::Apart(a.costs(), b.costs()),
-            })
-            .collect();
-        pooled_ratio(&places)
-    }
-
-    /// The shape at which `other` is slower than `one` beyond doubt, in pairs; of several the one where it is worst.
-    fn harmed(&self, one: &Way, other: &Way, shapes: &[Shape]) -> Option<Shape> {
-        let ratio = |shape: &Shape| {
-            let (pairs, _) = self.pairs_of(self.at(*shape, other)?, self.at(*shape, one)?)?;
-            let ratio = signed_rank_ratio(&pairs)?;
-            (ratio.value > 1.0 && !ratio.is_tie(BAND)).then_some((*shape, ratio.value))
-        };
-        shapes.iter().filter_map(ratio).max_by(|a, b| a.1.total_cmp(&b.1)).map(|worst| worst.0)
-    }
-
-    /// The results of two ways at shapes where they were not compared in pairs.
-    fn open(&self, one: &Way, other: &Way, shapes: &[Shape]) -> Vec<(&'a Record, &'a Record)> {
-        let both = shapes.iter().filter_map(|shape| Some((self.at(*shape, one)?, self.at(*shape, other)?)));
-        both.filter(|(a, b)| a.config != b.config && self.pairs_of(a, b).is_none()).collect()
-    }
-
-    /// Pairs of `a` and `b` at their shape, whichever was compared with the other, and the processes they come from.
-    fn pairs_of(&self, a: &Record, b: &Record) -> Option<(Vec<(f64, f64)>, usize)> {
-        let find = |one: &Record, other: &Record| {
-            let label = other.config.label();
-            self.pairs.iter().find_map(|r| match &r.outcome {
-                Outcome::Paired { against, pairs_ns, processes, .. } if r.config == one.config && *against == label => {
-                    Some((pairs_ns.clone(), *processes))
-                }
-                _ => None,
-            })
-        };
-        let turned = || find(b, a).map(|(pairs, processes)| (pairs.into_iter().map(|(x, y)| (y, x)).collect(), processes));
-        find(a, b).or_else(turned).filter(|(pairs, _)| !pairs.is_empty())
-    }
-
-    fn regret(&self, ways: &[Way], shapes: &[Shape]) -> Option<f64> {
-        if shapes.len() < 2 {
-            return None;
-        }
-        let held_out = shapes.iter().map(|out| {
-            let rest: Vec<Shape> = shapes.iter().copied().filter(|s| s != out).collect();
-            let chosen = self.best(ways, &rest)?;
-            let least = ways.iter().filter_map(|w| self.time(*out, w)).fold(f64::INFINITY, f64::min);
-            Some(self.time(*out, &chosen)? / least)
-        });
-        held_out.collect::<Option<Vec<f64>>>().map(|all| all.into_iter().fold(1.0, f64::max))
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::store::tests::record;
+    use crate::store::{Config, Outcome};
+    use kiln_kernels::team::DEFAULT_SPIN;
 
     fn all(records: &[Record]) -> Chosen<'_> {
-        choose(&records.iter().collect::<Vec<_>>(), &|_| true).expect("a choice")
+        choose(&records.iter().collect::<Vec<_>>(), &|_| true, Objective::Time).expect("a choice")
     }
 
     #[test]
@@ -331,8 +206,134 @@ mod tests {
     }
 
     #[test]
+    fn where_size_counts_ties_go_to_less_code() {
+        let (small, large) = ("gemm_f32_scalar_1x4v_u1", "gemm_f32_scalar_4x4v_u1");
+        let mut few_accumulators = record(large, "8x8x8", &[10.0; 5]);
+        few_accumulators.config.tile = (1, 1);
+        let records = [few_accumulators, record(small, "8x8x8", &[10.1; 5])];
+        let records: Vec<&Record> = records.iter().collect();
+        let by = |objective| choose(&records, &|_| true, objective).expect("a choice").way.kernel;
+        let sizes = crate::bake::Sizes::here().expect("sizes");
+        assert_eq!((by(Objective::Time).as_str(), by(Objective::TimeAndSize(sizes)).as_str()), (large, small));
+    }
+
+    #[test]
     fn nothing_allowed_gives_nothing() {
         let records = [record("a", "8x8x8", &[10.0])];
-        assert!(choose(&records.iter().collect::<Vec<_>>(), &|_| false).is_none());
+        assert!(choose(&records.iter().collect::<Vec<_>>(), &|_| false, Objective::Time).is_none());
+    }
+
+    /// Results of a way at several shapes: the kernel's blocking has that KC.
+    fn timed(kernel: &str, kc: usize, times: &[(&str, f64)]) -> Vec<Record> {
+        let of = |(shape, ns): &(&str, f64)| {
+            let mut record = record(kernel, shape, &[*ns; 5]);
+            record.config.blocking = Some(crate::store::Blocks(kc, 252, 1024, Default::default()));
+            Record { default: kernel == "d", ..record }
+        };
+        times.iter().map(of).collect()
+    }
+
+    const FOUR: [&str; 4] = ["64x512x512", "128x512x512", "64x2048x512", "128x2048x512"];
+
+    /// Those at [`FOUR`].
+    fn at_four(kernel: &str, kc: usize, ns: [f64; 4]) -> Vec<Record> {
+        timed(kernel, kc, &std::array::from_fn::<_, 4, _>(|i| (FOUR[i], ns[i])))
+    }
+
+    /// The bounds and KC of each row of the table.
+    fn table(chosen: &Chosen) -> Vec<([Option<usize>; 3], usize)> {
+        chosen.table.iter().map(|row| (row.upto, row.way.blocking.map_or(0, |b| b.0))).collect()
+    }
+
+    #[test]
+    fn a_table_parts_shapes_where_another_way_is_shown_to_be_faster() {
+        let records =
+            [at_four("d", 256, [100.0; 4]), at_four("a", 128, [50.0, 50.0, 80.0, 80.0]), at_four("a", 400, [70.0, 70.0, 60.0, 60.0])];
+        let records = records.concat();
+        let chosen = all(&records);
+        // Over all shapes KC 128 is the best; between 512 and 2048 columns the other takes over.
+        assert_eq!((chosen.way.blocking.map(|b| b.0), chosen.worst), (Some(128), 1.0));
+        assert_eq!(table(&chosen), [([None, Some(1024), None], 128), ([None; 3], 400)]);
+        assert!(chosen.gain.is_some_and(|g| (g.value - (1.0f64 / (0.5 * 0.6)).sqrt()).abs() < 1e-9), "{:?}", chosen.gain);
+        // Whatever two shapes say, they have no table.
+        let few: Vec<Record> = records.into_iter().filter(|r| r.config.shape.product_rows() == Some(64)).collect();
+        assert_eq!((all(&few).shapes.len(), table(&all(&few)).len()), (2, 0));
+    }
+
+    #[test]
+    fn within_the_tie_band_nothing_is_parted() {
+        let records = [at_four("a", 128, [100.0, 100.0, 101.5, 101.5]), at_four("a", 400, [101.0, 101.0, 100.0, 100.0])].concat();
+        assert_eq!(table(&all(&records)).len(), 0);
+        assert!((all(&records).worst - 1.015).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_row_keeps_to_the_layout_and_the_spin_of_its_class() {
+        let by_name = |kernel: &str, ns| at_four(kernel, 256, ns);
+        let (narrow, wide) = ("gemm_f32_scalar_4x4v_u1", "gemm_f32_scalar_1x4v_u1");
+        let other =
+            kiln_kernels::registry::all().map(|e| e.meta).find(|m| m.op == kiln_kernels::registry::Op::Gemm && m.layout != "b4v-scalar");
+        let other = other.expect("another layout").name;
+        let base = by_name(narrow, [50.0, 50.0, 80.0, 80.0]);
+        let with = |kernel: &str| [base.clone(), by_name(kernel, [90.0, 90.0, 60.0, 60.0])].concat();
+        assert_eq!(all(&with(wide)).table.iter().map(|row| row.way.kernel.as_str()).collect::<Vec<_>>(), [narrow, wide]);
+        assert_eq!(all(&with(other)).table.len(), 0);
+        let mut spinning = with(wide);
+        spinning
+            .iter_mut()
+            .for_each(|r| (r.config.threads, r.config.spin) = (2, Some(if r.config.kernel == wide { 0 } else { DEFAULT_SPIN })));
+        assert_eq!(all(&spinning).table.len(), 0);
+    }
+
+    /// The same on two threads, where the default parks its own: so no row of a table can have it.
+    fn parked(mut records: Vec<Record>) -> Vec<Record> {
+        records.iter_mut().for_each(|r| (r.config.threads, r.config.spin) = (2, Some(if r.default { 0 } else { DEFAULT_SPIN })));
+        records
+    }
+
+    #[test]
+    fn what_is_learnt_without_a_shape_must_not_be_slower_there_than_the_default() {
+        // Beyond 1024 columns KC 400 is the faster. Learnt without the last shape it is slower there than the default: so there
+        // is no such row, and KC 128 stays, which is slower than the default nowhere beyond doubt.
+        let mut noisy = timed("a", 128, &[(FOUR[0], 50.0), (FOUR[1], 50.0), (FOUR[2], 75.0), (FOUR[3], 81.0)]);
+        noisy[3].outcome = Outcome::timed(&[70.0, 75.0, 81.0, 88.0, 95.0], None).expect("samples");
+        let records = [at_four("d", 256, [100.0, 100.0, 100.0, 80.0]), noisy, at_four("a", 400, [80.0, 80.0, 40.0, 84.0])];
+        let records = parked(records.concat());
+        let chosen = all(&records);
+        assert_eq!((chosen.table.len(), chosen.way.blocking.map(|b| b.0), chosen.default_stays), (0, Some(128), false));
+        assert_eq!(chosen.refused.map(|s| s.to_string()).as_deref(), Some(FOUR[3]));
+        assert!(chosen.open.iter().any(|(a, b)| a.config.blocking.map(|b| b.0) == Some(400) && b.default), "pairs are asked for");
+    }
+
+    #[test]
+    fn where_nothing_else_is_harmless_the_default_stays() {
+        let at = |kernel, ns: [f64; 3]| timed(kernel, 128, &[("64x512x512", ns[0]), ("96x512x512", ns[1]), ("128x512x512", ns[2])]);
+        let records = [at("d", [100.0; 3]), at("a", [40.0, 40.0, 110.0])].concat();
+        // As a row of a table the default may stay where it is the faster.
+        let rows = all(&records).table.iter().map(|row| (row.upto[0], row.way.kernel.clone())).collect::<Vec<_>>();
+        assert_eq!(rows, [(Some(110), "a".to_owned()), (None, "d".to_owned())]);
+        let records = parked(records);
+        let chosen = all(&records);
+        assert!(chosen.default_stays && chosen.table.is_empty() && chosen.gain.is_none(), "{chosen:?}");
+        assert_eq!(chosen.refused.map(|s| s.to_string()).as_deref(), Some("128x512x512"));
+    }
+
+    #[test]
+    fn a_models_calls_decide_which_shapes_count_and_for_how_much() {
+        let model = crate::space::models::find("embedded").expect("a model");
+        // Of the model are 256 x 256, 8 times, and 768 x 256, 8 times; at 512 rows, which 128 stand for.
+        let shapes = ["128x256x256", "128x768x256", "64x768x256", "128x999x256"];
+        let of = |kernel, ns: [f64; 4]| timed(kernel, 128, &std::array::from_fn::<_, 4, _>(|i| (shapes[i], ns[i])));
+        let records = [of("a", [10.0, 110.0, 10.0, 10.0]), of("b", [14.0, 100.0, 99.0, 99.0])].concat();
+        let records: Vec<&Record> = records.iter().collect();
+        let chosen = choose(&records, &|_| true, Objective::EndToEnd(model)).expect("a choice");
+        assert_eq!(chosen.shapes.iter().map(|s| s.to_string()).collect::<Vec<_>>(), ["128x256x256", "128x768x256"]);
+        // In all b takes 114 where a takes 120, although by the mean of ratios a is the faster.
+        assert!(chosen.weighed && chosen.way.kernel == "b");
+        assert_eq!(choose(&records, &|_| true, Objective::Time).expect("a choice").way.kernel, "a");
+        // Of a class that it does not call, all count.
+        let few = [record("a", "4x256x256", &[1.0]), record("a", "16x99x99", &[1.0])];
+        let chosen = choose(&few.iter().collect::<Vec<_>>(), &|_| true, Objective::EndToEnd(model)).expect("a choice");
+        assert!(!chosen.weighed && chosen.shapes.len() == 2);
     }
 }

@@ -1,8 +1,9 @@
 //! The choice for every operation, format and class of shapes, from results: who won, why, and which comparisons would
 //! make it sure. It reads no store and writes no profile.
 
-use super::choose::{Chosen, choose};
+use super::choose::{Chosen, Row, choose};
 use super::crossover;
+use super::objective::Objective;
 use crate::filter::by_name;
 use crate::ranking;
 use crate::space::{self, Temperature};
@@ -10,7 +11,7 @@ use crate::store::{Config, Record};
 use anyhow::Context;
 use kiln_kernels::format::Format;
 use kiln_kernels::registry::Op;
-use kiln_profiles::schema::{Choice, Class, Tier};
+use kiln_profiles::schema::{Choice, Class, Tier, When};
 
 /// What was decided.
 #[derive(Clone, Debug, Default)]
@@ -21,24 +22,34 @@ pub struct Decided {
     pub open: Vec<(Config, Config)>,
     /// What the reader should know.
     pub notes: Vec<String>,
+    /// What the choices are to make fast.
+    objective: Objective,
 }
 
-/// Decides by `records`, which are of one machine and of kernels as they are.
+/// Decides by `records`, which are of one machine and of kernels as they are, with every shape of a class counting the same.
 ///
 /// # Errors
 /// If there is nothing at all to choose for an operation that an engine needs.
 pub fn decide(records: &[&Record]) -> anyhow::Result<Decided> {
-    let mut decided = Decided::default();
+    decide_for(records, Objective::Time)
+}
+
+/// As [`decide`], with shapes counting for what an objective has them count for.
+///
+/// # Errors
+/// As [`decide`].
+pub fn decide_for(records: &[&Record], objective: Objective) -> anyhow::Result<Decided> {
+    let mut decided = Decided { objective, ..Decided::default() };
     let choices = decided.all(records)?;
     Ok(Decided { choices, ..decided })
 }
 
-/// As [`decide`], of products of the formats and classes that there are results of, and nothing else.
+/// As [`decide_for`], of products of the formats and classes that there are results of, and nothing else.
 ///
 /// # Errors
 /// If a kernel is none of this build.
-pub fn products(records: &[&Record]) -> anyhow::Result<Decided> {
-    let mut decided = Decided::default();
+pub(super) fn products(records: &[&Record], objective: Objective) -> anyhow::Result<Decided> {
+    let mut decided = Decided { objective, ..Decided::default() };
     for format in Format::ALL {
         let choices = decided.products(records, *format, false)?;
         decided.choices.extend(choices);
@@ -96,11 +107,12 @@ impl Decided {
         let threads = mine.iter().map(|r| r.config.threads).max().unwrap_or(1);
         let mine = counted(&mine, class, threads);
         let fits = |kernel: &str| layout.is_none_or(|layout| by_name(kernel).is_ok_and(|e| e.meta.layout == layout));
-        match choose(&mine, &fits) {
+        match choose(&mine, &fits, self.objective) {
             Some(chosen) => {
                 self.open.extend(chosen.open.iter().map(|(a, b)| (a.config.clone(), b.config.clone())));
                 let mut choice = measured(&chosen, op, class, threads)?;
-                if let Some(cost) = layout.and_then(|_| cost_of_layout(&mine, &chosen)) {
+                choice.note += &self.objective.note(&choice.kernel, chosen.weighed);
+                if let Some(cost) = layout.and_then(|_| cost_of_layout(&mine, &chosen, self.objective)) {
                     choice.note.push_str(&format!("; the best of another packed layout than prefill's would take {cost:.2} of its time"));
                 }
                 Ok(choice)
@@ -129,12 +141,12 @@ pub(super) fn counted<'a>(records: &[&'a Record], class: Class, threads: usize) 
 }
 
 /// Time of the best without a restriction over time of the chosen, if it is better beyond the tie band.
-fn cost_of_layout(records: &[&Record], chosen: &Chosen) -> Option<f64> {
-    let free = choose(records, &|_| true)?;
+fn cost_of_layout(records: &[&Record], chosen: &Chosen, objective: Objective) -> Option<f64> {
+    let free = choose(records, &|_| true, objective)?;
     if free.way.kernel == chosen.way.kernel {
         return None;
     }
-    let both = choose(records, &|k| k == free.way.kernel || k == chosen.way.kernel)?;
+    let both = choose(records, &|k| k == free.way.kernel || k == chosen.way.kernel, objective)?;
     let margin = both.margin.filter(|_| both.way.kernel == free.way.kernel)?;
     (margin.value > 1.0 + ranking::BAND).then_some(1.0 / margin.value)
 }
@@ -145,15 +157,26 @@ fn measured(chosen: &Chosen, op: Op, class: Class, threads: usize) -> anyhow::Re
         [one] => one.to_string(),
         many => format!("{} shapes", many.len()),
     };
-    let note = match (chosen.default_stays, chosen.gain) {
+    let learnt_without = chosen.refused.map(|s| s.to_string());
+    let mut note = match (chosen.default_stays, chosen.gain) {
         (true, _) if chosen.harmed.is_some() => {
             let shape = chosen.harmed.map(|s| s.to_string()).unwrap_or_default();
             format!("the default stays: what is faster over {over} is slower at {shape}")
+        }
+        (true, _) if learnt_without.is_some() => {
+            let shape = learnt_without.as_deref().unwrap_or_default();
+            format!("the default stays: what is chosen over {over} without {shape} is slower there")
         }
         (true, _) => format!("the default stays: nothing was shown to be faster over {over}"),
         (false, Some(g)) => format!("{:.3} times the speed of the default, 95 % [{:.3}, {:.3}], over {over}", g.value, g.ci.0, g.ci.1),
         (false, None) => format!("fastest over {over}"),
     };
+    if !chosen.table.is_empty() {
+        note += ", by a table";
+    }
+    if let Some(shape) = learnt_without.filter(|_| !chosen.default_stays) {
+        note += &format!("; a finer table that is learnt without {shape} is slower there");
+    }
     Ok(Choice {
         op: op.name().into(),
         format: meta.format.name().into(),
@@ -171,8 +194,25 @@ fn measured(chosen: &Chosen, op: Op, class: Class, threads: usize) -> anyhow::Re
         margin: chosen.margin.map(|m| rounded(m.value)),
         margin_ci: chosen.margin.map(|m| [rounded(m.ci.0), rounded(m.ci.1)]),
         regret: chosen.regret.map(rounded),
+        worst_regret: Some(rounded(chosen.worst)),
         tier: chosen.winner.tier,
         note: if chosen.winner.tier == Tier::Predicted { format!("predicted: {note}") } else { note },
+        table: chosen.table.iter().map(when).collect::<anyhow::Result<_>>()?,
+    })
+}
+
+fn when(row: &Row) -> anyhow::Result<When> {
+    let (meta, [m_max, n_max, k_max]) = (by_name(&row.way.kernel)?.meta, row.upto);
+    Ok(When {
+        m_max,
+        n_max,
+        k_max,
+        kernel: meta.name.into(),
+        rust_type: meta.rust_type.into(),
+        fingerprint: row.record.config.fingerprint.clone(),
+        layout: meta.layout.into(),
+        blocking: row.way.blocking.map(Into::into),
+        split: row.way.split,
     })
 }
 

@@ -19,7 +19,7 @@ pub(super) fn write(folder: &Path, records: &[&Record], tuned: &Tuned) -> anyhow
         .variants
         .iter()
         .flat_map(|v| &v.choices)
-        .flat_map(|c| std::iter::once(c.kernel.as_str()).chain(c.runner_up.as_deref()))
+        .flat_map(|c| c.kernels().map(|named| named.kernel).chain(c.runner_up.as_deref()))
         .collect();
     let mut text = lines(records, &|_| true)?;
     if text.len() > LIMIT {

@@ -4,14 +4,21 @@
 //! generic profile's choice and says so. The raw results go beside the profile as evidence.
 
 mod choose;
+mod class;
 mod crossover;
 mod decide;
 mod evidence;
+mod objective;
 mod predicted;
+mod size;
+mod table;
+mod way;
 mod why;
 
-pub use decide::{Decided, decide};
-pub use why::{Answer, AtShape, Compared, Costed, Figure, Near, OverClass, Question, Sources, Verdict, Wrong, label, why};
+pub use decide::{Decided, decide, decide_for};
+pub use objective::{Objective, PROMPT, Total};
+pub use size::Sizes;
+pub use why::{Answer, AtShape, Compared, Costed, Figure, Near, OverClass, Question, RowAt, Sources, Verdict, Wrong, at, label, why};
 
 use crate::filter::by_name;
 use crate::machine::Machine;
@@ -23,7 +30,7 @@ use anyhow::{Context, bail, ensure};
 use kiln_kernels::isa::IsaId;
 use kiln_profiles::lookup;
 use kiln_profiles::machine::{Caches, Machine as CpuProfile, Match};
-use kiln_profiles::schema::{SCHEMA, Tier, Tuned, Variant};
+use kiln_profiles::schema::{Choice, SCHEMA, Tier, Tuned, Variant};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -41,6 +48,8 @@ pub struct Options<'a> {
     pub root: &'a Path,
     /// Threads whose results count; `None`: for each choice the most that were measured.
     pub threads: Option<usize>,
+    /// What choices are to make fast.
+    pub objective: Objective,
 }
 
 /// What was baked.
@@ -52,6 +61,8 @@ pub struct Baked {
     pub path: PathBuf,
     /// The file with the results it rests on.
     pub evidence: PathBuf,
+    /// What the products of the objective's model take in all, if it has one.
+    pub totals: Vec<Total>,
     /// What the reader should know.
     pub notes: Vec<String>,
 }
@@ -88,7 +99,7 @@ pub fn bake(options: &Options) -> anyhow::Result<Baked> {
     if let Some(threads) = options.threads {
         ensure!(!mine.is_empty(), "{} has no result with {threads} threads", options.store.display());
     }
-    let Decided { choices, open, notes: more } = decide(&mine)?;
+    let Decided { choices, open, notes: more, .. } = decide_for(&mine, options.objective)?;
     notes.extend(more);
     if !open.is_empty() {
         let n = open.len();
@@ -97,8 +108,8 @@ pub fn bake(options: &Options) -> anyhow::Result<Baked> {
     // All that this CPU has, so that what was not measured is completed by the best of them.
     let here = IsaId::ALL.iter().filter(|isa| isa.arch() == std::env::consts::ARCH && isa.runs_here());
     let mut isas: BTreeSet<String> = here.map(|isa| isa.name().to_owned()).collect();
-    for choice in &choices {
-        isas.insert(by_name(&choice.kernel)?.meta.isa.name().to_owned());
+    for named in choices.iter().flat_map(Choice::kernels) {
+        isas.insert(by_name(named.kernel)?.meta.isa.name().to_owned());
     }
     let tuned = Tuned {
         schema: SCHEMA,
@@ -114,7 +125,11 @@ pub fn bake(options: &Options) -> anyhow::Result<Baked> {
     let path = lookup::write_tuned(options.root, &tuned)?;
     write_profile(options, &profile)?;
     let evidence = evidence::write(&options.root.join(options.cpu), &mine, &tuned)?;
-    Ok(Baked { tuned, path, evidence, notes })
+    let totals = match options.objective {
+        Objective::EndToEnd(model) => objective::totals(model, &mine, &tuned.variants[0]),
+        Objective::Time | Objective::TimeAndSize(_) => Vec::new(),
+    };
+    Ok(Baked { tuned, path, evidence, totals, notes })
 }
 
 /// Results of a store by what they are good for.

@@ -11,7 +11,7 @@ use kiln_profiles::machine::Machine as CpuProfile;
 use kiln_profiles::schema::{Choice, Class, SCHEMA, Tier, Tuned, Variant};
 use std::collections::BTreeSet;
 
-/// Writes the profile of `cpu` from predictions for it, and these as its evidence.
+/// Writes the profile of `cpu` from predictions for it, and those of kernels that were verified as its evidence.
 ///
 /// # Errors
 /// If no product of an engine's own format was predicted, or the profile cannot be written.
@@ -22,7 +22,7 @@ pub(super) fn bake(options: &Options, cpu: &CpuProfile, records: &[&Record], mut
     let verified: BTreeSet<&str> = records.iter().filter(|r| r.verification_error.is_some()).map(|r| r.config.kernel.as_str()).collect();
     let may_win = |r: &&&Record| verified.contains(r.config.kernel.as_str()) && !wrong.contains(r.config.kernel.as_str());
     let sound: Vec<&Record> = records.iter().filter(may_win).copied().collect();
-    let Decided { choices, open: _, notes: more } = super::decide::products(&sound)?;
+    let Decided { choices, notes: more, .. } = super::decide::products(&sound, options.objective)?;
     notes.extend(more);
     let needed = |class: Class| choices.iter().any(|c| c.format == Op::Gemm.format().name() && c.class == class);
     ensure!(
@@ -35,8 +35,8 @@ pub(super) fn bake(options: &Options, cpu: &CpuProfile, records: &[&Record], mut
     let (generic, _) = lookup::tuned(options.root, &lookup::generic(&cpu.arch))?;
     let known = lookup::tuned(options.root, &cpu.name).map(|(tuned, _)| tuned.variants).unwrap_or_default();
     let mut isas: BTreeSet<String> = known.iter().flat_map(|variant| variant.isas.iter().cloned()).collect();
-    for choice in &choices {
-        isas.insert(by_name(&choice.kernel)?.meta.isa.name().to_owned());
+    for named in choices.iter().flat_map(Choice::kernels) {
+        isas.insert(by_name(named.kernel)?.meta.isa.name().to_owned());
     }
     // Operations on rows are not chosen by prediction: those of the generic variant that the CPU has most of.
     let fits = |variant: &&Variant| !variant.choices.is_empty() && variant.isas.iter().all(|isa| isas.contains(isa));
@@ -56,6 +56,7 @@ pub(super) fn bake(options: &Options, cpu: &CpuProfile, records: &[&Record], mut
         variants: vec![Variant { isas: isas.into_iter().collect(), choices }],
     };
     let path = lookup::write_tuned(options.root, &tuned)?;
-    let evidence = evidence::write(&options.root.join(options.cpu), records, &tuned)?;
-    Ok(Baked { tuned, path, evidence, notes })
+    // What was not verified is only a prediction, which anybody can make again.
+    let evidence = evidence::write(&options.root.join(options.cpu), &sound, &tuned)?;
+    Ok(Baked { tuned, path, evidence, totals: Vec::new(), notes })
 }

@@ -7,10 +7,9 @@
 mod answer;
 mod rules;
 
-pub use answer::{Answer, AtShape, Compared, Costed, Figure, Near, OverClass, Question, Sources, Verdict, Wrong};
+pub use answer::{Answer, AtShape, Compared, Costed, Figure, Near, OverClass, Question, RowAt, Sources, Verdict, Wrong};
 
 use super::LIMITS;
-use super::choose::{Way, usual_spin};
 use super::decide::counted;
 use crate::filter::by_name;
 use crate::machine::Machine;
@@ -45,7 +44,7 @@ pub fn why(question: &Question) -> anyhow::Result<Answer> {
     let here = measured(shape.class()).into_iter().filter(|r| r.config.shape == shape).collect::<Vec<_>>();
     let at_shape = rules::at_shape(&here, choice);
     notes.extend(elsewhere(&all, &here, shape));
-    let over_class = rules::over_class(&measured(choice.class), choice, layout(variant, choice));
+    let over_class = rules::over_class(&measured(choice.class), choice, layout(variant, choice), question.objective);
     Ok(Answer {
         cpu: tuned.cpu.clone(),
         profile,
@@ -57,7 +56,9 @@ pub fn why(question: &Question) -> anyhow::Result<Answer> {
         format: format.name().into(),
         shape,
         class: shape.class(),
-        sources: sources(choice),
+        row: row_at(choice, shape),
+        runs: label(&at(choice, shape)),
+        sources: sources(&at(choice, shape)),
         over_class,
         nearest: if at_shape.as_ref().is_none_or(|at| at.candidates.is_empty()) {
             nearest(&all, variant, question, threads)
@@ -208,7 +209,7 @@ fn nearest(all: &[&Record], variant: &Variant, question: &Question, threads: usi
             winner: winner.config.label(),
             median_ns: winner.median_ns().map(|m| m.0),
             cycles: rules::cycles(winner),
-            choice: serving(variant, question.op, question.format, shape).map(label),
+            choice: serving(variant, question.op, question.format, shape).map(|choice| label(&at(choice, shape))),
         })
     });
     near.take(NEAREST).collect()
@@ -220,17 +221,19 @@ fn distance(a: Shape, b: Shape) -> Option<f64> {
     (a.len() == b.len()).then(|| a.iter().zip(&b).map(|(a, b)| (*a as f64 / *b as f64).ln().abs()).sum())
 }
 
+/// A choice as it is at a shape: with what the row of its table has in place of its own, if one holds it.
+pub fn at(choice: &Choice, shape: Shape) -> Choice {
+    shape.product().map_or_else(|| choice.clone(), |product| choice.at(product))
+}
+
+/// The row of its table that holds a shape.
+fn row_at(choice: &Choice, shape: Shape) -> Option<RowAt> {
+    let product = shape.product()?;
+    let place = choice.table.iter().position(|row| row.holds(product))?;
+    Some(RowAt { number: place + 1, rows: choice.table.len(), when: choice.table[place].clone() })
+}
+
 /// A choice as the labels of results have it: kernel, blocking, split and spin.
 pub fn label(choice: &Choice) -> String {
     choice.kernel.clone() + &choice.blocking.map(|b| format!(" {b}")).unwrap_or_default() + &shared(choice.split, choice.spin)
-}
-
-fn way(choice: &Choice) -> Way {
-    let Choice { kernel, blocking, split, threads, .. } = choice;
-    Way {
-        kernel: kernel.clone(),
-        blocking: blocking.map(Into::into),
-        split: *split,
-        spin: choice.spin.or(usual_spin(*threads, blocking.is_some())),
-    }
 }

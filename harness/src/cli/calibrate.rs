@@ -103,7 +103,15 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
         }
         let middle = |all: &[f64]| median(all).unwrap_or(0.0);
         let comparisons = args.comparisons;
-        trials.push(Trial { delay: *delay, comparisons, found, wrong_way, ratio: middle(&ratios), width: middle(&widths), places: middle(&places) });
+        trials.push(Trial {
+            delay: *delay,
+            comparisons,
+            found,
+            wrong_way,
+            ratio: middle(&ratios),
+            width: middle(&widths),
+            places: middle(&places),
+        });
     }
     drop(progress);
     let busy = watch.and_then(|w| w.so_far());

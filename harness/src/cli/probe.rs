@@ -18,7 +18,8 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 
-    /// Measure for a few seconds instead of a dozen or two: rougher figures
+    /// Measure rougher figures: on two idle cores in some five seconds instead of some twenty; more cores take longer, and busy
+    /// ones several times as long
     #[arg(long)]
     quick: bool,
 

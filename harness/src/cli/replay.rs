@@ -6,16 +6,19 @@ use crate::measure::clock::Effort;
 use crate::measure::statistics::median;
 use crate::model::Predictor;
 use crate::progress::Progress;
-use crate::ranking;
+use crate::ranking::Current;
 use crate::replay::{Recorded, Replayed};
 use crate::search::Strategy;
-use crate::store;
+use crate::space::Problem;
+use crate::store::{self, Limits, Record};
 use anyhow::ensure;
 use kiln_kernels::format::Format;
 use kiln_kernels::registry::Op;
 use kiln_profiles::lookup;
 use serde_json::json;
-use std::collections::BTreeSet;
+use std::cell::{Cell, RefCell};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// Compares strategies of searching on an exhaustive sweep's results, without measuring anything.
@@ -46,54 +49,57 @@ pub struct Args {
     json: bool,
 }
 
+/// What is kept of a store at a time: of a problem more results than any has candidates.
+const LIMITS: Limits = Limits { of_a_problem: 1 << 15, problems: usize::MAX, bytes: 256 << 20 };
+
 /// Prints a line for each strategy.
 ///
 /// # Errors
 /// If the store cannot be read, or holds no problem that was searched exhaustively.
 pub fn run(args: &Args) -> anyhow::Result<i32> {
-    let contents = store::read(&args.store)?;
-    if let Some(complaint) = contents.complaint(&args.store) {
-        eprintln!("note: {complaint}");
-    }
-    let (records, stale) = ranking::current(contents.records);
-    if stale > 0 {
-        eprintln!("note: {stale} results are of kernels that have changed since, and are left aside");
-    }
-    let (mut recorded, left) = Recorded::all(&records);
-    recorded.retain(|r| args.op.is_empty() || args.op.contains(&r.problem.op));
-    recorded.retain(|r| args.format.is_empty() || args.format.contains(&r.problem.format));
+    let (current, stale, problems) = (Current::of_this_build(), Cell::new(0), RefCell::new(BTreeSet::new()));
+    let wanted = |record: &Record| {
+        if !Recorded::is_made_of(record) || !args.wants(record) {
+            return false;
+        }
+        let is_current = current.has(record);
+        stale.set(stale.get() + u64::from(!is_current));
+        if is_current && let Some(problem) = record.config.problem() {
+            problems.borrow_mut().insert((problem, record.machine.clone()));
+        }
+        is_current
+    };
+    let mut replaying = Replaying::new(args)?;
+    let (mut left, mut progress) = (0, None);
+    let walked = store::each_problem(&args.store, &LIMITS, wanted, |problem, records| {
+        let progress = progress.get_or_insert_with(|| Progress::new(problems.borrow().len() as u64, "replaying"));
+        match Recorded::new(problem, records) {
+            Some(recorded) => replaying.replay(recorded, progress)?,
+            None => left += 1,
+        }
+        progress.advance(1);
+        Ok(())
+    })?;
+    drop(progress);
+    let beyond = format!("{} results are beyond the fastest {} of their problem, and are left out", walked.left, LIMITS.of_a_problem);
+    let notes = [
+        walked.unreadable.complaint(&args.store),
+        (stale.get() > 0).then(|| format!("{} results are of kernels that have changed since, and are left aside", stale.get())),
+        (walked.left > 0).then_some(beyond),
+    ];
+    notes.iter().flatten().for_each(|note| eprintln!("note: {note}"));
+    let Replaying { problems, strategies, .. } = replaying;
     ensure!(
-        !recorded.is_empty(),
+        !problems.is_empty(),
         "{} has no problem with a full result for every candidate: make one with kiln sweep --strategy exhaustive",
         args.store.display()
     );
-    let mut strategies = if args.strategy.is_empty() { Strategy::ALL.to_vec() } else { args.strategy.clone() };
-    let progress = Progress::new((strategies.len() * recorded.len()) as u64, "replaying");
-    if strategies.contains(&Strategy::Model)
-        && let Err(error) = predict(&mut recorded, args.cpu.as_deref(), &progress)
-    {
-        ensure!(args.strategy.is_empty(), error);
-        progress.note(&format!("the strategy model is left out: {error:#}"));
-        strategies.retain(|s| *s != Strategy::Model);
-    }
-    let mut all: Vec<(Strategy, Vec<Replayed>)> = Vec::new();
-    for strategy in strategies {
-        let mut of_problems = Vec::new();
-        for one in &recorded {
-            progress.at(format!("{} {} {}", strategy.name(), one.problem.op, one.problem.shape));
-            of_problems.push(one.run(strategy, &Effort::FULL, args.seeds)?);
-            progress.advance(1);
-        }
-        all.push((strategy, of_problems));
-    }
-    drop(progress);
-    let candidates: usize = recorded.iter().map(Recorded::count).sum();
     if args.json {
-        let rows = all.iter().map(|(strategy, replayed)| {
-            let each = recorded.iter().zip(replayed).map(|(of, replayed)| {
+        let rows = strategies.iter().map(|(strategy, replayed)| {
+            let each = problems.iter().zip(replayed).map(|((of, candidates), replayed)| {
                 json!({
-                    "op": of.problem.op.name(), "format": of.problem.format.name(), "shape": of.problem.shape.to_string(),
-                    "threads": of.problem.threads, "candidates": of.count(), "replayed": replayed,
+                    "op": of.op.name(), "format": of.format.name(), "shape": of.shape.to_string(),
+                    "threads": of.threads, "candidates": candidates, "replayed": replayed,
                 })
             });
             json!({ "strategy": strategy.name(), "overall": overall(replayed), "problems": each.collect::<Vec<_>>() })
@@ -102,32 +108,85 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
     }
     let mut table = Table::new(["strategy", "regret", "worst regret", "of the time", "of the candidates"]);
     let percent = |share: f64| format!("{:.1} %", 100.0 * share);
-    for (_, replayed) in &all {
+    for (_, replayed) in &strategies {
         let o = overall(replayed);
         table.row([o.strategy, &percent(o.regret), &percent(o.worst_regret), &percent(o.share_of_time), &percent(o.share_of_candidates)]);
     }
+    let candidates: usize = problems.iter().map(|p| p.1).sum();
     emit(&format!(
         "{table}\n{} problems, {candidates} candidates, {} seeds; medians over problems, and the worst of all; {left} problems were not searched \
          exhaustively; replayed from results of the tier measured",
-        recorded.len(),
+        problems.len(),
         args.seeds
     ))
 }
 
-/// Gives every candidate its prediction on a CPU, this one by default.
-fn predict(recorded: &mut [Recorded], cpu: Option<&str>, progress: &Progress) -> anyhow::Result<()> {
-    let machine = cpu.map(|cpu| lookup::machine(lookup::default_root(), cpu)).transpose()?;
-    let kinds: BTreeSet<(Op, Format)> = recorded.iter().map(|r| (r.problem.op, r.problem.format)).collect();
-    for (op, format) in kinds {
-        let filter = Filter { op: vec![op], format: vec![format], ..Filter::default() };
-        let at = |kernel: &str| progress.at(format!("predicting {kernel}"));
-        let predictor = match &machine {
-            Some(machine) => Predictor::new(machine, &std::env::current_exe()?, &filter, at)?,
-            None => Predictor::here(&filter, at)?,
-        };
-        recorded.iter_mut().filter(|r| (r.problem.op, r.problem.format) == (op, format)).for_each(|r| r.predict(&predictor));
+impl Args {
+    /// Whether a result is of an operation and a format that were asked for.
+    fn wants(&self, Record { config, .. }: &Record) -> bool {
+        (self.op.is_empty() || self.op.iter().any(|op| op.name() == config.op))
+            && (self.format.is_empty() || self.format.iter().any(|format| format.name() == config.format))
     }
-    Ok(())
+}
+
+/// Replays one problem after the other; nothing is kept of one but what came of it.
+struct Replaying<'a> {
+    args: &'a Args,
+    /// The CPU that predictions are for; `None`: this one.
+    cpu: Option<kiln_profiles::machine::Machine>,
+    predictors: BTreeMap<(Op, Format), Predictor>,
+    /// Each problem, and how many candidates it has.
+    problems: Vec<(Problem, usize)>,
+    /// What each strategy did at each of them.
+    strategies: Vec<(Strategy, Vec<Replayed>)>,
+}
+
+impl<'a> Replaying<'a> {
+    fn new(args: &'a Args) -> anyhow::Result<Replaying<'a>> {
+        let strategies = if args.strategy.is_empty() { &Strategy::ALL[..] } else { &args.strategy };
+        Ok(Replaying {
+            args,
+            cpu: args.cpu.as_deref().map(|cpu| lookup::machine(lookup::default_root(), cpu)).transpose()?,
+            predictors: BTreeMap::new(),
+            problems: Vec::new(),
+            strategies: strategies.iter().map(|strategy| (*strategy, Vec::new())).collect(),
+        })
+    }
+
+    fn replay(&mut self, mut recorded: Recorded, progress: &Progress) -> anyhow::Result<()> {
+        let Problem { op, format, shape, .. } = recorded.problem;
+        if self.strategies.iter().any(|s| s.0 == Strategy::Model) {
+            match self.predictor(op, format, progress) {
+                Ok(predictor) => recorded.predict(predictor),
+                Err(error) => {
+                    ensure!(self.args.strategy.is_empty(), error);
+                    progress.note(&format!("the strategy model is left out: {error:#}"));
+                    self.strategies.retain(|s| s.0 != Strategy::Model);
+                }
+            }
+        }
+        for (strategy, replayed) in &mut self.strategies {
+            progress.at(format!("{} {op} {shape}", strategy.name()));
+            replayed.push(recorded.run(*strategy, &Effort::FULL, self.args.seeds)?);
+        }
+        self.problems.push((recorded.problem, recorded.count()));
+        Ok(())
+    }
+
+    /// What predicts the kernels of an operation and format, which is made once.
+    fn predictor(&mut self, op: Op, format: Format, progress: &Progress) -> anyhow::Result<&Predictor> {
+        Ok(match self.predictors.entry((op, format)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(none) => {
+                let filter = Filter { op: vec![op], format: vec![format], ..Filter::default() };
+                let at = |kernel: &str| progress.at(format!("predicting {kernel}"));
+                none.insert(match &self.cpu {
+                    Some(cpu) => Predictor::new(cpu, &std::env::current_exe()?, &filter, at)?,
+                    None => Predictor::here(&filter, at)?,
+                })
+            }
+        })
+    }
 }
 
 /// Medians over problems; the worst regret of all.

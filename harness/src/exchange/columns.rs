@@ -40,6 +40,7 @@ pub struct Column {
     /// Its name, with the unit of its numbers.
     pub name: &'static str,
     /// What its cells are.
+    #[cfg_attr(not(feature = "parquet"), allow(dead_code, reason = "CSV has no kinds"))]
     pub kind: Kind,
     cell: Get,
 }
@@ -54,7 +55,7 @@ impl Column {
 }
 
 /// All columns, in their order.
-pub const COLUMNS: [Column; 56] = [
+pub const COLUMNS: [Column; 59] = [
     column("time", Kind::Text, |r| text(&r.time)),
     column("machine", Kind::Text, |r| text(&r.machine)),
     column("tier", Kind::Text, |r| text(r.tier.name())),
@@ -104,7 +105,12 @@ pub const COLUMNS: [Column; 56] = [
         Outcome::Timed { dropped, .. } => text(dropped.as_ref()?),
         _ => None,
     }),
+    column("drift", Kind::Real, |r| match &r.outcome {
+        Outcome::Timed { drift, .. } => Some(Cell::Real((*drift)?)),
+        _ => None,
+    }),
     column("against", Kind::Text, |r| paired(&r.outcome).and_then(|p| text(p.against))),
+    column("against_fingerprint", Kind::Text, |r| paired(&r.outcome).and_then(|p| text(p.fingerprint?))),
     column("role", Kind::Text, |r| paired(&r.outcome).and_then(|p| text(p.role))),
     column("processes", Kind::Integer, |r| paired(&r.outcome).and_then(|p| integer(p.processes))),
     column("ratio", Kind::Real, |r| paired(&r.outcome).map(|p| Cell::Real(p.ratio))),
@@ -119,6 +125,7 @@ pub const COLUMNS: [Column; 56] = [
     column("noise_floor", Kind::Real, |r| Some(Cell::Real(r.noise_floor))),
     column("verification_error", Kind::Real, |r| Some(Cell::Real(r.verification_error?))),
     column("forced", Kind::Flag, |r| Some(Cell::Flag(r.forced))),
+    column("effort", Kind::Text, |r| text(r.effort?.name())),
     column("page_bytes", Kind::Integer, |r| integer(r.page_bytes)),
     column("huge_pages", Kind::Text, |r| text(r.huge_pages.as_ref()?)),
     column("compiler", Kind::Text, |r| text(&r.compiler)),
@@ -161,6 +168,7 @@ fn result(outcome: &Outcome) -> &'static str {
 /// A comparison in pairs.
 struct Paired<'a> {
     against: &'a str,
+    fingerprint: Option<&'a str>,
     role: &'a str,
     pairs_ns: &'a [(f64, f64)],
     processes: usize,
@@ -170,8 +178,9 @@ struct Paired<'a> {
 
 fn paired(outcome: &Outcome) -> Option<Paired<'_>> {
     match outcome {
-        Outcome::Paired { against, role, pairs_ns, processes, ratio, ratio_ci } => {
-            Some(Paired { against, role, pairs_ns, processes: *processes, ratio: *ratio, ratio_ci: *ratio_ci })
+        Outcome::Paired { against, against_fingerprint, role, pairs_ns, processes, ratio, ratio_ci } => {
+            let fingerprint = against_fingerprint.as_deref();
+            Some(Paired { against, fingerprint, role, pairs_ns, processes: *processes, ratio: *ratio, ratio_ci: *ratio_ci })
         }
         _ => None,
     }

@@ -2,7 +2,9 @@
 
 use super::files::{Documents, Place};
 use super::group::{Count, Group, Wanted, the_only};
-use super::{csv, parquet, t1, t4};
+#[cfg(feature = "parquet")]
+use super::parquet;
+use super::{csv, t1, t4};
 use crate::store::{Record, Unreadable, scan_shown};
 use anyhow::ensure;
 use serde::Serialize;
@@ -67,20 +69,26 @@ fn nothing(store: &Path, unreadable: &Unreadable) -> String {
 /// Rows of one of the formats that have rows.
 enum Table<'a> {
     Csv(csv::Rows<&'a mut (dyn Write + Send)>),
+    #[cfg(feature = "parquet")]
     Parquet(parquet::Rows<&'a mut (dyn Write + Send)>),
 }
 
 impl<'a> Table<'a> {
     fn new(format: Format, out: &'a mut (dyn Write + Send)) -> anyhow::Result<Table<'a>> {
         Ok(match format {
+            #[cfg(feature = "parquet")]
             Format::Parquet => Table::Parquet(parquet::Rows::new(out)?),
+            #[cfg(not(feature = "parquet"))]
+            Format::Parquet => anyhow::bail!("this kiln was built without the feature parquet: build it with that, or ask for csv"),
             _ => Table::Csv(csv::Rows::new(out)?),
         })
     }
 
+    #[cfg_attr(not(feature = "parquet"), expect(unused_variables, reason = "rows are written one by one"))]
     fn add(&mut self, record: Record, bytes: usize) -> anyhow::Result<()> {
         match self {
             Table::Csv(rows) => rows.add(&record),
+            #[cfg(feature = "parquet")]
             Table::Parquet(rows) => rows.add(record, bytes),
         }
     }
@@ -88,6 +96,7 @@ impl<'a> Table<'a> {
     fn end(self) -> anyhow::Result<()> {
         match self {
             Table::Csv(rows) => rows.end(),
+            #[cfg(feature = "parquet")]
             Table::Parquet(rows) => rows.end(),
         }
     }

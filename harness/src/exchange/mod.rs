@@ -10,6 +10,7 @@ mod files;
 mod group;
 mod import;
 mod parameters;
+#[cfg(feature = "parquet")]
 mod parquet;
 mod t1;
 mod t4;
@@ -22,7 +23,7 @@ pub use import::{Imported, import};
 #[cfg(test)]
 mod tests {
     use crate::store::tests::record;
-    use crate::store::{Outcome, Record};
+    use crate::store::{Outcome, Record, Thoroughness};
     use kiln_kernels::registry::{self, Op};
     use kiln_profiles::schema::Tier;
 
@@ -38,14 +39,16 @@ mod tests {
         record.config.split = Some("2x1".parse().expect("a split"));
         (record.config.split_varied, record.config.spin, record.config.threads) = (true, Some(4000), 2);
         (record.default, record.forced) = (true, true);
-        record.outcome = Outcome::timed(&samples, Some("time ran out".into())).expect("samples");
+        record.effort = Some(Thoroughness::Quick);
+        record.outcome = Outcome::timed(&samples, Some("time ran out".into())).expect("samples").drifted(1.25);
         record
     }
 
     /// The same kernel compared with another, which takes 1 / `ratio` of its time.
     pub(super) fn paired(ratio: f64) -> Record {
         let pairs = [4.0, 5.0, 4.5, 4.25].map(|ns| (1000.0 * ns * ratio, 1000.0 * ns));
-        Record { outcome: Outcome::paired("gemm_f32_other".into(), "default", &pairs, 2).expect("pairs"), ..timed(1.0) }
+        let outcome = Outcome::paired("gemm_f32_other".into(), "default", &pairs, 2).expect("pairs");
+        Record { outcome: outcome.with(&timed(1.0).config), ..timed(1.0) }
     }
 
     /// The same kernel, found to be wrong.

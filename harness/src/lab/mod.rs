@@ -13,8 +13,8 @@ pub use engine::{Engine, Plan};
 use crate::bake::{self, Baked};
 use crate::check;
 use crate::filter::Filter;
-use crate::machine::Machine;
 use crate::machine::limits::{self, Limits};
+use crate::machine::{Machine, lock};
 use crate::measure::apart;
 use crate::measure::clock::Effort;
 use crate::model;
@@ -55,7 +55,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Ten minutes or so on two cores, builds included.
+    /// Ten minutes or so on two cores, the builds of the engine included.
     pub fn quick(out: PathBuf) -> Options {
         Options {
             shapes: "model:embedded,256..1024",
@@ -118,7 +118,7 @@ pub fn run(options: &Options) -> anyhow::Result<Outcome> {
 
     steps.next("probing the machine");
     let machine = Machine::detect();
-    let limits = measured_limits(&machine);
+    let limits = measured_limits(&machine)?;
 
     steps.next("verifying every kernel");
     let verification = check::run(&Filter::default().entries()?);
@@ -140,7 +140,7 @@ pub fn run(options: &Options) -> anyhow::Result<Outcome> {
 
     steps.next("comparing the two end to end");
     let threads = machine.system.cores.usable;
-    let tokens = engine::compare(&default, &winner, &options.plan, threads)?;
+    let tokens = alone().and_then(|_machine| engine::compare(&default, &winner, &options.plan, threads))?;
     let generated = winner.generate(PROMPT, 64)?;
 
     steps.next("sampling a generation and writing the page");
@@ -170,12 +170,18 @@ fn add<T>(page: &mut Page, section: Section, part: anyhow::Result<T>, put: impl 
     }
 }
 
-fn measured_limits(machine: &Machine) -> Limits {
+/// Takes hold of the machine for what is measured here; sweeps do so themselves.
+fn alone() -> anyhow::Result<lock::Lock> {
+    lock::machine(|note| eprintln!("note: {note}"))
+}
+
+fn measured_limits(machine: &Machine) -> anyhow::Result<Limits> {
+    let _machine = alone()?;
     let progress = Progress::new(limits::steps(machine), "measuring limits");
-    limits::measure(machine, true, |what| {
+    Ok(limits::measure(machine, true, |what| {
         progress.at(what);
         progress.advance(1);
-    })
+    }))
 }
 
 /// Every operation, into one store; an interrupted run resumes from it.
@@ -195,6 +201,7 @@ fn sweep_all(options: &Options, machine: &Machine) -> anyhow::Result<Vec<Record>
             operands: None,
             blockings: Blockings::Near,
             strategy: Strategy::Halving,
+            constraints: Vec::new(),
             evaluations: None,
             seed: 0,
             budget: Some(budget),
@@ -222,6 +229,7 @@ fn counters(machine: &Machine, standings: &[Standing]) -> anyhow::Result<Vec<Cou
     let standing = largest.context("no cube was swept")?;
     let entries = Filter { op: vec![standing.problem.op], ..Filter::default() }.entries()?;
     let (candidates, _) = space::candidates(&standing.problem, &entries, Blockings::Near, space::caches(machine))?;
+    let _machine = alone()?;
     let roof = Roof::measure(machine);
     let mut all = Vec::new();
     let default = standing.default.filter(|d| d.config != standing.winner.config);
@@ -251,14 +259,15 @@ fn bake_winners(options: &Options, machine: &Machine) -> anyhow::Result<Baked> {
     let name = known.map_or_else(|| "this-machine".to_owned(), |m| m.name);
     let root = options.out.join("profiles");
     std::fs::create_dir_all(&root).with_context(|| root.display().to_string())?;
-    let baked = bake::bake(&bake::Options { cpu: &name, store: &options.out.join("results.jsonl"), root: &root, threads: None })?;
+    let store = options.out.join("results.jsonl");
+    let baked = bake::bake(&bake::Options { cpu: &name, store: &store, root: &root, threads: None, objective: Default::default() })?;
     eprintln!("      {} for {}", baked.path.display(), machine.brand.as_deref().unwrap_or(&name));
     Ok(baked)
 }
 
 /// The flame graph of a generation that is long enough for some hundred samples.
 fn flame(engine: &Engine, out: &Path) -> anyhow::Result<Flame> {
-    let profile = engine.sample(256)?;
+    let profile = alone().and_then(|_machine| engine.sample(256))?;
     anyhow::ensure!(profile.samples > 0, "the generation was too short for a sample");
     let flame = Flame {
         title: "a Qwen2 generation with the winners".into(),

@@ -35,7 +35,7 @@ impl Effort {
         sample: Duration::from_millis(4),
         samples: 15,
         pairs: 24,
-        patience: Duration::from_secs(4),
+        patience: Duration::from_secs(8),
         finalists: 3,
         processes: 3,
         noisy: 0.05,

@@ -77,10 +77,15 @@ mod tests {
         let order = RefCell::new(String::new());
         let calls = Calls { a: 2, b: 1, settle: true };
         let wait = || std::thread::sleep(Duration::from_micros(50));
-        let (a, b) = abba_for(Duration::ZERO, calls, || order.borrow_mut().push('a'), || {
-            wait();
-            order.borrow_mut().push('b');
-        });
+        let (a, b) = abba_for(
+            Duration::ZERO,
+            calls,
+            || order.borrow_mut().push('a'),
+            || {
+                wait();
+                order.borrow_mut().push('b');
+            },
+        );
         assert_eq!(order.into_inner(), "aaabbbbaaa");
         assert!(a > 0.0 && b >= 50_000.0, "{a} {b}");
     }

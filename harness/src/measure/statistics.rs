@@ -111,7 +111,8 @@ const FALSE_ALARMS: f64 = 0.01;
 /// Of fewer than eight pairs the interval is all of their range. `None` of nothing.
 pub fn signed_rank_ratio(pairs: &[(f64, f64)]) -> Option<Ratio> {
     let logs: Vec<f64> = pairs.iter().map(|(a, b)| (a / b).ln()).collect();
-    let mut means: Vec<f64> = (0..logs.len()).flat_map(|i| (0..=i).map(move |j| (i, j))).map(|(i, j)| f64::midpoint(logs[i], logs[j])).collect();
+    let mut means: Vec<f64> =
+        (0..logs.len()).flat_map(|i| (0..=i).map(move |j| (i, j))).map(|(i, j)| f64::midpoint(logs[i], logs[j])).collect();
     means.sort_by(f64::total_cmp);
     let out = signed_rank_quantile(logs.len(), FALSE_ALARMS / 2.0);
     let (low, high) = (*means.get(out)?, *means.get(means.len().checked_sub(out + 1)?)?);
@@ -131,7 +132,13 @@ fn signed_rank_quantile(n: usize, share: f64) -> usize {
         chance = next;
     }
     let mut below = 0.0;
-    chance.iter().take_while(|p| { below += **p; below <= share }).count()
+    chance
+        .iter()
+        .take_while(|p| {
+            below += **p;
+            below <= share
+        })
+        .count()
 }
 
 /// The ratio of the median of `a` to that of `b`, which were taken apart, each in one or more processes: the interval resamples

@@ -2,8 +2,9 @@
 //! Low et al., "Analytical modeling is enough for high-performance BLIS" (ACM TOMS 43, 2016), with the CPU's own cache
 //! sizes: operands that stream from where they fit, C that is written, blocks that are packed.
 //!
-//! It orders candidates. Its rates from cache to cache are of no CPU in particular, so that what it says in cycles is no
-//! claim; how far it is off is measured wherever results are.
+//! It orders candidates. Its constants are few, each of something that a CPU does. Those that say where they were fitted are of
+//! one CPU (an Ice Lake Xeon, with the kernels of f32 and s8; those of bf16 and q8_0 were held out), the others are of no CPU in
+//! particular, so that what it says in cycles is no claim; how far it is off is measured wherever results are.
 
 use crate::space::{Shape, Temperature};
 use crate::store::{Blocks, Config};
@@ -18,24 +19,35 @@ pub struct Cycles {
     pub multiply: f64,
     /// Operands on their way to the first cache, which goes on beside that.
     pub traffic: f64,
-    /// Beginning and ending tiles: their elements of C, and what an inner loop takes to get going.
+    /// Beginning and ending tiles, above all bringing and writing their rows of C, during which nothing is multiplied.
     pub tiles: f64,
     /// Packing blocks.
     pub packing: f64,
 }
 
-/// Bytes in a cycle that one core reads from each level: what current cores do when it is all that they do.
-const FROM_L2: f64 = 28.0;
-const FROM_L3: f64 = 10.0;
+/// Bytes in a cycle of operands from the second level, packed so that they are read one after another: what Intel gives as
+/// sustained for its servers since Skylake. The fit takes 48 to 64.
+const FROM_L2: f64 = 52.0;
+/// The same from the last level. Fitted; twice what Intel gives as sustained (15), since prefetchers bring the next of it while
+/// what is there is multiplied.
+const FROM_L3: f64 = 32.0;
+/// The same from memory: what one core of a server has of it. Not fitted: no product that was measured waits for memory.
 const FROM_MEMORY: f64 = 4.0;
-/// Bytes of C in a cycle, to be read or written.
-const OF_C: f64 = 32.0;
-/// Cycles until the first multiply-adds of a tile are done and after its last ones.
-const TILE: f64 = 20.0;
-/// Cycles for each element that is packed.
+/// The part of what is the shorter of multiplying and moving that the longer does not hide. Fitted.
+const EXPOSED: f64 = 0.5;
+/// Cycles for each row of a tile of C that comes from the last level and goes back: rows lie too far apart for prefetchers, so
+/// that each is waited for, for about the level's latency (50 to 70 cycles by Intel). Fitted.
+const ROW_OF_C: f64 = 60.0;
+/// The part of that where what is met of C between two depths fits the second level. Fitted at 256x256x256 alone, which can
+/// hardly tell it from a third.
+const NEAR_C: f64 = 0.5;
+/// How many times that where it does not fit the last level. Not fitted.
+const FAR_C: f64 = 2.0;
+/// Cycles for each tile and depth, whatever its size: the end of the inner loop, which is mispredicted, and what its last
+/// multiply-adds take to come out. The fit cannot tell 0 from 60.
+const TILE: f64 = 30.0;
+/// Cycles for each element that is packed. Not fitted: nearly the same for all candidates of a problem.
 const PACKED: f64 = 0.6;
-/// The part of what is the shorter of multiplying and moving that the longer does not hide.
-const EXPOSED: f64 = 0.25;
 /// The part of a cache that operands keep for themselves.
 const USABLE: f64 = 0.75;
 
@@ -48,8 +60,7 @@ impl Cycles {
 
     /// What takes most.
     pub fn limit(&self) -> &'static str {
-        let all =
-            [(self.multiply, "multiplying"), (self.traffic, "moving operands"), (self.tiles, "C and edges"), (self.packing, "packing")];
+        let all = [(self.multiply, "multiplying"), (self.traffic, "moving operands"), (self.tiles, "C"), (self.packing, "packing")];
         all.into_iter().max_by(|a, b| a.0.total_cmp(&b.0)).map_or("", |most| most.1)
     }
 }
@@ -66,18 +77,18 @@ pub fn product(config: &Config, mac_per_cycle: f64, caches: Caches) -> Option<Cy
     let n = n.div_ceil(nr).div_ceil(cols) * nr;
     let BlockSizes { kc, mc, nc, .. } = crate::space::effective(BlockSizes { kc, mc, nc, order }, Shape::Product { m, n, k }, config.tile);
     let [m, n, k, mr, nr, kc, mc, nc] = [m, n, k, mr, nr, kc, mc, nc].map(|size| size as f64);
-    let (a, b) = packed_bytes(format);
+    let (a, b) = packed_bytes(format, &config.isa);
     let multiply = m * n * k / mac_per_cycle;
     let depths = (k / kc).ceil();
     let count = m / mr * (n / nr) * depths;
-    let tiles = count * (mr * nr * 4.0 * (2.0 * depths - 1.0) / depths / OF_C + TILE);
+    let tiles = count * (TILE + mr * ROW_OF_C * by_level(m * nc * 4.0, caches, [NEAR_C, 1.0, FAR_C]));
     let packs_of_a = (n / nc).ceil();
     let packing = PACKED * (m * k * packs_of_a + if config.packed { 0.0 } else { n * k });
 
     // One of the two stays in the first cache while the other's pieces go by.
     let (strip, panel, block_a, block_b) = (mr * kc * a, nr * kc * b, mc * kc * a, nc * kc * b);
     let cold = config.packed && config.operands == Temperature::Cold;
-    let from = |bytes: f64| rate(bytes, caches);
+    let from = |bytes: f64| by_level(bytes, caches, [FROM_L2, FROM_L3, FROM_MEMORY]);
     let b_rate = if cold { FROM_MEMORY } else { from(if config.packed { n * k * b } else { block_b }) };
     let (kept, passing, turns) = match order {
         Order::Panels => (panel, strip, mc / mr),
@@ -96,22 +107,24 @@ pub fn product(config: &Config, mac_per_cycle: f64, caches: Caches) -> Option<Cy
     Some(Cycles { multiply, traffic, tiles, packing })
 }
 
-/// Bytes in a cycle from where so many fit.
-fn rate(bytes: f64, Caches { l2, l3, .. }: Caches) -> f64 {
+/// Which of the three it is for so many bytes: that of the second level, of the last, or of memory, by where they fit.
+fn by_level(bytes: f64, Caches { l2, l3, .. }: Caches, [second, last, memory]: [f64; 3]) -> f64 {
     match bytes / USABLE {
-        bytes if bytes <= l2 as f64 => FROM_L2,
-        bytes if bytes <= l3 as f64 => FROM_L3,
-        _ => FROM_MEMORY,
+        bytes if bytes <= l2 as f64 => second,
+        bytes if bytes <= l3 as f64 => last,
+        _ => memory,
     }
 }
 
-/// Bytes for each element of the left and of the right operand, packed.
-fn packed_bytes(format: Format) -> (f64, f64) {
+/// Bytes for each element of the left and of the right operand, packed for kernels of an instruction set.
+fn packed_bytes(format: Format, isa: &str) -> (f64, f64) {
     let b = format.bytes() as f64 / format.depth() as f64;
-    // Rows that meet blocks of weights are quantised to bytes, those that meet 16-bit weights stay f32.
+    // Rows that meet blocks of weights are quantised to bytes, those that meet 16-bit weights stay f32, and 16-bit elements are
+    // f32 wherever an instruction set does not multiply them as they are.
+    let widens = matches!(format, Format::F16 | Format::Bf16) && matches!(isa, "scalar" | "avx2" | "avx512" | "neon" | "sve");
     let a = match format {
         _ if format.is_blocks() => 1.125,
-        _ if format.arithmetic() != format => 4.0,
+        _ if widens || format.arithmetic() != format => 4.0,
         _ => b,
     };
     (a, b)
@@ -144,6 +157,25 @@ mod tests {
         assert!(at("13x1024x1024", (12, 32), whole).multiply > 1.8 * at("12x1024x1024", (12, 32), whole).multiply);
         let short = Blocks(16, 240, 2048, Order::Panels);
         assert!(at("240x1024x1024", (12, 32), short).tiles > 8.0 * at("240x1024x1024", (12, 32), whole).tiles);
+    }
+
+    #[test]
+    fn c_that_is_met_again_costs_by_where_it_fits_and_wide_tiles_meet_fewer_rows_of_it() {
+        let blocking = Blocks(256, 240, 8192, Order::Panels);
+        let tiles = |shape: &str, tile: (usize, usize)| at(shape, tile, blocking).tiles;
+        // 256 KiB of C fit what is usable of the second level, 1 MiB of the last alone, 64 MiB neither; elements are 4 and 64 times
+        // as many.
+        let [near, far, memory] = ["256x256x512", "512x512x512", "4096x4096x512"].map(|shape| tiles(shape, (8, 32)));
+        assert!(far > 6.0 * near && memory > 100.0 * far, "{near} {far} {memory}");
+        assert!(tiles("512x512x512", (8, 16)) > 1.8 * tiles("512x512x512", (4, 32)));
+    }
+
+    #[test]
+    fn sixteen_bits_are_packed_as_an_instruction_set_multiplies_them() {
+        assert_eq!(packed_bytes(Format::Bf16, "avx512"), (4.0, 2.0));
+        assert_eq!(packed_bytes(Format::Bf16, "svebf16"), (2.0, 2.0));
+        assert_eq!(packed_bytes(Format::F16Weights, "neonfhm"), (4.0, 2.0));
+        assert_eq!(packed_bytes(Format::S8, "avx2"), (1.0, 1.0));
     }
 
     #[test]

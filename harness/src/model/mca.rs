@@ -7,6 +7,7 @@ use kiln_profiles::machine::Machine;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 /// Iterations that are simulated; the start-up is a small part of them.
 const ITERATIONS: usize = 300;
@@ -68,11 +69,21 @@ pub(super) fn run(tools: &Tools, machine: &Machine, text: &str) -> anyhow::Resul
     Ok(Some(Run { cycles, limit, busiest }))
 }
 
+/// Rates that were asked for before, by the model of the CPU and the form of the instruction: most kernels share them.
+static PEAKS: Mutex<BTreeMap<(String, String), f64>> = Mutex::new(BTreeMap::new());
+
 /// Instructions like `multiply` per cycle that the CPU can issue when nothing else is in the way.
 pub(super) fn peak_rate(tools: &Tools, machine: &Machine, multiply: &Multiply) -> anyhow::Result<f64> {
+    let key = (format!("{} {} {}", tools.mca.display(), machine.arch, machine.llvm_cpu), multiply.form());
+    let known = || PEAKS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(rate) = known().get(&key) {
+        return Ok(*rate);
+    }
     let (text, count) = multiply.independent();
     let run = run(tools, machine, &text)?.with_context(|| format!("llvm-mca refuses {} by themselves", multiply.kind))?;
-    Ok(count as f64 / run.cycles)
+    let rate = count as f64 / run.cycles;
+    known().insert(key, rate);
+    Ok(rate)
 }
 
 fn summary(report: &str, key: &str) -> Option<f64> {

@@ -10,19 +10,16 @@ pub mod figure;
 mod mca;
 mod multiply;
 mod predictor;
-mod profile;
 pub mod residual;
 mod rows;
 mod traffic;
 
 pub use predictor::Predictor;
-pub use profile::predicted_profile;
 pub use rows::{RowPrediction, predict_rows};
 
 use anyhow::{Context, bail};
 use disassembly::{Code, Loop};
 use kiln_kernels::format::Format;
-use kiln_kernels::isa::IsaId;
 use kiln_kernels::registry::{self, Meta, Op};
 use kiln_profiles::machine::Machine;
 use serde::Serialize;
@@ -175,16 +172,4 @@ pub fn knows(op: Op) -> bool {
 /// Bits of an SVE vector of a CPU; those that do not say have the least.
 fn sve_bits(machine: &Machine) -> usize {
     machine.sve_bits.unwrap_or(128)
-}
-
-/// 32-bit lanes of a vector of an ISA.
-fn lanes(isa: IsaId, machine: &Machine) -> usize {
-    let bits = match isa.name() {
-        name if name.starts_with("sve") => sve_bits(machine),
-        name if name.starts_with("neon") => 128,
-        name if name.starts_with("avx512") => 512,
-        name if name.starts_with("avx") => 256,
-        _ => 32,
-    };
-    bits / 32
 }

@@ -50,10 +50,18 @@ impl Multiply {
         Some(Multiply { kind, macs: elements * per_element, text: instruction.to_owned() })
     }
 
+    /// What instructions have in common that differ in their registers alone: name and kinds of operands, and multiply-adds.
+    pub(super) fn form(&self) -> String {
+        let (encoding, text) = self.encoding();
+        let (name, operands) = text.split_once(' ').unwrap_or((text, ""));
+        let operands: String = operands.chars().filter(|c| !c.is_ascii_digit()).collect();
+        format!("{encoding}{name} {operands}, {}", self.macs)
+    }
+
     /// Instructions of this form that do not wait for each other, and their number: each has a destination of
     /// its own, and no source changes.
     pub(super) fn independent(&self) -> (String, usize) {
-        let (encoding, text) = if self.text.starts_with("{vex} ") { self.text.split_at("{vex} ".len()) } else { ("", self.text.as_str()) };
+        let (encoding, text) = self.encoding();
         let (name, operands) = text.split_once(' ').unwrap_or((text, ""));
         let mut operands = split(operands);
         let x86 = self.text.contains('%');
@@ -78,6 +86,11 @@ impl Multiply {
             lines.push(format!("{encoding}{name} {}", line.join(", ")));
         }
         (lines.join("\n"), lines.len())
+    }
+
+    /// The prefix that asks for an encoding, and the instruction behind it.
+    fn encoding(&self) -> (&str, &str) {
+        if self.text.starts_with("{vex} ") { self.text.split_at("{vex} ".len()) } else { ("", &self.text) }
     }
 }
 
@@ -183,6 +196,20 @@ mod tests {
         ] {
             assert_eq!(macs("zen4", instruction), want, "{instruction}");
         }
+    }
+
+    #[test]
+    fn instructions_that_differ_in_registers_alone_have_one_form() {
+        let form = |cpu: &str, text: &str| Multiply::of(text, &lookup::machine(lookup::default_root(), cpu).unwrap()).unwrap().form();
+        let arm = |text: &str| form("neoverse-n2", text);
+        assert_eq!(arm("fmla v1.4s, v0.4s, v2.s[0]"), arm("fmla v19.4s, v7.4s, v30.s[3]"));
+        let forms = ["fmla v1.4s, v0.4s, v2.s[0]", "fmla v1.2s, v0.2s, v2.s[0]", "fmla v1.4s, v0.4s, v2.4s", "fmla z1.s, z0.s, z2.s[0]"];
+        let x86 = |text: &str| form("zen4", text);
+        assert_eq!(x86("vfmadd231ps %ymm0, %ymm1, %ymm2"), x86("vfmadd231ps %ymm10, %ymm11, %ymm12"));
+        let others = ["vfmadd231ps %ymm0, %ymm1, %ymm2", "vfmadd231ps %zmm0, %zmm1, %zmm2", "vfmadd213ps %ymm0, %ymm1, %ymm2"];
+        let all: std::collections::BTreeSet<String> = forms.into_iter().map(arm).chain(others.into_iter().map(x86)).collect();
+        assert_eq!(all.len(), forms.len() + others.len(), "{all:?}");
+        assert_ne!(x86("{vex} vpdpbusd %ymm0, %ymm1, %ymm2"), x86("vpdpbusd %ymm0, %ymm1, %ymm2"));
     }
 
     #[test]

@@ -14,7 +14,9 @@ mod cblas;
 mod child;
 mod copy;
 pub mod format;
+#[cfg(feature = "peers")]
 mod gemm;
+#[cfg(feature = "peers")]
 mod matrixmultiply;
 mod mkl;
 mod numpy;
@@ -169,7 +171,9 @@ pub const PEERS: &[Peer] = &[
     armpl::PEER,
     torch::PEER,
     numpy::PEER,
+    #[cfg(feature = "peers")]
     gemm::PEER,
+    #[cfg(feature = "peers")]
     matrixmultiply::PEER,
     parts::PEER,
     copy::PEER,

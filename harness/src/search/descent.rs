@@ -15,6 +15,7 @@ impl Run<'_> {
         for _ in 0..=RESTARTS {
             let Some(from) = start else { break };
             if self.descend(from)?.is_none() {
+                self.count_the_rest();
                 break;
             }
             let new: Vec<usize> = (0..count).filter(|c| !self.search.known.contains_key(c)).collect();

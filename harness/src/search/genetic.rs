@@ -25,7 +25,10 @@ impl Run<'_> {
             let best = population.first().map_or(f64::INFINITY, |p| p.1);
             for child in next {
                 match self.time(child)? {
-                    Step::Stop => return Ok(()),
+                    Step::Stop => {
+                        self.count_the_rest();
+                        return Ok(());
+                    }
                     Step::Time(Some(time)) => population.push((child, time)),
                     Step::Time(None) => {}
                 }

@@ -4,8 +4,7 @@
 //! Variations of a kernel join when the kernel has stood its own rounds, so that no time goes to variations of
 //! what is slow anyway. By model it is the same among the candidates that are predicted to be fastest.
 
-use super::{BLOCK, HOPELESS, PROBE, REPEATS, Run, SURVIVORS, Verdict, usual_number};
-use crate::measure::statistics::median;
+use super::{BLOCK, HOPELESS, PROBE, REPEATS, Run, SURVIVORS, Samples, TIME_RAN_OUT, Verdict, usual_number};
 use anyhow::ensure;
 
 /// Kernels whose variations are tried.
@@ -15,7 +14,7 @@ const VARIED: usize = 2;
 const PARTS: usize = 3;
 
 /// A candidate with its samples so far.
-type Sampled = (usize, Vec<f64>);
+type Sampled = (usize, Samples);
 
 impl Run<'_> {
     pub(super) fn halving(&mut self) -> anyhow::Result<()> {
@@ -26,7 +25,7 @@ impl Run<'_> {
             return self.conclude(alive);
         }
         // Known ones too: a search that is taken up again must come to the same.
-        let mut order: Vec<(usize, f64)> = alive.iter().filter_map(|(c, s)| Some((*c, median(s)?))).collect();
+        let mut order: Vec<(usize, f64)> = alive.iter().filter_map(|(c, s)| Some((*c, s.time()?))).collect();
         order.extend(
             self.search
                 .known
@@ -57,15 +56,15 @@ impl Run<'_> {
     /// Rounds among `candidates` until few are left, or one more round would be a full measurement.
     fn halve(&mut self, candidates: Vec<usize>) -> anyhow::Result<Vec<Sampled>> {
         let mut alive: Vec<Sampled> =
-            candidates.into_iter().filter(|c| !self.search.known.contains_key(c)).map(|c| (c, Vec::new())).collect();
+            candidates.into_iter().filter(|c| !self.search.known.contains_key(c)).map(|c| (c, Samples::default())).collect();
         let mut target = PROBE.min(self.search.samples);
         for round in 1.. {
             alive = self.sampled(alive, target)?;
             let keep = alive.len().div_ceil(PARTS).max(SURVIVORS);
-            let best = alive.first().and_then(|s| median(&s.1)).unwrap_or(f64::INFINITY).min(self.best());
+            let best = alive.first().and_then(|s| s.1.time()).unwrap_or(f64::INFINITY).min(self.best());
             let mut kept = Vec::new();
             for (place, (candidate, samples)) in alive.into_iter().enumerate() {
-                let hopeless = median(&samples).is_some_and(|m| m > HOPELESS * best);
+                let hopeless = samples.time().is_some_and(|time| time > HOPELESS * best);
                 let dropped = match (hopeless, place >= keep) {
                     // The default is kept to the end, so that gains over it rest on a full measurement.
                     _ if candidate == 0 => None,
@@ -75,7 +74,7 @@ impl Run<'_> {
                 };
                 match dropped {
                     None => kept.push((candidate, samples)),
-                    dropped => self.finish(candidate, Verdict::Timed { samples, dropped })?,
+                    dropped => self.finish(candidate, samples.verdict(dropped))?,
                 }
             }
             alive = kept;
@@ -90,7 +89,7 @@ impl Run<'_> {
     /// Measures what is left in full.
     fn conclude(&mut self, alive: Vec<Sampled>) -> anyhow::Result<()> {
         for (candidate, samples) in self.sampled(alive, self.search.samples)? {
-            self.finish(candidate, Verdict::Timed { samples, dropped: None })?;
+            self.finish(candidate, samples.verdict(None))?;
         }
         Ok(())
     }
@@ -103,11 +102,11 @@ impl Run<'_> {
         while alive.peek().is_some() {
             let mut block: Vec<Sampled> = Vec::with_capacity(BLOCK);
             for (candidate, samples) in alive.by_ref().take(BLOCK) {
-                let new = samples.is_empty();
-                let spent = if new { self.is_spent(candidate) } else { candidate != 0 && self.bench.out_of_time() };
+                let new = samples.taken.is_empty();
+                let spent = if new { self.is_spent(candidate) } else { candidate != 0 && self.sampler.out_of_time() };
                 match (spent, new) {
                     (true, true) => self.unmeasured += 1,
-                    (true, false) => self.finish(candidate, Verdict::Timed { samples, dropped: Some("time ran out".into()) })?,
+                    (true, false) => self.finish(candidate, samples.verdict(Some(TIME_RAN_OUT.into())))?,
                     (false, _) => {
                         self.begun += usize::from(new);
                         block.push((candidate, samples));
@@ -116,7 +115,7 @@ impl Run<'_> {
             }
             done.extend(self.block(block, target)?);
         }
-        let time = |s: &Sampled| median(&s.1).unwrap_or(f64::INFINITY);
+        let time = |s: &Sampled| s.1.time().unwrap_or(f64::INFINITY);
         done.sort_by(|a, b| time(a).total_cmp(&time(b)).then(a.0.cmp(&b.0)));
         Ok(done)
     }
@@ -125,11 +124,11 @@ impl Run<'_> {
     /// are finished.
     fn block(&mut self, block: Vec<Sampled>, target: usize) -> anyhow::Result<Vec<Sampled>> {
         for repeat in 1..=REPEATS {
-            let mut more = Vec::with_capacity(block.len());
+            let (mut more, drift) = (Vec::with_capacity(block.len()), self.sampler.drift());
             for (candidate, samples) in &block {
-                more.push(self.bench.samples(*candidate, target.saturating_sub(samples.len()))?);
+                more.push(self.sampler.samples(*candidate, target.saturating_sub(samples.taken.len()))?);
             }
-            if !block.is_empty() && !self.bench.is_steady()? {
+            if !block.is_empty() && !self.sampler.is_steady()? {
                 if repeat < REPEATS {
                     continue;
                 }
@@ -139,7 +138,7 @@ impl Run<'_> {
             for ((candidate, mut samples), more) in block.into_iter().zip(more) {
                 match more {
                     Ok(more) => {
-                        samples.extend(more);
+                        samples.add(more, drift);
                         valid.push((candidate, samples));
                     }
                     Err(why) => self.finish(candidate, Verdict::Invalid(why))?,

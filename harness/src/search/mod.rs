@@ -11,6 +11,7 @@ mod halving;
 mod tests;
 
 use crate::measure::statistics::{Random, median};
+use crate::store::{TIME_RAN_OUT, UNSTEADY};
 use std::collections::{HashMap, HashSet};
 
 /// How to go about it.
@@ -50,7 +51,7 @@ impl Strategy {
 }
 
 /// Takes samples of candidates, and keeps what is final.
-pub trait Bench {
+pub trait Sampler {
     /// `count` more samples of `candidate` in nanoseconds per call, or why it is not valid.
     ///
     /// # Errors
@@ -69,6 +70,10 @@ pub trait Bench {
     /// What makes going on impossible.
     fn is_steady(&mut self) -> anyhow::Result<bool>;
 
+    /// How many times as long everything takes now as when the search began, told by what was last looked at: candidates are
+    /// compared by what they would have taken then. 1 unless that is more than noise.
+    fn drift(&self) -> f64;
+
     /// Whether time has run out.
     fn out_of_time(&self) -> bool;
 }
@@ -78,8 +83,10 @@ pub trait Bench {
 pub enum Verdict {
     /// It was measured.
     Timed {
-        /// Nanoseconds per call.
+        /// Nanoseconds per call, as they were taken.
         samples: Vec<f64>,
+        /// Their median over what it would have been when the search began.
+        drift: f64,
         /// Why not in full, if not.
         dropped: Option<String>,
     },
@@ -88,12 +95,36 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Its median in nanoseconds per call, if it is valid.
+    /// Its median in nanoseconds per call, as it would have been when the search began, if it is valid.
     fn time(&self) -> Option<f64> {
         match self {
-            Verdict::Timed { samples, .. } => median(samples),
+            Verdict::Timed { samples, drift, .. } => median(samples).map(|taken| taken / drift),
             Verdict::Invalid(_) => None,
         }
+    }
+}
+
+/// Samples of a candidate in nanoseconds per call: as they were taken, and as they would have been when the search began.
+#[derive(Clone, Debug, Default)]
+struct Samples {
+    taken: Vec<f64>,
+    level: Vec<f64>,
+}
+
+impl Samples {
+    /// Adds samples that were taken at a drift.
+    fn add(&mut self, more: Vec<f64>, drift: f64) {
+        self.level.extend(more.iter().map(|ns| ns / drift));
+        self.taken.extend(more);
+    }
+
+    fn time(&self) -> Option<f64> {
+        median(&self.level)
+    }
+
+    fn verdict(self, dropped: Option<String>) -> Verdict {
+        let drift = median(&self.taken).zip(self.time()).map_or(1.0, |(taken, level)| taken / level);
+        Verdict::Timed { samples: self.taken, drift, dropped }
     }
 }
 
@@ -123,8 +154,6 @@ pub struct Order {
 const BLOCK: usize = 4;
 /// …so many times.
 const REPEATS: usize = 3;
-/// What is said of results that were measured while it was not steady all the same.
-const UNSTEADY: &str = "the machine changed while it was measured, every time";
 /// Samples of a probe.
 const PROBE: usize = 2;
 /// Times the best median beyond which a candidate is dropped.
@@ -142,7 +171,7 @@ pub struct Search<'a> {
     pub strategy: Strategy,
     /// Samples of a candidate that is measured in full.
     pub samples: usize,
-    /// Candidates that may be measured at most; `None`: what the strategy needs.
+    /// Candidates that may be measured at most, known ones with them; `None`: what the strategy needs.
     pub evaluations: Option<usize>,
     /// What chance is drawn from: the same seed takes the same way.
     pub seed: u64,
@@ -155,9 +184,9 @@ pub struct Search<'a> {
 /// A search under way.
 struct Run<'a> {
     search: Search<'a>,
-    bench: &'a mut dyn Bench,
+    sampler: &'a mut dyn Sampler,
     random: Random,
-    /// Candidates that samples were taken of.
+    /// Candidates that samples were taken of, by this search or before it.
     begun: usize,
     /// Verdicts that hold if the machine is found to have been steady.
     pending: Vec<(usize, Verdict)>,
@@ -178,10 +207,10 @@ impl Search<'_> {
     /// Searches all candidates of the landscape; the first, which should be the default, is measured in any case.
     ///
     /// # Errors
-    /// Those of the bench; a search by model without any prediction.
-    pub fn run(self, bench: &mut dyn Bench) -> anyhow::Result<Order> {
-        let (count, random) = (self.landscape.places.len(), Random::new(self.seed));
-        let mut run = Run { search: self, bench, random, begun: 0, pending: Vec::new(), unsteady: HashSet::new(), unmeasured: 0 };
+    /// Those of the sampler; a search by model without any prediction.
+    pub fn run(self, sampler: &mut dyn Sampler) -> anyhow::Result<Order> {
+        let (count, random, begun) = (self.landscape.places.len(), Random::new(self.seed), self.known.len());
+        let mut run = Run { search: self, sampler, random, begun, pending: Vec::new(), unsteady: HashSet::new(), unmeasured: 0 };
         match run.search.strategy {
             Strategy::Exhaustive => run.one_after_another((0..count).collect())?,
             Strategy::Random => run.by_lot(count)?,
@@ -205,7 +234,7 @@ impl Run<'_> {
 
     /// Whether no further candidate may be begun. The default may always.
     fn is_spent(&self, candidate: usize) -> bool {
-        candidate != 0 && (self.bench.out_of_time() || self.search.evaluations.is_some_and(|most| self.begun >= most))
+        candidate != 0 && (self.sampler.out_of_time() || self.search.evaluations.is_some_and(|most| self.begun >= most))
     }
 
     fn finish(&mut self, candidate: usize, mut verdict: Verdict) -> anyhow::Result<()> {
@@ -215,7 +244,7 @@ impl Run<'_> {
             dropped.get_or_insert(UNSTEADY.into());
         }
         self.search.known.insert(candidate, verdict.time());
-        self.bench.finish(candidate, verdict)
+        self.sampler.finish(candidate, verdict)
     }
 
     /// The time of a candidate: what is known, or a probe and, unless that was hopeless, all samples.
@@ -240,25 +269,26 @@ impl Run<'_> {
     /// Probes a candidate and, unless that was hopeless, measures it in full.
     fn measure(&mut self, candidate: usize) -> anyhow::Result<Verdict> {
         let all = self.search.samples;
-        let mut samples = match self.bench.samples(candidate, PROBE.min(all))? {
-            Ok(samples) => samples,
+        let (mut samples, drift) = (Samples::default(), self.sampler.drift());
+        match self.sampler.samples(candidate, PROBE.min(all))? {
+            Ok(probe) => samples.add(probe, drift),
             Err(why) => return Ok(Verdict::Invalid(why)),
-        };
-        let hopeless = candidate != 0 && median(&samples).is_some_and(|m| m > HOPELESS * self.best());
+        }
+        let hopeless = candidate != 0 && samples.time().is_some_and(|time| time > HOPELESS * self.best());
         let dropped = hopeless.then(|| format!("its probe took more than {HOPELESS} times the best"));
         if dropped.is_none() {
-            match self.bench.samples(candidate, all.saturating_sub(samples.len()))? {
-                Ok(more) => samples.extend(more),
+            match self.sampler.samples(candidate, all.saturating_sub(samples.taken.len()))? {
+                Ok(more) => samples.add(more, drift),
                 Err(why) => return Ok(Verdict::Invalid(why)),
             }
         }
-        Ok(Verdict::Timed { samples, dropped })
+        Ok(samples.verdict(dropped))
     }
 
     /// Hands over what was measured since the machine was last looked at, if it was steady; else measures it again first.
     fn settle(&mut self) -> anyhow::Result<()> {
         for repeat in 1..=REPEATS {
-            if self.pending.is_empty() || self.bench.is_steady()? {
+            if self.pending.is_empty() || self.sampler.is_steady()? {
                 break;
             }
             let again = std::mem::take(&mut self.pending);
@@ -286,6 +316,12 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Counts what a search that goes from one candidate to the next might still have measured when it had to end.
+    fn count_the_rest(&mut self) {
+        let left = self.search.landscape.places.len() - self.search.known.len();
+        self.unmeasured = self.search.evaluations.map_or(left, |most| left.min(most.saturating_sub(self.begun)));
     }
 
     fn by_lot(&mut self, count: usize) -> anyhow::Result<()> {

@@ -11,12 +11,14 @@ struct Fake {
     /// Looks at the machine that find it changed, by number from 0.
     restless: Vec<usize>,
     looks: usize,
+    /// Times that everything becomes slower from look to look.
+    slower: f64,
 }
 
-impl Bench for Fake {
+impl Sampler for Fake {
     fn samples(&mut self, candidate: usize, count: usize) -> anyhow::Result<Result<Vec<f64>, String>> {
         self.sampled += count;
-        let time = self.times[candidate];
+        let time = self.times[candidate] * self.drift();
         Ok(if time < 0.0 { Err("wrong".into()) } else { Ok(vec![time; count]) })
     }
 
@@ -30,6 +32,10 @@ impl Bench for Fake {
         Ok(!self.restless.contains(&(self.looks - 1)))
     }
 
+    fn drift(&self) -> f64 {
+        self.slower.powi(self.looks as i32)
+    }
+
     fn out_of_time(&self) -> bool {
         self.asked.set(self.asked.get() + 1);
         self.asked.get() > self.until
@@ -39,7 +45,7 @@ impl Bench for Fake {
 impl Fake {
     fn new(times: &[f64], until: usize) -> Fake {
         let (times, asked) = (times.to_vec(), Cell::new(0));
-        Fake { times, sampled: 0, verdicts: Vec::new(), asked, until, restless: Vec::new(), looks: 0 }
+        Fake { times, sampled: 0, verdicts: Vec::new(), asked, until, restless: Vec::new(), looks: 0, slower: 1.0 }
     }
 }
 
@@ -86,7 +92,8 @@ fn the_fastest_comes_first_and_each_candidate_has_one_verdict() {
         seen.sort_unstable();
         assert_eq!(seen, (0..12).collect::<Vec<_>>());
         assert!(verdicts.contains(&(6, Verdict::Invalid("wrong".into()))));
-        let full = |c| verdicts.iter().any(|v| v.0 == c && matches!(&v.1, Verdict::Timed { samples, dropped: None } if samples.len() == 8));
+        let full =
+            |c| verdicts.iter().any(|v| v.0 == c && matches!(&v.1, Verdict::Timed { samples, dropped: None, .. } if samples.len() == 8));
         assert!(full(10) && full(0), "{strategy:?}");
         assert!(!full(3), "a hopeless one was measured in full by {strategy:?}");
     }
@@ -173,6 +180,56 @@ fn a_number_of_evaluations_is_kept_to() {
         assert!(fake.verdicts.len() <= 7, "{strategy:?}: {}", fake.verdicts.len());
         assert_eq!(order.ranking.len() + order.unmeasured + order.passed_over, times.len(), "{strategy:?}");
         assert!(order.ranking.iter().any(|r| r.0 == 0), "{strategy:?} left the default out");
+    }
+}
+
+#[test]
+fn a_number_of_evaluations_counts_what_is_known_of_an_earlier_search() {
+    let (landscape, times) = valley();
+    let search = |strategy, known| {
+        let mut fake = Fake::new(&times, usize::MAX);
+        let search = Search { strategy, samples: 8, evaluations: Some(20), seed: 3, known, landscape: &landscape };
+        search.run(&mut fake).expect("an order");
+        fake.verdicts
+    };
+    for strategy in Strategy::ALL {
+        let known: HashMap<usize, Option<f64>> =
+            search(strategy, HashMap::new()).iter().take(12).map(|(c, v)| (*c, v.time())).chain([(0, Some(times[0]))]).collect();
+        let more = search(strategy, known.clone());
+        assert!(!more.is_empty() && more.len() + known.len() <= 20, "{strategy:?}: {} and {}", known.len(), more.len());
+    }
+}
+
+#[test]
+fn what_time_did_not_suffice_for_is_not_said_to_be_passed_over() {
+    let (landscape, times) = valley();
+    for strategy in [Strategy::Descent, Strategy::Genetic] {
+        // Each of them would measure a number of candidates: what time leaves of it is unmeasured, the rest it never wanted.
+        let wanted = usual_number(times.len()).max(times.len() / 2);
+        for until in [0, 5] {
+            let order = search_in(&landscape, strategy, &times, HashMap::new(), until).order;
+            assert_eq!(order.ranking.len() + order.unmeasured, wanted, "{strategy:?}");
+            assert_eq!(order.passed_over, times.len() - wanted);
+        }
+    }
+}
+
+#[test]
+fn on_a_machine_that_becomes_slower_the_fastest_is_found_all_the_same() {
+    // By the clock each block of four takes a fifth longer than the one before, and later candidates are only a little faster.
+    let times: Vec<f64> = (0..24).map(|i| 100.0 - f64::from(i)).collect();
+    for strategy in WHOLE {
+        let mut fake = Fake { slower: 1.2, ..Fake::new(&times, usize::MAX) };
+        let search = Search { strategy, samples: 8, evaluations: None, seed: 0, known: HashMap::new(), landscape: &line(times.len()) };
+        let order = search.run(&mut fake).expect("an order");
+        assert_eq!(order.ranking[0].0, 23, "{strategy:?}");
+        let taken = |c: usize| {
+            fake.verdicts.iter().find(|v| v.0 == c).map(|v| match &v.1 {
+                Verdict::Timed { samples, .. } => median(samples).expect("samples"),
+                Verdict::Invalid(why) => panic!("{why}"),
+            })
+        };
+        assert!(taken(23) > Some(times[23]), "{strategy:?}: samples are not as they were taken");
     }
 }
 

@@ -1,15 +1,18 @@
 //! What a sweep enumerates: kernels × shapes × threads, each with its blocking, its split over threads and
 //! their wait policy, less what cannot win.
 //!
-//! Static pruning needs no clock: it drops kernels that a wider instruction set supersedes, tiles
-//! that would mostly multiply padding, and blockings that come to the same thing at a shape. It says
-//! what it dropped and why.
+//! Static pruning needs no clock: it drops kernels that a wider instruction set supersedes, tiles that would mostly multiply
+//! padding or do not fit into registers, blocks that do not fit into caches, and blockings that come to the same thing at a
+//! shape. It says what it dropped and why.
 
+mod constraint;
 pub mod landscape;
 pub mod models;
+mod prune;
 pub mod shape;
 mod vary;
 
+pub use constraint::{Constraint, constrain};
 pub use shape::{Shape, Spec};
 pub use vary::{Blockings, SPINS};
 
@@ -17,11 +20,11 @@ use crate::filter::{by_name, of_this_architecture};
 use crate::machine::Machine;
 use anyhow::Context;
 use kiln_kernels::format::Format;
-use kiln_kernels::gemm::{Blocking, Caches, Geometry, Split};
-use kiln_kernels::isa::IsaId;
+use kiln_kernels::gemm::{Blocking, Caches, Split};
 use kiln_kernels::registry::{Entry, Kernel, Meta, Op};
 use kiln_profiles::codegen;
 use kiln_profiles::schema::{BlockSizes, Choice, Class, Tuned, Variant};
+use prune::Judge;
 use serde::{Deserialize, Serialize};
 
 /// Whether operands are in the caches when a call begins.
@@ -196,23 +199,12 @@ pub fn candidates(
     caches: Caches,
 ) -> anyhow::Result<(Vec<Candidate>, Vec<Pruned>)> {
     let all = all_candidates(problem, entries, blockings, caches)?;
-    let has_vectors = all.iter().any(|c| c.entry.meta.isa != IsaId::Scalar);
-    let least = all.iter().map(|c| padding(&c.kernel, problem.shape)).fold(f64::INFINITY, f64::min);
+    let judge = Judge::new(problem, caches, &all);
     let (mut kept, mut pruned) = (Vec::new(), Vec::new());
     for candidate in all {
-        let waste = padding(&candidate.kernel, problem.shape);
-        if !candidate.default && has_vectors && candidate.entry.meta.isa == IsaId::Scalar {
-            pruned.push(Pruned { kernel: candidate.entry.meta.name, reason: "scalar code where there are vectors".into() });
-        } else if !candidate.default && candidate.tile.0 == 1 && problem.shape.class() == Class::Prefill {
-            pruned.push(Pruned {
-                kernel: candidate.entry.meta.name,
-                reason: "its tile is of one row, so that each row would read all of B".into(),
-            });
-        } else if !candidate.default && waste > 3.0 * least {
-            let reason = format!("its tile multiplies {waste:.1} times the elements there are");
-            pruned.push(Pruned { kernel: candidate.entry.meta.name, reason });
-        } else {
-            kept.push(candidate);
+        match judge.reason(&candidate) {
+            Some(reason) => pruned.push(Pruned { kernel: candidate.entry.meta.name, reason: reason.into() }),
+            None => kept.push(candidate),
         }
     }
     Ok((kept, pruned))
@@ -241,13 +233,6 @@ pub fn all_candidates(
     all.sort_by_key(|c| (!c.default, c.varied));
     anyhow::ensure!(!all.is_empty(), "no kernel for {} of {} at {} runs on this CPU", problem.op, problem.format, problem.shape);
     Ok(all)
-}
-
-/// Elements multiplied, padding included, over elements there are.
-fn padding(kernel: &Kernel, shape: Shape) -> f64 {
-    let (Kernel::Gemm(g), Shape::Product { m, n, .. }) = (kernel, shape) else { return 1.0 };
-    let Geometry { mr, nr, .. } = g.geometry();
-    (m.next_multiple_of(mr) * n.next_multiple_of(nr)) as f64 / (m * n) as f64
 }
 
 #[cfg(test)]

@@ -40,11 +40,18 @@ const CONTEXT: usize = 1024;
 impl Model {
     /// (N, K) of each linear layer, the head last, without repetitions.
     pub fn linears(&self) -> Vec<(usize, usize)> {
-        let &Model { hidden, q, kv, ffn, vocab, .. } = self;
-        let mut all = Vec::new();
-        for linear in [(q, hidden), (kv, hidden), (hidden, q), (ffn, hidden), (hidden, ffn), (vocab, hidden)] {
-            if !all.contains(&linear) {
-                all.push(linear);
+        self.calls().into_iter().map(|call| call.0).collect()
+    }
+
+    /// (N, K) of each linear layer, the head last, without repetitions, and how often one pass multiplies by such.
+    pub fn calls(&self) -> Vec<((usize, usize), usize)> {
+        let &Model { hidden, layers, q, kv, ffn, vocab, .. } = self;
+        let mut all: Vec<((usize, usize), usize)> = Vec::new();
+        let of_layer = [((q, hidden), 1), ((kv, hidden), 2), ((hidden, q), 1), ((ffn, hidden), 2), ((hidden, ffn), 1)];
+        for (linear, times) in of_layer.map(|(linear, times)| (linear, times * layers)).into_iter().chain([((vocab, hidden), 1)]) {
+            match all.iter_mut().find(|call| call.0 == linear) {
+                Some(call) => call.1 += times,
+                None => all.push((linear, times)),
             }
         }
         all
@@ -52,7 +59,10 @@ impl Model {
 }
 
 /// The model of that name.
-pub(super) fn find(name: &str) -> Result<&'static Model, String> {
+///
+/// # Errors
+/// One line with the names that are known.
+pub fn find(name: &str) -> Result<&'static Model, String> {
     MODELS.iter().find(|m| m.name == name).ok_or_else(|| {
         let known: Vec<_> = MODELS.iter().map(|m| m.name).collect();
         format!("unknown model '{name}'; known are {}", known.join(", "))
@@ -98,6 +108,8 @@ mod tests {
         assert_eq!(heads.len(), 1);
         assert!(specs.iter().any(|s| s.shape == Shape::Product { m: 128, n: 768, k: 256 }));
         assert!(specs.iter().any(|s| s.shape == Shape::Product { m: 16, n: 256, k: 768 }));
+        let calls = find("embedded").expect("a model").calls();
+        assert_eq!(calls, [((256, 256), 8), ((128, 256), 8), ((768, 256), 8), ((256, 768), 4), ((4096, 256), 1)]);
         // q and o are both 256 x 256, so five different linears: head at one M, four at four.
         assert_eq!(specs.len(), 1 + 4 * 4);
     }

@@ -112,6 +112,14 @@ impl Shape {
         }
     }
 
+    /// M, N and K of a product.
+    pub fn product(self) -> Option<(usize, usize, usize)> {
+        match self {
+            Shape::Product { m, n, k } => Some((m, n, k)),
+            Shape::Rows { .. } | Shape::Attention { .. } => None,
+        }
+    }
+
     /// The extent that plots put on their axis: the edge of a cube of as many operations, the columns, or the context.
     pub fn size(self) -> f64 {
         match self {

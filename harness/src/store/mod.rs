@@ -5,6 +5,7 @@
 //! starts on a line of its own. One sweep at a time holds the store. Lines reach the disk within a
 //! second, at the latest when the store is closed; a killed process loses none that was written.
 
+mod counts;
 mod generate;
 mod kept;
 mod merge;
@@ -15,11 +16,12 @@ mod reduce;
 mod scan;
 mod shown;
 
+pub use counts::counting;
 pub use generate::{GENERATED, Generated, Options as GenerateOptions, generate};
 pub use merge::{Merged, is_same, merge};
 pub use problems::{Limits, Walked, each_problem};
 pub use query::{Kind, Query};
-pub use record::{Blocks, Config, Key, Outcome, Record, SCHEMA, shared};
+pub use record::{Blocks, Config, Key, Outcome, Record, SCHEMA, TIME_RAN_OUT, Thoroughness, UNSTEADY, shared};
 pub use reduce::{Reduced, reduce};
 pub use scan::{Scanned, Unreadable, scan};
 pub use shown::scan_shown;
@@ -31,7 +33,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// What a store holds.
+/// What a store holds, or what was wanted of it.
 #[derive(Debug, Default)]
 pub struct Contents {
     /// The results, oldest first.
@@ -63,19 +65,28 @@ pub fn read(path: &Path) -> anyhow::Result<Contents> {
 /// A store that is held for appending.
 pub struct Store {
     lines: Appender,
+    /// Those of the results that are wanted, in 128 bits.
     keys: HashSet<u128>,
 }
 
 impl Store {
-    /// Opens a store, makes it if need be, and takes hold of it until it is dropped.
+    /// Opens a store, makes it if need be, and takes hold of it until it is dropped. Of what it holds only the results that
+    /// are `wanted` are kept and known by their keys, so that its size does not matter: nothing else may be asked for or
+    /// appended.
     ///
     /// # Errors
     /// If it cannot be written, or another process holds it.
-    pub fn open(path: &Path) -> anyhow::Result<(Store, Contents)> {
+    pub fn open(path: &Path, mut wanted: impl FnMut(&Record) -> bool) -> anyhow::Result<(Store, Contents)> {
         let lines = Appender::open(path)?;
-        let contents = read(path)?;
-        let keys = contents.records.iter().map(|r| r.key().hashed()).collect();
-        Ok((Store { lines, keys }, contents))
+        let mut records = Vec::new();
+        let scanned = scan_shown(path, |record, _| {
+            if wanted(&record) {
+                records.push(record);
+            }
+            Ok(())
+        })?;
+        let keys = records.iter().map(|r| r.key().hashed()).collect();
+        Ok((Store { lines, keys }, Contents { records, unreadable: scanned.unreadable }))
     }
 
     /// Whether a result of that key is there.
@@ -201,6 +212,7 @@ pub(crate) mod tests {
             huge_pages: Some("madvise".into()),
             noise_floor: 0.01,
             forced: false,
+            effort: None,
             verification_error: Some(0.5),
             outcome: Outcome::timed(samples, None).expect("samples"),
         }
@@ -218,13 +230,33 @@ pub(crate) mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("deep/store.jsonl");
         let (one, two) = (record("a", "8x8x8", &[1.0, 2.0]), record("b", "4x4", &[3.0]));
-        let (mut store, contents) = Store::open(&path).expect("a store");
+        let (mut store, contents) = Store::open(&path, |_| true).expect("a store");
         assert!(contents.records.is_empty());
         store.append(&one).expect("append");
         store.append(&two).expect("append");
         assert!(store.has(&one.key()) && !store.has(&record("c", "4x4", &[3.0]).key()));
         drop(store);
         assert_eq!(read(&path).expect("contents").records, [one, two]);
+    }
+
+    #[test]
+    fn only_what_is_wanted_is_kept_of_a_store_and_what_cannot_be_read_is_told_all_the_same() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("store.jsonl");
+        let (one, two) = (record("a", "8x8x8", &[1.0]), record("b", "4x4x4", &[2.0]));
+        let line = |r: &Record| serde_json::to_string(r).expect("JSON");
+        std::fs::write(&path, format!("{}\nrubbish\n{}\n", line(&one), line(&two))).expect("written");
+        let mut seen = 0;
+        let wanted = |r: &Record| {
+            seen += 1;
+            r.config.shape == two.config.shape
+        };
+        let (mut store, contents) = Store::open(&path, wanted).expect("a store");
+        assert_eq!((contents.records.as_slice(), contents.unreadable.count, seen), (std::slice::from_ref(&two), 1, 2));
+        assert!(store.has(&two.key()) && !store.has(&one.key()));
+        store.append(&record("c", "4x4x4", &[3.0])).expect("append");
+        drop(store);
+        assert_eq!(read(&path).expect("contents").records.len(), 3);
     }
 
     #[test]
@@ -250,7 +282,7 @@ pub(crate) mod tests {
         for cut in [1, second.len() / 2, second.len() - 1, second.len()] {
             std::fs::write(&path, format!("{first}{}", &second[..cut])).expect("written");
             let whole = cut == second.len();
-            let (mut store, contents) = Store::open(&path).expect("a store");
+            let (mut store, contents) = Store::open(&path, |_| true).expect("a store");
             assert_eq!((contents.records.len(), contents.unreadable.count), if whole { (2, 0) } else { (1, 1) });
             assert_eq!(contents.complaint(&path).is_some(), !whole);
             store.append(&three).expect("append");
@@ -265,11 +297,11 @@ pub(crate) mod tests {
     fn two_cannot_hold_it_at_once() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("store.jsonl");
-        let held = Store::open(&path).expect("a store");
-        let error = Store::open(&path).err().expect("held").to_string();
+        let held = Store::open(&path, |_| true).expect("a store");
+        let error = Store::open(&path, |_| true).err().expect("held").to_string();
         assert!(error.contains("in use"), "{error}");
         drop(held);
-        assert!(Store::open(&path).is_ok());
+        assert!(Store::open(&path, |_| true).is_ok());
     }
 
     #[test]

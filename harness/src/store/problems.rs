@@ -61,7 +61,7 @@ impl Of {
 pub struct Walked {
     /// Problems of machines, each once for every tier.
     pub problems: u64,
-    /// Results that are not among what is kept of their problem.
+    /// Results that count and are not among what is kept of their problem.
     pub left: u64,
     /// What could not be read.
     pub unreadable: Unreadable,

@@ -1,6 +1,7 @@
 //! One line of a store: a result with everything that is needed to judge it later.
 
 use crate::filter;
+use crate::measure::clock::Effort;
 use crate::measure::statistics::{self, Ratio};
 use crate::space::{Candidate, Problem, Shape, Temperature};
 use kiln_kernels::registry::Op;
@@ -108,6 +109,36 @@ pub fn shared(split: Option<Parts>, spin: Option<u32>) -> String {
     split.map(|s| format!(" split {s}")).unwrap_or_default() + &spin.map(|s| format!(" spin {s}")).unwrap_or_default()
 }
 
+/// How thoroughly something was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Thoroughness {
+    /// For a first look.
+    Quick,
+    /// For results that are kept.
+    Full,
+}
+
+impl Thoroughness {
+    /// That of an effort: a quick look takes fewer samples than [`Effort::FULL`].
+    pub fn of(effort: &Effort) -> Thoroughness {
+        if effort.samples < Effort::FULL.samples { Thoroughness::Quick } else { Thoroughness::Full }
+    }
+
+    /// `quick` or `full`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Thoroughness::Quick => "quick",
+            Thoroughness::Full => "full",
+        }
+    }
+}
+
+/// Why a candidate was not measured in full, where more time would have done it…
+pub const TIME_RAN_OUT: &str = "time ran out";
+/// …and why what was measured may be off.
+pub const UNSTEADY: &str = "the machine changed while it was measured, every time";
+
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "result", rename_all = "snake_case")]
@@ -123,11 +154,18 @@ pub enum Outcome {
         /// Why it was not measured in full, if it was not.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         dropped: Option<String>,
+        /// Times as slow as when its problem was begun, if the machine was another by then: samples are as they were taken, and
+        /// candidates are ordered by what they would have been.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        drift: Option<f64>,
     },
     /// It was compared with another one in ABBA pairs.
     Paired {
         /// The other one: its label.
         against: String,
+        /// The fingerprint of the other one's sources, as [`Config::fingerprint`]; older results do not say.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        against_fingerprint: Option<String>,
         /// The other one's role: `best` or `default`.
         role: String,
         /// Nanoseconds per call: this one, the other one; each pair at a place in memory of its own.
@@ -147,7 +185,7 @@ pub enum Outcome {
         /// What takes most of them.
         limit: String,
     },
-    /// It gave a wrong answer, so it was never timed.
+    /// It gave a wrong answer, or a process died of it: it does not count, whatever it took at other times.
     Invalid {
         /// What was wrong.
         reason: String,
@@ -193,6 +231,9 @@ pub struct Record {
     /// That was more than results should be recorded with, and they were all the same.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub forced: bool,
+    /// How thoroughly it was measured; older results, and what nobody measured, do not say.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub effort: Option<Thoroughness>,
     /// The largest error of its verification as a fraction of the tolerance; absent if it failed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub verification_error: Option<f64>,
@@ -201,10 +242,17 @@ pub struct Record {
     pub outcome: Outcome,
 }
 
-/// What results are found again by: machine, configuration (the kernel's fingerprint with it), and the opponent of a
-/// comparison.
+/// What results are found again by: machine, compiler and flags, configuration (the kernel's fingerprint with it), what came
+/// of it, with the opponent of a comparison, and the moment of what the clock told, since what is measured again is another
+/// result. [Which of them counts](super::counting) is another question.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Key(String, Config, Option<String>);
+pub struct Key {
+    machine: String,
+    build: (String, String),
+    config: Config,
+    what: String,
+    time: Option<String>,
+}
 
 impl Key {
     /// It in 128 bits, in which no two of any number of results that can be stored are alike; the same within one process.
@@ -221,11 +269,34 @@ impl Key {
 impl Record {
     /// What it is found again by.
     pub fn key(&self) -> Key {
-        let against = match &self.outcome {
-            Outcome::Paired { against, role, .. } => Some(format!("{role} {against}")),
-            _ => None,
+        let (what, clock) = match &self.outcome {
+            Outcome::Timed { .. } => ("timed".into(), true),
+            Outcome::Paired { against, role, .. } => (format!("{role} {against}"), true),
+            Outcome::Predicted { .. } => ("predicted".into(), false),
+            Outcome::Invalid { .. } => ("invalid".into(), false),
         };
-        Key(self.machine.clone(), self.config.clone(), against)
+        let build = (self.compiler.clone(), self.flags.clone());
+        Key { machine: self.machine.clone(), build, config: self.config.clone(), what, time: clock.then(|| self.time.clone()) }
+    }
+
+    /// How thoroughly it was measured. An older result that does not say is of a quick look if it has fewer samples than a full
+    /// measurement, although it was measured to the end.
+    pub fn thoroughness(&self) -> Thoroughness {
+        let few = match &self.outcome {
+            Outcome::Timed { samples_ns, dropped: None, .. } => (1..Effort::FULL.samples).contains(&samples_ns.len()),
+            _ => false,
+        };
+        self.effort.unwrap_or(if few { Thoroughness::Quick } else { Thoroughness::Full })
+    }
+
+    /// Whether time ran out before it was measured to the end.
+    pub fn was_cut_short(&self) -> bool {
+        matches!(&self.outcome, Outcome::Timed { dropped: Some(why), .. } if why == TIME_RAN_OUT)
+    }
+
+    /// Whether the machine never stood still while it was measured.
+    pub fn was_unsteady(&self) -> bool {
+        matches!(&self.outcome, Outcome::Timed { dropped: Some(why), .. } if why == UNSTEADY)
     }
 
     /// The median in nanoseconds per call, and its interval, if it was timed.
@@ -236,17 +307,17 @@ impl Record {
         }
     }
 
-    /// What candidates of one tier are ordered by: the median in nanoseconds, or the cycles that were predicted. `None` unless it
-    /// was timed or predicted.
+    /// What candidates of one tier are ordered by: the median in nanoseconds on the machine as it was when the problem was begun,
+    /// or the cycles that were predicted. `None` unless it was timed or predicted.
     pub fn cost(&self) -> Option<f64> {
         match &self.outcome {
-            Outcome::Timed { median_ns, .. } => Some(*median_ns),
+            Outcome::Timed { median_ns, drift, .. } => Some(median_ns / drift.unwrap_or(1.0)),
             Outcome::Predicted { cycles, .. } => Some(*cycles),
             _ => None,
         }
     }
 
-    /// The samples of that: a prediction is one.
+    /// The samples of that, as they were taken: a prediction is one.
     pub fn costs(&self) -> &[f64] {
         match &self.outcome {
             Outcome::Timed { samples_ns, .. } => samples_ns,
@@ -255,7 +326,16 @@ impl Record {
         }
     }
 
-    /// The samples in nanoseconds per call; empty unless it was timed.
+    /// The samples in nanoseconds per call on the machine as it was when the problem was begun; empty unless it was timed.
+    pub fn level_ns(&self) -> Vec<f64> {
+        let drift = match &self.outcome {
+            Outcome::Timed { drift, .. } => drift.unwrap_or(1.0),
+            _ => 1.0,
+        };
+        self.samples_ns().iter().map(|ns| ns / drift).collect()
+    }
+
+    /// The samples in nanoseconds per call, as they were taken; empty unless it was timed.
     pub fn samples_ns(&self) -> &[f64] {
         match &self.outcome {
             Outcome::Timed { samples_ns, .. } => samples_ns,
@@ -269,14 +349,30 @@ impl Outcome {
     pub fn timed(samples: &[f64], dropped: Option<String>) -> Option<Outcome> {
         let samples_ns: Vec<f64> = samples.iter().map(|s| rounded(*s)).collect();
         let (median_ns, ci_ns) = (statistics::median(&samples_ns)?, statistics::median_ci(&samples_ns)?);
-        Some(Outcome::Timed { samples_ns, median_ns, ci_ns, dropped })
+        Some(Outcome::Timed { samples_ns, median_ns, ci_ns, dropped, drift: None })
+    }
+
+    /// It, taken while the machine was so many times as slow as when its problem was begun; 1 is not said.
+    pub fn drifted(mut self, times: f64) -> Outcome {
+        if let Outcome::Timed { drift, .. } = &mut self {
+            *drift = Some(times).filter(|times| *times != 1.0);
+        }
+        self
+    }
+
+    /// It, with the fingerprint of the opponent's sources if it is a comparison.
+    pub fn with(mut self, opponent: &Config) -> Outcome {
+        if let Outcome::Paired { against_fingerprint, .. } = &mut self {
+            *against_fingerprint = Some(opponent.fingerprint.clone());
+        }
+        self
     }
 
     /// Of pairs in nanoseconds per call, from so many processes. `None` of nothing.
     pub fn paired(against: String, role: &str, pairs: &[(f64, f64)], processes: usize) -> Option<Outcome> {
         let Ratio { value, ci } = statistics::signed_rank_ratio(pairs)?;
         let pairs_ns = pairs.iter().map(|(a, b)| (rounded(*a), rounded(*b))).collect();
-        Some(Outcome::Paired { against, role: role.into(), pairs_ns, processes, ratio: value, ratio_ci: ci })
+        Some(Outcome::Paired { against, against_fingerprint: None, role: role.into(), pairs_ns, processes, ratio: value, ratio_ci: ci })
     }
 }
 

@@ -27,8 +27,7 @@ impl Reduced {
         let mut notes: Vec<String> = unreadable.complaint(path).into_iter().collect();
         if *left > 0 {
             notes.push(format!(
-                "{left} results are beyond the fastest {} of their problem and the fastest of each kernel, or repeat a comparison, \
-                 and are left out",
+                "{left} results are beyond the fastest {} of their problem and the fastest of each kernel, and are left out",
                 self.limits.of_a_problem
             ));
         }
@@ -200,6 +199,20 @@ mod tests {
         let reduced = reduce(&path, &Limits { of_a_problem: 1, ..WIDE }, |_| true).expect("reduced");
         let (measured, predicted): (Vec<_>, Vec<_>) = reduced.records.iter().partition(|r| r.tier == kiln_profiles::schema::Tier::Measured);
         assert!(reduced.walked.problems == 2 && measured.len() == predicted.len() && measured.len() < 12, "{}", measured.len());
+    }
+
+    #[test]
+    fn of_what_was_measured_again_or_found_wrong_since_only_the_last_word_is_kept() {
+        let (slow, fast) = (record("a", "8x8x8", &[9.0; 15]), record("a", "8x8x8", &[1.0; 15]));
+        let (other, quick) = (record("b", "8x8x8", &[5.0; 15]), record("b", "8x8x8", &[1.0; 7]));
+        let died = Record { outcome: Outcome::Invalid { reason: "died".into() }, ..record("c", "8x8x8", &[1.0]) };
+        let all = [fast, record("c", "8x8x8", &[1.0; 15]), other.clone(), slow.clone(), quick, died.clone()];
+        let (_dir, path) = store(&all, "");
+        for of_a_problem in [1000, 1] {
+            let reduced = reduce(&path, &Limits { of_a_problem, ..WIDE }, |_| true).expect("reduced");
+            assert_eq!(reduced.records, [other.clone(), slow.clone(), died.clone()], "{of_a_problem} of a problem");
+            assert_eq!(reduced.walked.left, 0);
+        }
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! One problem of a sweep: has its candidates verified and timed as the search asks, and the finalists compared in pairs.
 
+use super::anchor::Anchor;
 use super::session::Session;
 use super::{Group, Options};
 use crate::measure::apart::{Reply, Request, Sampling};
 use crate::measure::clock::Effort;
 use crate::measure::statistics::median;
 use crate::ranking;
-use crate::search::{Bench, Order, Search, Verdict};
+use crate::search::{Order, Sampler, Search, Verdict};
 use crate::space::landscape;
 use crate::store::{Config, Outcome, Record};
 use anyhow::bail;
@@ -20,8 +21,8 @@ pub(super) struct GroupRun<'a, 's> {
     configs: Vec<Config>,
     /// What places and values of operands are drawn from, from the first candidate on that is measured.
     seed: Option<u64>,
-    /// What the default took when it was last looked at.
-    anchor: Option<f64>,
+    /// Whether the machine is as it was.
+    anchor: Anchor,
     /// Verification error of each candidate as a fraction of its tolerance.
     errors: HashMap<usize, f64>,
     began: Instant,
@@ -30,32 +31,31 @@ pub(super) struct GroupRun<'a, 's> {
 
 /// The share of a problem's time that the search may take; the rest is for the finals.
 const SEARCH: f64 = 0.7;
-/// Samples of the default that tell whether the machine is as it was…
+/// Samples of the default that tell whether the machine is as it was.
 const ANCHOR: usize = 3;
-/// …which it is not when they differ by more than this.
-const DRIFT: f64 = 0.1;
 /// Fewer pairs than this say nothing.
-const FEWEST_PAIRS: usize = 6;
+const FEWEST_PAIRS: usize = 8;
 
 impl GroupRun<'_, '_> {
     /// Measures what the store does not hold yet of a problem, within about `time`.
     pub(super) fn measure_missing(session: &mut Session, group: &Group, time: Option<Duration>) -> anyhow::Result<()> {
         let configs: Vec<Config> = group.candidates.iter().map(|c| Config::new(&group.problem, c)).collect();
-        let known = known(&session.records, &configs);
+        let known = known(&session.counting(), &configs);
         session.progress.at(format!("{} {}", group.problem.op, group.problem.shape));
         session.progress.advance(known.len() as u64);
         let mut landscape = landscape::of(&configs);
         if let Some(predictor) = &session.predictor {
             landscape.predicted = configs.iter().map(|config| predictor.cycles(config)).collect();
         }
-        let mut run = GroupRun { session, group, configs, seed: None, anchor: None, errors: HashMap::new(), began: Instant::now(), time };
+        let anchor = Anchor::since(known.get(&0).copied().flatten());
+        let mut run = GroupRun { session, group, configs, seed: None, anchor, errors: HashMap::new(), began: Instant::now(), time };
         let Options { strategy, effort: Effort { samples, .. }, evaluations, seed, .. } = *run.session.options;
         let search = Search { strategy, samples, evaluations, seed, known, landscape: &landscape };
         let order = search.run(&mut run)?;
         run.session.unmeasured += order.unmeasured;
         run.session.passed_over += order.passed_over;
         run.session.progress.advance((order.unmeasured + order.passed_over) as u64);
-        if finals_are_there(&run.session.records, &run.configs) {
+        if finals_are_there(&run.session.counting(), &run.configs) {
             return Ok(());
         }
         run.finals(&order)
@@ -71,23 +71,48 @@ impl GroupRun<'_, '_> {
         // The noise floor is the session's: this problem's time begins after it.
         self.began = Instant::now();
         let seed = (self.session.records.len() as u64) << 8 | self.group.problem.threads as u64;
-        Ok(*self.seed.insert(seed))
+        self.seed = Some(seed);
+        if self.anchor.has_begun() {
+            // What an earlier session measured was on the machine as it was then.
+            let _ = self.samples(0, ANCHOR)?;
+        }
+        Ok(seed)
     }
 
     /// Compares the fastest with one another, and the best with the default.
     fn finals(&mut self, order: &Order) -> anyhow::Result<()> {
-        let Some(&(best, _)) = order.ranking.first() else { return Ok(()) };
-        let finalists: Vec<usize> = order.ranking.iter().take(self.session.options.effort.finalists).map(|r| r.0).collect();
-        for &rival in finalists.iter().filter(|f| **f != best) {
-            self.compare(rival, best, "best", finalists.len())?;
+        // A comparison may show that one of the two is wrong. If it is the best, the others are compared with the next.
+        loop {
+            let sound = order.ranking.iter().map(|r| r.0).filter(|c| !self.session.is_wrong(&self.configs[*c]));
+            let finalists: Vec<usize> = sound.take(self.session.options.effort.finalists).collect();
+            let Some((&best, rivals)) = finalists.split_first() else { return Ok(()) };
+            for &rival in rivals {
+                self.compare(rival, best, "best", finalists.len())?;
+                if self.session.is_wrong(&self.configs[best]) {
+                    break;
+                }
+            }
+            if !self.session.is_wrong(&self.configs[best]) {
+                break;
+            }
         }
-        let records: Vec<&Record> = self.session.records.iter().filter(|r| r.config.problem() == Some(self.group.problem)).collect();
-        let best = ranking::standing(self.group.problem, &records).and_then(|s| self.configs.iter().position(|c| *c == s.best.config));
         let default = self.group.candidates.iter().position(|c| c.default);
-        match (best, default) {
-            (Some(best), Some(default)) if best != default => self.compare(best, default, "default", 1),
-            _ => Ok(()),
+        loop {
+            let records: Vec<&Record> = self.session.counting().into_iter().filter(|r| self.is_of_group(r)).collect();
+            let best = ranking::standing(self.group.problem, &records).and_then(|s| self.configs.iter().position(|c| *c == s.best.config));
+            let (Some(best), Some(default)) = (best, default) else { return Ok(()) };
+            if best == default || self.session.is_wrong(&self.configs[default]) {
+                return Ok(());
+            }
+            self.compare(best, default, "default", 1)?;
+            if !self.session.is_wrong(&self.configs[best]) {
+                return Ok(());
+            }
         }
+    }
+
+    fn is_of_group(&self, record: &Record) -> bool {
+        record.config.problem() == Some(self.group.problem)
     }
 
     /// Time of `one` over time of `other`, in pairs; `shares` comparisons share what time is left.
@@ -105,11 +130,12 @@ impl GroupRun<'_, '_> {
         let left = self.time.map(|t| t.saturating_sub(self.began.elapsed()) / shares.max(1) as u32);
         let affordable = left.map_or(usize::MAX, |left| (left.as_nanos() / quadruple.as_nanos().max(1)) as usize);
         let count = effort.pairs.min(affordable).max(FEWEST_PAIRS.min(effort.pairs));
-        self.session.pair(self.group, (&self.configs[one], &self.configs[other]), role, count)
+        let patience = left.map_or(effort.patience, |left| effort.patience.min(left.saturating_sub(quadruple * count as u32)));
+        self.session.pair(self.group, (&self.configs[one], &self.configs[other]), role, (count, patience))
     }
 }
 
-impl Bench for GroupRun<'_, '_> {
+impl Sampler for GroupRun<'_, '_> {
     fn samples(&mut self, candidate: usize, count: usize) -> anyhow::Result<Result<Vec<f64>, String>> {
         if count == 0 {
             return Ok(Ok(Vec::new()));
@@ -131,8 +157,11 @@ impl Bench for GroupRun<'_, '_> {
             Reply::Invalid(reason) => return Ok(Err(reason)),
             other => bail!("a bench was asked for samples and said {other:?}"),
         };
-        if candidate == 0 && self.anchor.is_none() {
-            self.anchor = median(&samples);
+        if candidate == 0
+            && self.anchor.is_new()
+            && let Some(now) = median(&samples)
+        {
+            self.anchor.look(now);
         }
         Ok(Ok(samples))
     }
@@ -140,7 +169,7 @@ impl Bench for GroupRun<'_, '_> {
     fn finish(&mut self, candidate: usize, verdict: Verdict) -> anyhow::Result<()> {
         let config = self.configs[candidate].clone();
         let outcome = match verdict {
-            Verdict::Timed { samples, dropped } => Outcome::timed(&samples, dropped),
+            Verdict::Timed { samples, drift, dropped } => Outcome::timed(&samples, dropped).map(|timed| timed.drifted(drift)),
             Verdict::Invalid(reason) => {
                 self.session.progress.note(&format!("not valid, so not timed: {}: {reason}", config.label()));
                 Some(Outcome::Invalid { reason })
@@ -159,9 +188,11 @@ impl Bench for GroupRun<'_, '_> {
     /// By the default, which is timed again each time.
     fn is_steady(&mut self) -> anyhow::Result<bool> {
         let Ok(samples) = self.samples(0, ANCHOR)? else { return Ok(true) };
-        let (now, before) = (median(&samples), self.anchor);
-        self.anchor = now;
-        Ok(!before.zip(now).is_some_and(|(before, now)| (now / before - 1.0).abs() > DRIFT))
+        Ok(median(&samples).is_none_or(|now| self.anchor.look(now)))
+    }
+
+    fn drift(&self) -> f64 {
+        self.anchor.drift()
     }
 
     fn out_of_time(&self) -> bool {
@@ -169,13 +200,13 @@ impl Bench for GroupRun<'_, '_> {
     }
 }
 
-/// Candidates whose results are stored: their medians, `None` for those that were not valid.
-fn known(records: &[Record], configs: &[Config]) -> HashMap<usize, Option<f64>> {
+/// Candidates whose results are there: their medians, `None` for those that were not valid.
+fn known(records: &[&Record], configs: &[Config]) -> HashMap<usize, Option<f64>> {
     let mut known = HashMap::new();
     for record in records {
         let Some(index) = configs.iter().position(|c| *c == record.config) else { continue };
         match &record.outcome {
-            Outcome::Timed { median_ns, .. } => known.insert(index, Some(*median_ns)),
+            Outcome::Timed { .. } => known.insert(index, record.cost()),
             Outcome::Invalid { .. } => known.insert(index, None),
             Outcome::Paired { .. } | Outcome::Predicted { .. } => None,
         };
@@ -184,9 +215,9 @@ fn known(records: &[Record], configs: &[Config]) -> HashMap<usize, Option<f64>> 
 }
 
 /// Whether the comparisons of a fully measured problem are stored as well.
-fn finals_are_there(records: &[Record], configs: &[Config]) -> bool {
+fn finals_are_there(records: &[&Record], configs: &[Config]) -> bool {
     let Some(problem) = configs.first().and_then(Config::problem) else { return true };
-    let mine: Vec<&Record> = records.iter().filter(|r| r.config.problem() == Some(problem)).collect();
+    let mine: Vec<&Record> = records.iter().copied().filter(|r| r.config.problem() == Some(problem)).collect();
     let paired = |with: &str| mine.iter().any(|r| matches!(&r.outcome, Outcome::Paired { role, .. } if role == with));
     match ranking::standing(problem, &mine) {
         Some(s) => (s.timed.len() < 2 || paired("best")) && s.gain.is_none_or(|g| g.paired),

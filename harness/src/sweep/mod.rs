@@ -1,8 +1,11 @@
 //! A sweep: candidates are verified, searched, compared in pairs, and every result is stored at once.
 //!
 //! Everything that can be refused is refused before the first measurement. What the store already
-//! holds for this machine and these sources is not measured again.
+//! holds for this machine, this build and these sources is not measured again, if it was measured as thoroughly as is asked
+//! for now.
 
+mod anchor;
+mod blame;
 mod group;
 mod session;
 
@@ -12,18 +15,22 @@ use crate::measure::clock::Effort;
 use crate::measure::operands::{self, Room};
 use crate::model::Predictor;
 use crate::progress::Progress;
-use crate::ranking;
+use crate::ranking::Current;
 use crate::search::Strategy;
-use crate::space::{self, Blockings, Candidate, Problem, Pruned, Spec, Temperature};
-use crate::store::{Contents, Outcome, Record, Store};
+use crate::space::{self, Blockings, Candidate, Constraint, Problem, Pruned, Spec, Temperature};
+use crate::store::{self, Config, Outcome, Record, Store, Thoroughness};
 use group::GroupRun;
 use kiln_kernels::format::Format;
 use kiln_kernels::registry::Op;
 use session::Session;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
+
+/// The build that measures: results of another one are measured again.
+const COMPILER: &str = env!("KILN_COMPILER");
+const FLAGS: &str = env!("KILN_FLAGS");
 
 /// What to sweep.
 #[derive(Clone, Debug)]
@@ -42,6 +49,8 @@ pub struct Options {
     pub operands: Option<Temperature>,
     /// Which blockings, splits and wait policies.
     pub blockings: Blockings,
+    /// What candidates must keep to, beside the default; empty: anything.
+    pub constraints: Vec<Constraint>,
     /// How to search.
     pub strategy: Strategy,
     /// Candidates that may be measured at each problem; `None`: what the strategy needs.
@@ -87,26 +96,42 @@ impl FromStr for Shard {
 pub struct Summary {
     /// Results that were stored now.
     pub stored: usize,
-    /// Results that were there before.
+    /// Results that were there before and need not be measured again.
     pub resumed: usize,
     /// Candidates that gave wrong answers: name and what was wrong.
     pub invalid: Vec<(String, String)>,
-    /// What was left out without measuring.
-    pub pruned: BTreeMap<&'static str, String>,
+    /// Candidates that were left out before anything was measured, and of what kernels, by the reason.
+    pub pruned: BTreeMap<String, Omitted>,
     /// Candidates that the budget did not suffice for.
     pub unmeasured: usize,
     /// Candidates that the strategy saw no need to measure.
     pub passed_over: usize,
     /// What the session cannot tell from no difference; `None` if nothing was left to measure.
     pub noise_floor: Option<f64>,
-    /// All results of this machine at the swept problems.
+    /// The results that count of all that this sweep goes by: those of the store that need not be measured again, and its own.
     pub records: Vec<Record>,
+}
+
+/// What was left out for one reason.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct Omitted {
+    /// How many candidates.
+    pub candidates: usize,
+    /// Their kernels.
+    pub kernels: BTreeSet<&'static str>,
 }
 
 /// One problem with its candidates.
 struct Group {
     problem: Problem,
     candidates: Vec<Candidate>,
+}
+
+impl Group {
+    /// Whether a configuration is what an untuned build would run.
+    fn is_default(&self, config: &Config) -> bool {
+        self.candidates.iter().any(|c| c.default && Config::new(&self.problem, c) == *config)
+    }
 }
 
 /// What operands may take of this machine.
@@ -116,12 +141,12 @@ pub fn room(machine: &Machine) -> Room {
 }
 
 impl Options {
-    fn groups(&self, machine: &Machine, room: Room) -> anyhow::Result<(Vec<Group>, BTreeMap<&'static str, String>)> {
+    fn groups(&self, machine: &Machine, room: Room) -> anyhow::Result<(Vec<Group>, BTreeMap<String, Omitted>)> {
         machine.allow_timing(&self.threads)?;
         let filter = Filter { op: vec![self.op], format: vec![self.format], ..self.filter.clone() };
         let entries = filter.entries()?;
         let caches = space::caches(machine);
-        let (mut groups, mut all_pruned): (Vec<Group>, _) = (Vec::new(), BTreeMap::new());
+        let (mut groups, mut omitted): (Vec<Group>, BTreeMap<String, Omitted>) = (Vec::new(), BTreeMap::new());
         for &threads in &self.threads {
             for &Spec { shape, packed } in &self.specs {
                 let usual = Temperature::usual(shape.class(), packed);
@@ -133,7 +158,12 @@ impl Options {
                 }
                 operands::fits(&problem, room)?;
                 let (candidates, pruned) = space::candidates(&problem, &entries, self.blockings, caches)?;
-                all_pruned.extend(pruned.into_iter().map(|Pruned { kernel, reason }| (kernel, format!("{reason} ({shape})"))));
+                let (candidates, unwanted) = space::constrain(candidates, &self.constraints)?;
+                for Pruned { kernel, reason } in pruned.into_iter().chain(unwanted) {
+                    let omitted = omitted.entry(reason).or_default();
+                    omitted.candidates += 1;
+                    omitted.kernels.insert(kernel);
+                }
                 groups.push(Group { problem, candidates });
             }
         }
@@ -143,7 +173,7 @@ impl Options {
             let mine = groups.into_iter().enumerate().filter(|(at, _)| at % of == part - 1);
             groups = mine.map(|(_, group)| group).collect();
         }
-        Ok((groups, all_pruned))
+        Ok((groups, omitted))
     }
 }
 
@@ -154,12 +184,12 @@ impl Options {
 pub fn run(options: &Options, machine: &Machine) -> anyhow::Result<Summary> {
     let room = room(machine);
     let (groups, pruned) = options.groups(machine, room)?;
-    let (store, contents) = Store::open(&options.store)?;
+    let (store, contents) = Store::open(&options.store, wanted(options, machine, &groups))?;
     if let Some(complaint) = contents.complaint(&options.store) {
         eprintln!("note: {complaint}");
     }
     let steps: usize = groups.iter().map(|g| g.candidates.len()).sum();
-    let records = wanted(contents, machine, &groups);
+    let records = contents.records;
     let resumed = records.len();
     let _machine = lock::machine(|note| eprintln!("note: {note}"))?;
     let progress = Progress::new(steps as u64, "sweeping");
@@ -178,7 +208,8 @@ pub fn run(options: &Options, machine: &Machine) -> anyhow::Result<Summary> {
         GroupRun::measure_missing(&mut session, group, left)?;
     }
     session.settle(&groups, |open| options.budget.is_none_or(|b| began.elapsed() + open < b))?;
-    let invalid = session.records.iter().filter_map(|r| match &r.outcome {
+    let records = store::counting(session.records);
+    let invalid = records.iter().filter_map(|r| match &r.outcome {
         Outcome::Invalid { reason } => Some((r.config.kernel.clone(), reason.clone())),
         _ => None,
     });
@@ -190,13 +221,57 @@ pub fn run(options: &Options, machine: &Machine) -> anyhow::Result<Summary> {
         unmeasured: session.unmeasured,
         passed_over: session.passed_over,
         noise_floor: session.noise_floor,
-        records: session.records,
+        records,
     })
 }
 
-/// The stored results of this machine and these sources for the problems at hand.
-fn wanted(contents: Contents, machine: &Machine, groups: &[Group]) -> Vec<Record> {
-    let (current, _) = ranking::current(contents.records);
-    let mine = |r: &Record| r.machine == machine.key() && r.config.problem().is_some_and(|p| groups.iter().any(|g| g.problem == p));
-    current.into_iter().filter(mine).collect()
+/// Whether a stored result need not be measured again: it is of this machine, this build, these sources and the problems at
+/// hand, and as good as what the [options](stands) ask for.
+fn wanted(options: &Options, machine: &Machine, groups: &[Group]) -> impl Fn(&Record) -> bool {
+    let (current, problems) = (Current::of_this_build(), groups.iter().map(|g| g.problem).collect::<BTreeSet<_>>());
+    let (asked, force) = (Thoroughness::of(&options.effort), options.force);
+    move |r| {
+        let here = r.machine == machine.key() && r.compiler == COMPILER && r.flags == FLAGS;
+        here && current.has(r) && r.config.problem().is_some_and(|p| problems.contains(&p)) && stands(r, asked, force)
+    }
+}
+
+/// Whether a result is as good as one that would be measured now. What is wrong stays so. What was measured less thoroughly
+/// or not to the end does not stand, nor does what a restless machine spoilt: unless a quick look is all that is
+/// asked for, or what is too noisy is to be recorded again.
+fn stands(record: &Record, asked: Thoroughness, force: bool) -> bool {
+    let in_peace = asked == Thoroughness::Quick || !(record.was_unsteady() || record.forced && !force);
+    let whole = record.thoroughness() >= asked && !record.was_cut_short();
+    matches!(record.outcome, Outcome::Invalid { .. }) || (whole && in_peace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::record;
+    use crate::store::{TIME_RAN_OUT, UNSTEADY};
+    use Thoroughness::{Full, Quick};
+
+    #[test]
+    fn what_was_measured_with_less_effort_or_in_unrest_is_measured_again() {
+        let timed = |dropped: Option<&str>| {
+            let outcome = Outcome::timed(&[1.0; 15], dropped.map(Into::into)).expect("samples");
+            Record { effort: Some(Full), outcome, ..record("a", "8x8x8", &[1.0]) }
+        };
+        let (full, dropped) = (timed(None), timed(Some("round 1: not in the fastest third")));
+        let (quick, forced) = (Record { effort: Some(Quick), ..full.clone() }, Record { forced: true, ..full.clone() });
+        let wrong = Record { outcome: Outcome::Invalid { reason: "wrong".into() }, ..quick.clone() };
+        for (record, in_full, in_full_by_force, at_a_glance) in [
+            (full, true, true, true),
+            (dropped, true, true, true),
+            (quick, false, false, true),
+            (forced, false, true, true),
+            (timed(Some(UNSTEADY)), false, false, true),
+            (timed(Some(TIME_RAN_OUT)), false, false, false),
+            (wrong, true, true, true),
+        ] {
+            let stand = (stands(&record, Full, false), stands(&record, Full, true), stands(&record, Quick, false));
+            assert_eq!(stand, (in_full, in_full_by_force, at_a_glance), "{record:?}");
+        }
+    }
 }

@@ -1,17 +1,18 @@
 //! What lasts from problem to problem of a sweep: the store and what is in it, the bench, the noise floor, what was verified;
 //! and comparisons, each of which is run in fresh processes.
 
-use super::{Group, Options};
+use super::{COMPILER, FLAGS, Group, Options};
 use crate::bake::decide;
 use crate::machine::Machine;
 use crate::machine::others::Watch;
 use crate::measure::apart::{Bench, Job, Reply, Request};
+use crate::measure::clock::Effort;
 use crate::measure::comparison::{Comparison, compare};
 use crate::measure::noise;
 use crate::measure::operands::Room;
 use crate::model::Predictor;
 use crate::progress::Progress;
-use crate::store::{self, Config, Outcome, Record, SCHEMA, Store};
+use crate::store::{self, Config, Outcome, Record, SCHEMA, Store, Thoroughness};
 use kiln_profiles::schema::Tier;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -30,6 +31,7 @@ pub(super) struct Session<'a> {
     store: Store,
     /// Where everything is measured.
     pub bench: Bench,
+    /// Those of the store that need not be measured again, and those of this sweep.
     pub records: Vec<Record>,
     /// The conformance grid's word on each kernel: worst error, or what is wrong.
     verified: HashMap<String, Result<f64, String>>,
@@ -79,42 +81,51 @@ impl<'a> Session<'a> {
     pub(super) fn settle(&mut self, groups: &[Group], may_go_on: impl Fn(Duration) -> bool) -> anyhow::Result<()> {
         let effort = self.options.effort;
         for _ in 0..ROUNDS {
-            let open = decide(&self.records.iter().collect::<Vec<_>>())?.open;
+            let open = decide(&self.counting())?.open;
             if open.is_empty() {
                 break;
             }
             self.progress.at(format!("{} comparisons of winners with defaults", open.len()));
             for (one, other) in open {
                 let Some(group) = one.problem().and_then(|problem| groups.iter().find(|g| g.problem == problem)) else { continue };
-                if !may_go_on(effort.sample * 4 * effort.pairs as u32) {
+                if self.is_wrong(&one) || self.is_wrong(&other) {
+                    continue;
+                }
+                let least = effort.sample * 4 * effort.pairs as u32;
+                if !may_go_on(least) {
                     return Ok(());
                 }
-                self.pair(group, (&one, &other), "class", effort.pairs)?;
+                let patience = if may_go_on(least + effort.patience) { effort.patience } else { Duration::ZERO };
+                self.pair(group, (&one, &other), "class", (effort.pairs, patience))?;
             }
         }
         Ok(())
     }
 
-    /// Compares two configurations of a problem in about so many pairs, and stores the result.
+    /// Compares two configurations of a problem in about so many pairs, and in more for as long as there is patience if they
+    /// are not precise enough; and stores the result.
     ///
     /// # Errors
     /// If the machine is too noisy, or a comparison fails.
-    pub(super) fn pair(&mut self, group: &Group, (one, other): (&Config, &Config), role: &str, count: usize) -> anyhow::Result<()> {
+    pub(super) fn pair(
+        &mut self,
+        group: &Group,
+        (one, other): (&Config, &Config),
+        role: &str,
+        (count, patience): (usize, Duration),
+    ) -> anyhow::Result<()> {
         self.noise(group)?;
-        let effort = self.options.effort;
+        let effort = Effort { patience: patience, ..self.options.effort };
         let job = Job::new((one.clone(), other.clone()), &effort, 0, self.room, self.records.len() as u64);
         let Comparison { pairs, processes, .. } = match compare(&mut self.bench, &job, &effort, count)? {
             Ok(compared) => compared,
-            Err(why) => {
-                self.progress.note(&format!("left out: a comparison of {} with {}: {why}", one.label(), other.label()));
-                return Ok(());
-            }
+            Err(why) => return self.blame(group, [one, other], &why),
         };
         let Some(outcome) = Outcome::paired(other.label(), role, &pairs, processes) else { return Ok(()) };
         // As it was verified when it was timed.
         let timed = self.records.iter().find(|r| r.config == *one && r.verification_error.is_some());
         let (default, error) = timed.map_or((false, None), |r| (r.default, r.verification_error));
-        self.keep(one.clone(), default, error, outcome)
+        self.keep(one.clone(), default, error, outcome.with(other))
     }
 
     /// Measures the noise floor, if that was not done.
@@ -184,6 +195,11 @@ impl<'a> Session<'a> {
         Ok(word)
     }
 
+    /// The results that [count](store::counting) of those that this sweep goes by.
+    pub(super) fn counting(&self) -> Vec<&Record> {
+        store::counting(self.records.iter().collect())
+    }
+
     /// Stores a result, unless it is there already.
     pub(super) fn keep(&mut self, config: Config, default: bool, verification_error: Option<f64>, outcome: Outcome) -> anyhow::Result<()> {
         let memory = &self.machine.system.memory;
@@ -191,8 +207,8 @@ impl<'a> Session<'a> {
             schema: SCHEMA,
             time: store::now(),
             machine: self.machine.key().into(),
-            compiler: env!("KILN_COMPILER").into(),
-            flags: env!("KILN_FLAGS").into(),
+            compiler: COMPILER.into(),
+            flags: FLAGS.into(),
             tier: Tier::Measured,
             config,
             default,
@@ -200,15 +216,15 @@ impl<'a> Session<'a> {
             huge_pages: memory.transparent_huge_pages.clone(),
             noise_floor: self.noise_floor.unwrap_or(1.0),
             forced: self.forced,
+            effort: Some(Thoroughness::of(&self.options.effort)),
             verification_error,
             outcome,
         };
-        if self.store.has(&record.key()) {
-            return Ok(());
+        if !self.store.has(&record.key()) {
+            self.store.append(&record)?;
+            self.stored += 1;
         }
-        self.store.append(&record)?;
         self.records.push(record);
-        self.stored += 1;
         Ok(())
     }
 }

@@ -6,7 +6,7 @@
 
 pub use kiln_profiles::baked::{
     Arithmetic, Attention, AttentionDecode, Blocking, Candidate, Format, GemmChoice, Kv, Layout, Linear as Operands, LinearKernel,
-    MOST_THREADS, Mask, Mat, MatMut, Ops, Pages, Product, Products, Reason, Shape, Split, Team, Workers, peaks, read, with_product,
+    MOST_THREADS, Mask, Mat, MatMut, Ops, Pages, Product, Products, Reason, Run, Shape, Split, Team, Workers, peaks, read, with_product,
 };
 
 mod generated {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use qwen2::ModelFile;
-use qwen2::baked::{self, Ops, Reason};
+use qwen2::baked::{self, Blocking, Ops, Reason, Run};
 use qwen2::gguf::TensorType;
 use qwen2::model::Plan;
 use serde_json::{Value, json};
@@ -142,17 +142,15 @@ fn kernels(ops: &Ops) -> (Value, String) {
     let mut text = format!("profile {} ({}), weights that are floats in {arithmetic} arithmetic\n", ops.profile, ops.tier);
     let choices = || ops.gemm.iter().flat_map(|products| products.choices.iter().map(|choice| (products.format, choice)));
     for (format, choice) in choices() {
-        let blocking = choice.blocking;
         let upto = rows(choice.m_max).map_or("any number of".to_owned(), |m| format!("up to {m}"));
-        let split = choice.split.map_or("computed for each shape".to_owned(), |split| format!("{}x{}", split.rows, split.cols));
         let spin = choice.spin.map_or("usual".to_owned(), |spin| spin.to_string());
-        text += &format!(
-            "  {format}, {upto} rows: {}, kc {} mc {} nc {}, split over threads {split}, spin {spin}\n",
-            choice.kernel.meta().name,
-            blocking.kc,
-            blocking.mc,
-            blocking.nc
-        );
+        for row in &choice.table {
+            let bounds = ["M", "N", "K"].into_iter().zip(row.upto).filter_map(|(name, most)| Some(format!("{name} up to {}", rows(most)?)));
+            let bounds: Vec<String> = bounds.collect();
+            text += &format!("  {format}, {upto} rows, {}: {}\n", bounds.join(", "), describe_run(row.run()));
+        }
+        let what = if choice.table.is_empty() { "" } else { ", all others" };
+        text += &format!("  {format}, {upto} rows{what}: {}, spin {spin}\n", describe_run(choice.own()));
     }
     text += "\n";
     for reason in ops.reasons {
@@ -168,12 +166,15 @@ fn kernels(ops: &Ops) -> (Value, String) {
     }
     let gemm: Vec<Value> = choices()
         .map(|(format, choice)| {
-            let blocking = json!({ "kc": choice.blocking.kc, "mc": choice.blocking.mc, "nc": choice.blocking.nc });
-            let split = choice.split.map(|split| json!({ "rows": split.rows, "cols": split.cols }));
-            json!({
-                "format": format.name(), "m_max": rows(choice.m_max), "kernel": choice.kernel.meta().name, "blocking": blocking,
-                "split": split, "spin": choice.spin,
-            })
+            let table: Vec<Value> = choice
+                .table
+                .iter()
+                .map(|row| {
+                    let [m_max, n_max, k_max] = row.upto.map(rows);
+                    with(json!({ "m_max": m_max, "n_max": n_max, "k_max": k_max }), row.run())
+                })
+                .collect();
+            with(json!({ "format": format.name(), "m_max": rows(choice.m_max), "spin": choice.spin, "table": table }), choice.own())
         })
         .collect();
     let choices: Vec<Value> = ops
@@ -183,7 +184,7 @@ fn kernels(ops: &Ops) -> (Value, String) {
             json!({
                 "op": reason.op, "format": reason.format, "class": reason.class, "threads": reason.threads,
                 "kernel": reason.kernel, "runner_up": reason.runner_up, "margin": reason.margin,
-                "margin_ci": reason.margin_ci, "regret": reason.regret, "tier": reason.tier, "note": reason.note,
+                "margin_ci": reason.margin_ci, "regret": reason.regret, "worst_regret": reason.worst_regret, "tier": reason.tier, "note": reason.note,
                 "stale": reason.stale,
             })
         })
@@ -192,6 +193,20 @@ fn kernels(ops: &Ops) -> (Value, String) {
         "profile": ops.profile, "tier": ops.tier, "arithmetic": arithmetic, "gemm": gemm, "choices": choices, "profiles": profiles,
     });
     (value, text)
+}
+
+/// What a product runs, in a few words.
+fn describe_run(Run { kernel, blocking: Blocking { kc, mc, nc, .. }, split }: Run<'_>) -> String {
+    let split = split.map_or("computed for each shape".to_owned(), |split| format!("{}x{}", split.rows, split.cols));
+    format!("{}, kc {kc} mc {mc} nc {nc}, split over threads {split}", kernel.meta().name)
+}
+
+/// A document, and what a product runs in it.
+fn with(mut document: Value, Run { kernel, blocking: Blocking { kc, mc, nc, .. }, split }: Run<'_>) -> Value {
+    document["kernel"] = kernel.meta().name.into();
+    document["blocking"] = json!({ "kc": kc, "mc": mc, "nc": nc });
+    document["split"] = split.map_or(Value::Null, |split| json!({ "rows": split.rows, "cols": split.cols }));
+    document
 }
 
 /// One choice with its reason, in two lines.
@@ -210,6 +225,9 @@ fn describe(reason: &Reason) -> String {
     }
     if let Some(regret) = reason.regret {
         line += &format!("; on held-out shapes at worst {regret:.3} times the best one's time");
+    }
+    if let Some(worst) = reason.worst_regret {
+        line += &format!("; on those that were compared at worst {worst:.3} times");
     }
     line + "\n"
 }

@@ -1,11 +1,11 @@
 //! Linear layers on the model's team: each runs the kernel, the blocking and the split that the profile chose for its
-//! number of rows.
+//! shape: by its number of rows, and by a table over rows, outputs and inputs where there is one.
 
 use crate::baked::{Blocking, MOST_THREADS, Mat, MatMut, Operands, Split, Workers};
 
 use super::profile::Work;
 use crate::error::{Error, zeroed};
-use crate::model::{Linear, Model};
+use crate::model::{Linear, Model, Part};
 use crate::threads;
 
 /// The workspace of products, of all threads together.
@@ -35,10 +35,9 @@ impl Product {
         let threads = model.team().count().min(MOST_THREADS);
         let formats = model.weights().formats();
         let choices = model.ops().gemm.iter().filter(|products| formats.contains(&products.format)).flat_map(|products| &products.choices);
-        let len = choices.map(|choice| {
-            let rows = rows.min(choice.m_max);
-            let needed = |blocking, rows| choice.kernel.workspace_len(&blocking, threads, rows, depth);
-            needed(choice.blocking, rows).max(needed(as_alone(choice.blocking), rows.min(MOST_SINGLY)))
+        let len = choices.flat_map(|choice| choice.all().map(move |run| (run, rows.min(choice.m_max)))).map(|(run, rows)| {
+            let needed = |blocking, rows| run.kernel.workspace_len(&blocking, threads, rows, depth);
+            needed(run.blocking, rows).max(needed(as_alone(run.blocking), rows.min(MOST_SINGLY)))
         });
         Ok(Self { workspace: zeroed(len.max().unwrap_or(0), "workspace")?, singly: false })
     }
@@ -56,15 +55,15 @@ impl Product {
         let (a, mut out) = (Mat::new(x, rows, inputs, inputs), MatMut::new(out, rows, width, width));
         for part in linear.parts() {
             let outputs = part.outputs();
-            let choice = part.products(model.ops()).for_rows(rows);
-            let (kernel, team) = (&choice.kernel, model.team());
+            let run = part.products(model.ops()).for_rows(rows).at((rows, outputs.len(), inputs));
+            let (kernel, team) = (run.kernel, model.team());
             // A baked split is for as many threads as were measured; fewer may be worth it here, or more there.
             let threads = threads::worth(team, rows * inputs * outputs.len(), usize::MAX);
-            let baked = choice.split.filter(|split| split.threads() == threads);
+            let baked = run.split.filter(|split| split.threads() == threads);
             let split = baked.unwrap_or_else(|| Split::analytical(threads, kernel.geometry(), rows, outputs.len(), true));
             let c = out.block(0, outputs.start, rows, outputs.len());
             let weights = part.panels(model.weights().memory());
-            let blocking = if self.singly { as_alone(choice.blocking) } else { choice.blocking };
+            let blocking = if self.singly { as_alone(run.blocking) } else { run.blocking };
             kernel.run(Operands { a, weights, c, accumulate, blocking }, split, team, &mut self.workspace);
         }
     }
@@ -73,7 +72,8 @@ impl Product {
 /// What a linear layer must do for `rows` rows.
 pub(super) fn work(model: &Model, linear: &Linear, rows: usize) -> Work {
     let (inputs, outputs) = (linear.inputs(), linear.outputs());
-    let kernels: Vec<&str> = linear.parts().iter().map(|part| part.products(model.ops()).for_rows(rows).kernel.meta().name).collect();
+    let kernel = |part: &Part| part.products(model.ops()).for_rows(rows).at((rows, part.outputs().len(), inputs)).kernel.meta().name;
+    let kernels: Vec<&str> = linear.parts().iter().map(kernel).collect();
     Work {
         bytes: (linear.bytes() + rows * (inputs + outputs) * size_of::<f32>()) as u64,
         ops: 2 * (rows * inputs * outputs) as u64,

@@ -1,11 +1,12 @@
 //! The question and its answer, as data: what `--json` prints.
 
+use crate::bake::Objective;
 use crate::measure::statistics::Ratio;
 use crate::space::{Shape, Temperature};
 use crate::store::Config;
 use kiln_kernels::format::Format;
 use kiln_kernels::registry::Op;
-use kiln_profiles::schema::{Choice, Class, Tier};
+use kiln_profiles::schema::{Choice, Class, Tier, When};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,8 @@ pub struct Question<'a> {
     pub cpu: Option<&'a str>,
     /// Threads whose results count; `None`: those that the choice was compared with.
     pub threads: Option<usize>,
+    /// What the profile's choices are to make fast.
+    pub objective: Objective,
     /// A store to go by instead of the evidence beside the profile.
     pub store: Option<&'a Path>,
     /// The folder of all profiles.
@@ -53,6 +56,10 @@ pub struct Answer {
     pub class: Class,
     /// The choice that serves it, whose class is another where the profile ends few rows elsewhere.
     pub choice: Choice,
+    /// The row of its table that holds the shape; `None`: the choice's own serve it.
+    pub row: Option<RowAt>,
+    /// What runs there: kernel, blocking, split and spin.
+    pub runs: String,
     /// Whether the choice's sources are those of this build.
     pub sources: Sources,
     /// What decided the class, over all of its shapes; `None`: no result of it counts.
@@ -63,6 +70,17 @@ pub struct Answer {
     pub nearest: Vec<Near>,
     /// What the reader should know.
     pub notes: Vec<String>,
+}
+
+/// A row of a choice's table.
+#[derive(Clone, Debug, Serialize)]
+pub struct RowAt {
+    /// Its place, from 1.
+    pub number: usize,
+    /// Rows of the table; behind them the choice's own serve.
+    pub rows: usize,
+    /// The row.
+    pub when: When,
 }
 
 /// A choice's sources beside those of this build.

@@ -3,14 +3,16 @@
 //!
 //! The decisions themselves are taken by [`ranking`] and [`choose`]; here they are only retold.
 
-use super::{AtShape, Compared, Costed, OverClass, Verdict, Wrong, way};
-use crate::bake::choose::{Chosen, Way, choose};
+use super::{AtShape, Compared, Costed, OverClass, Verdict, Wrong};
+use crate::bake::choose::{Chosen, Row, choose};
+use crate::bake::objective::Objective;
+use crate::bake::way::Way;
 use crate::filter::by_name;
 use crate::measure::statistics::Ratio;
 use crate::ranking::{self, BAND, Current, Standing, simpler};
 use crate::space::Shape;
-use crate::store::{Outcome, Record, shared};
-use kiln_profiles::schema::{BlockSizes, Choice};
+use crate::store::{Outcome, Record};
+use kiln_profiles::schema::Choice;
 use std::cmp::Ordering::Equal;
 use std::collections::BTreeSet;
 
@@ -31,7 +33,7 @@ pub(super) fn at_shape(records: &[&Record], choice: &Choice) -> Option<AtShape> 
     let mut costed: Vec<(&Record, f64)> = records.iter().filter_map(|r| Some((*r, r.cost()?))).collect();
     costed.sort_by(|a, b| a.1.total_cmp(&b.1).then_with(|| simpler(a.0).cmp(&simpler(b.0))));
     let (current, winner) = (Current::of_this_build(), winner(records));
-    let chosen = at(records, problem.shape, &way(choice));
+    let chosen = at(records, problem.shape, &Way::at(choice, problem.shape));
     let runner_up = costed.iter().map(|c| c.0).find(|r| choice.runner_up.as_ref() == Some(&r.config.kernel));
     let default = costed.iter().map(|c| c.0).find(|r| r.default);
     let least = costed.first().map_or(1.0, |c| c.1);
@@ -88,7 +90,7 @@ pub(super) fn cycles(record: &Record) -> Option<f64> {
 }
 
 fn compared(record: &Record) -> Option<Compared> {
-    let Outcome::Paired { against, role, pairs_ns, processes, ratio, ratio_ci } = &record.outcome else { return None };
+    let Outcome::Paired { against, role, pairs_ns, processes, ratio, ratio_ci, .. } = &record.outcome else { return None };
     let time = Ratio { value: *ratio, ci: *ratio_ci };
     Some(Compared {
         label: record.config.label(),
@@ -177,32 +179,41 @@ fn rival(record: &Record, best: &str) -> Option<Ratio> {
 
 /// The decision of a class by its results, among kernels of a packed layout if one is given. `None` if there is nothing to
 /// choose from.
-pub(super) fn over_class(records: &[&Record], choice: &Choice, layout: Option<&str>) -> Option<OverClass> {
+pub(super) fn over_class(records: &[&Record], choice: &Choice, layout: Option<&str>, objective: Objective) -> Option<OverClass> {
     let fits = |kernel: &str| layout.is_none_or(|layout| by_name(kernel).is_ok_and(|e| e.meta.layout == layout));
-    let chosen = choose(records, &fits)?;
-    let asked = way(choice);
+    let chosen = choose(records, &fits, objective)?;
+    let rows = choice.table.iter().map(|row| (row.bounds(), Way::row(choice, row)));
+    let same = chosen.way == Way::chosen(choice) && rows.eq(chosen.table.iter().map(|row| (row.upto, row.way.clone())));
     let over_best = |shape: &Shape| {
         let timed = records.iter().filter(|r| r.config.shape == *shape && fits(&r.config.kernel));
         let least = timed.filter_map(|r| r.cost()).fold(f64::INFINITY, f64::min);
-        (*shape, time(records, *shape, &asked).map(|ns| ns / least))
+        (*shape, time(records, *shape, &Way::at(choice, *shape)).map(|ns| ns / least))
     };
     Some(OverClass {
         shapes: chosen.shapes.iter().map(over_best).collect(),
-        agrees: chosen.way == asked,
-        winner: words(&chosen.way),
+        agrees: same,
+        winner: match chosen.table.len() {
+            0 => chosen.way.to_string(),
+            n => format!("{} with a table of {n} row(s)", chosen.way),
+        },
         gain: chosen.gain.map(Into::into),
-        verdict: settled_over(records, &chosen, &fits, layout),
+        verdict: settled_over(records, &chosen, &fits, (layout, objective)),
     })
 }
 
 /// How a class was settled.
-fn settled_over(records: &[&Record], chosen: &Chosen, fits: &dyn Fn(&str) -> bool, layout: Option<&str>) -> Verdict {
+fn settled_over(
+    records: &[&Record],
+    chosen: &Chosen,
+    fits: &dyn Fn(&str) -> bool,
+    (layout, objective): (Option<&str>, Objective),
+) -> Verdict {
     let mut verdict = Verdict { decided_by: "mean", steps: Vec::new() };
     // Without a default there is no gate: so the best is found that it is held against.
     let ungated: Vec<Record> = records.iter().map(|r| Record { default: false, ..(*r).clone() }).collect();
     let ungated: Vec<&Record> = ungated.iter().collect();
-    let best = choose(&ungated, fits).map_or_else(|| chosen.way.clone(), |c| c.way);
-    let (name, n) = (words(&best), chosen.shapes.len());
+    let best = choose(&ungated, fits, objective).map_or_else(|| chosen.way.clone(), |c| c.way);
+    let (name, n) = (best.to_string(), chosen.shapes.len());
     if let Some(layout) = layout {
         verdict.steps.push(format!("layout: only kernels that take weights packed as {layout}, as the choice for more rows does"));
     }
@@ -213,20 +224,27 @@ fn settled_over(records: &[&Record], chosen: &Chosen, fits: &dyn Fn(&str) -> boo
         Some((ratio, other)) => verdict.by(
             "tie band",
             format!(
-                "mean: over {n} shape(s) {} takes {ratio:.3} of the time of {name}, which is within the tie band of {} %: the simplest there \
-                 is taken ({SIMPLER})",
-                words(&other),
-                100.0 * BAND
+                "mean: over {n} shape(s) {other} takes {ratio:.3} of the time of {name}, which is within the tie band of {} %: the \
+                 simplest there is taken ({}{SIMPLER})",
+                100.0 * BAND,
+                objective.first()
             ),
         ),
         None => verdict.steps.push(format!("mean: over {n} shape(s) {name} takes the least, each counted relative to the best there")),
     }
-    let default = words(&chosen.way);
+    let default = chosen.way.to_string();
     match (chosen.default_stays, chosen.harmed) {
         (true, Some(shape)) => verdict.by(
             "no-harm gate",
             format!("no-harm gate: the default {default} stays, since {name} is slower than it beyond doubt at {shape}, in pairs"),
         ),
+        (true, None) if chosen.refused.is_some() => {
+            let shape = chosen.refused.map(|s| s.to_string()).unwrap_or_default();
+            verdict.by(
+                "no-harm gate",
+                format!("no-harm gate: the default {default} stays, since what is chosen without {shape} is slower than it there"),
+            );
+        }
         (true, None) if chosen.way == best => verdict.steps.push("no-harm gate: it is the default".into()),
         (true, None) => {
             let by_medians =
@@ -244,7 +262,21 @@ fn settled_over(records: &[&Record], chosen: &Chosen, fits: &dyn Fn(&str) -> boo
             None => "no-harm gate: the default is of another layout, or was not measured at all of these shapes".into(),
         }),
     }
+    if let (false, Some(shape)) = (chosen.default_stays, chosen.refused) {
+        verdict.steps.push(format!("no-harm gate: a finer table is refused, since what it has without {shape} is slower there"));
+    }
+    verdict.steps.extend(chosen.table.iter().map(row));
+    if !chosen.table.is_empty() {
+        verdict.steps.push(format!("table: {} at all others, at worst {:.3} times the best one's time", chosen.way, chosen.worst));
+    }
     verdict
+}
+
+/// What a row of a table says.
+fn row(Row { upto, way, .. }: &Row) -> String {
+    let bounds = ["M", "N", "K"].into_iter().zip(upto).filter_map(|(name, most)| most.map(|most| format!("{name} up to {most}")));
+    let bounds: Vec<String> = bounds.collect();
+    format!("table: {way} with {}", if bounds.is_empty() { "any extents".into() } else { bounds.join(", ") })
 }
 
 /// Time (or predicted cycles) of `one` over that of `other` by medians, geometrically averaged over shapes.
@@ -260,10 +292,6 @@ fn time(records: &[&Record], shape: Shape, way: &Way) -> Option<f64> {
 /// The result of a way at a shape.
 fn at<'a>(records: &[&'a Record], shape: Shape, way: &Way) -> Option<&'a Record> {
     way.find(records.iter().copied().filter(|r| r.config.shape == shape && r.cost().is_some()))
-}
-
-fn words(way: &Way) -> String {
-    way.kernel.clone() + &way.blocking.map(|b| format!(" {}", BlockSizes::from(b))).unwrap_or_default() + &shared(way.split, way.spin)
 }
 
 fn shown(Ratio { value, ci: (low, high) }: Ratio) -> String {

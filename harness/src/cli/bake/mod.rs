@@ -2,10 +2,13 @@
 
 mod why;
 
+use super::sweep::time;
 use super::{Table, emit, emit_json};
-use crate::bake::{self, Options};
+use crate::bake::{self, Objective, Options, Sizes, Total};
 use crate::filter;
+use crate::space::models::{self, Model};
 use kiln_kernels::format::Format;
+use kiln_profiles::schema::{BlockSizes, Parts};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +16,8 @@ use std::path::{Path, PathBuf};
 /// profile has what it has, and writes nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  kiln bake --cpu zen3\n  kiln bake --store results.jsonl --cpu my-laptop --threads 8\n  \
-kiln bake --why gemm 512x4864x896 --cpu icelake --format q8_0\n  kiln bake --why rms_norm 128x896 --json")]
+kiln bake --why gemm 512x4864x896 --cpu icelake --format q8_0\n  kiln bake --why rms_norm 128x896 --json\n  \
+kiln bake --cpu zen3 --objective end-to-end --model qwen2.5-0.5b")]
 pub struct Args {
     /// Why a profile has the kernel that it has for an operation at a shape: the choice, what its evidence says there, and
     /// the rule that decided; nothing is written
@@ -31,12 +35,29 @@ pub struct Args {
     /// Threads whose results count [default: for each choice the most that were measured]
     #[arg(long)]
     threads: Option<usize>,
+    /// What choices are to achieve; with --why what the profile was baked for
+    #[arg(long, value_enum, default_value = "time")]
+    objective: Aim,
+    /// The model of --objective end-to-end, as after `model:` in shapes
+    #[arg(long, value_name = "NAME", required_if_eq("objective", "end-to-end"), value_parser = models::find)]
+    model: Option<&'static Model>,
     /// Folder of the profiles [default: that of the checkout]
     #[arg(long)]
     profiles: Option<PathBuf>,
     /// One JSON document on stdout
     #[arg(long)]
     json: bool,
+}
+
+/// An objective, as the command line has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Aim {
+    /// Every shape of a class alike
+    Time,
+    /// The same; what cannot be told apart goes by the size of its code
+    TimeAndSize,
+    /// Shapes as a model calls them, in reading a prompt of 512 tokens and in decoding
+    EndToEnd,
 }
 
 /// Bakes and prints the choices, or says why.
@@ -56,29 +77,73 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
     }
 }
 
+fn objective(args: &Args) -> anyhow::Result<Objective> {
+    match (args.objective, args.model) {
+        (Aim::EndToEnd, Some(model)) => Ok(Objective::EndToEnd(model)),
+        (Aim::Time, None) => Ok(Objective::Time),
+        (Aim::TimeAndSize, None) => Ok(Objective::TimeAndSize(Sizes::here()?)),
+        _ => anyhow::bail!("--model is the model of --objective end-to-end: give both or neither"),
+    }
+}
+
 fn bake(args: &Args, cpu: &str, root: &Path) -> anyhow::Result<i32> {
     let store = args.store.as_deref().unwrap_or(Path::new(super::STORE));
-    let options = Options { cpu, store, root, threads: args.threads };
+    let options = Options { cpu, store, root, threads: args.threads, objective: objective(args)? };
     let baked = bake::bake(&options)?;
     for note in &baked.notes {
         eprintln!("note: {note}");
     }
     if args.json {
-        return emit_json(&json!({ "path": baked.path, "evidence": baked.evidence, "notes": baked.notes, "tuned": baked.tuned }));
+        return emit_json(
+            &json!({ "path": baked.path, "evidence": baked.evidence, "notes": baked.notes, "totals": baked.totals, "tuned": baked.tuned }),
+        );
     }
-    let mut table =
-        Table::new(["operation", "class", "threads", "kernel", "blocking", "split", "spin", "runner-up / winner", "regret", "tier", "why"]);
+    let mut table = Table::new([
+        "operation",
+        "class",
+        "shapes",
+        "threads",
+        "kernel",
+        "blocking",
+        "split",
+        "spin",
+        "runner-up / winner",
+        "regret",
+        "worst regret",
+        "tier",
+        "why",
+    ]);
     for c in baked.tuned.variants.iter().flat_map(|v| &v.choices) {
-        let blocking = c.blocking.map_or("none".into(), |b| format!("kc {} mc {} nc {}", b.kc, b.mc, b.nc));
-        let split = c.split.map_or("computed".into(), |s| s.to_string());
+        let shared = |kernel: &str, (blocking, split): (Option<BlockSizes>, Option<Parts>)| {
+            let blocking = blocking.map_or("none".into(), |b| b.to_string());
+            [kernel.to_owned(), blocking, split.map_or("computed".into(), |s| s.to_string())]
+        };
+        for row in &c.table {
+            let [kernel, blocking, split] = shared(&row.kernel, (row.blocking, row.split));
+            table.row([c.op.as_str(), c.class.name(), &row.to_string(), "", &kernel, &blocking, &split, "", "", "", "", "", ""]);
+        }
+        let shapes = if c.table.is_empty() { "all" } else { "all others" };
+        let [kernel, blocking, split] = shared(&c.kernel, (c.blocking, c.split));
         let spin = c.spin.map_or("usual".into(), |s| s.to_string());
         let margin = match (c.margin, c.margin_ci) {
             (Some(m), Some([low, high])) => format!("{m:.3} [{low:.3}, {high:.3}]"),
             _ => "not available".into(),
         };
-        let regret = c.regret.map_or("not available".into(), |r| format!("{r:.3}"));
-        let threads = c.threads.to_string();
-        table.row([&c.op, c.class.name(), &threads, &c.kernel, &blocking, &split, &spin, &margin, &regret, c.tier.name(), &c.note]);
+        let of = |regret: Option<f64>| regret.map_or("not available".into(), |r| format!("{r:.3}"));
+        let (regret, worst, threads) = (of(c.regret), of(c.worst_regret), c.threads.to_string());
+        let what = [&c.op, c.class.name(), shapes, &threads, &kernel, &blocking, &split, &spin, &margin, &regret, &worst];
+        table.row(what.into_iter().chain([c.tier.name(), &c.note]));
     }
-    emit(&format!("{table}\nprofile {}\nevidence {}", baked.path.display(), baked.evidence.display()))
+    let totals = if baked.totals.is_empty() { String::new() } else { totals_of(&baked.totals) };
+    emit(&format!("{table}\n{totals}profile {}\nevidence {}", baked.path.display(), baked.evidence.display()))
+}
+
+/// What a model's linear layers take, to be held against what the engine takes for whole passes.
+fn totals_of(totals: &[Total]) -> String {
+    let mut table = Table::new(["model", "format", "tokens at once", "calls summed", "by the default", "as chosen", "default / chosen"]);
+    for t in totals {
+        let (calls, ratio) = (format!("{} of {}", t.calls, t.all_calls), format!("{:.3}", t.default_ns / t.tuned_ns));
+        table.row([t.model, t.format, &t.tokens.to_string(), &calls, &time(t.default_ns), &time(t.tuned_ns), &ratio]);
+    }
+    format!("\nLinear layers by these results; qwen2 bench -p {} -n 1 has whole passes:\n{table}\n\n", bake::PROMPT)
 }

@@ -1,7 +1,7 @@
 //! `kiln bake --why OP SHAPE`: prints why a profile has the kernel that it has there. It writes nothing.
 
 use super::Args;
-use crate::bake::{self, Answer, AtShape, Costed, Figure, OverClass, Question, Sources, Verdict};
+use crate::bake::{self, Answer, AtShape, Costed, Figure, OverClass, Question, RowAt, Sources, Verdict};
 use crate::cli::sweep::time;
 use crate::cli::{Table, emit, emit_json};
 use crate::space::shape;
@@ -29,7 +29,7 @@ pub(super) fn run(args: &Args, (op, text): (&str, &str), root: &Path) -> anyhow:
         op.formats().map(|f| f.name()).collect::<Vec<_>>().join(" ")
     );
     let (cpu, store) = (args.cpu.as_deref(), args.store.as_deref());
-    let question = Question { op, format, shape: spec.shape, cpu, threads: args.threads, store, root };
+    let question = Question { op, format, shape: spec.shape, cpu, threads: args.threads, objective: super::objective(args)?, store, root };
     let answer = bake::why(&question)?;
     for note in &answer.notes {
         eprintln!("note: {note}");
@@ -85,12 +85,21 @@ fn choice_of(answer: &Answer, choice: &Choice) -> String {
         Sources::Gone => "gone: this build has no such kernel",
         Sources::Unnamed => "not named by the profile",
     };
-    let mut table = Table::new(["choice", &choice.kernel]);
+    let here = bake::at(choice, answer.shape);
+    let row = match &answer.row {
+        Some(RowAt { number, rows, when }) => {
+            format!("row {number} of {rows} holds this shape: {when}; else it is {}", bake::label(choice))
+        }
+        None if choice.table.is_empty() => "none: one way for all shapes".into(),
+        None => format!("none of its {} row(s) holds this shape", choice.table.len()),
+    };
+    let mut table = Table::new(["choice", &here.kernel]);
     let rows = [
-        ("blocking", choice.blocking.map_or("none".into(), |b| b.to_string())),
-        ("split", choice.split.map_or("computed".into(), |s| s.to_string())),
+        ("table", row),
+        ("blocking", here.blocking.map_or("none".into(), |b| b.to_string())),
+        ("split", here.split.map_or("computed".into(), |s| s.to_string())),
         ("spin", choice.spin.map_or("usual".into(), |s| s.to_string())),
-        ("layout", choice.layout.clone()),
+        ("layout", here.layout),
         ("threads", choice.threads.to_string()),
         ("instruction sets", answer.isas.join(", ")),
         ("tier", choice.tier.name().into()),
@@ -99,6 +108,7 @@ fn choice_of(answer: &Answer, choice: &Choice) -> String {
         ("runner-up", choice.runner_up.clone().unwrap_or_else(not)),
         ("runner-up / choice", margin),
         ("regret", choice.regret.map_or_else(not, |r| format!("{r:.3}"))),
+        ("worst regret", choice.worst_regret.map_or_else(not, |r| format!("{r:.3}"))),
         ("its sources", sources.into()),
     ];
     rows.iter().for_each(|(name, value)| table.row([*name, value]));

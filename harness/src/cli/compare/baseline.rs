@@ -30,6 +30,9 @@ pub(super) struct Gate {
     /// Counts the instructions of a call instead of timing it, on one thread, with callgrind or with qemu [default: callgrind]
     #[arg(long, value_name = "WITH", num_args = 0..=1, default_missing_value = "callgrind")]
     counts: Option<Counter>,
+    /// Takes the judgement of a clock that noise hides a slow-down by a fifth from
+    #[arg(long)]
+    force: bool,
     /// More instructions than this many per cent more are slower
     #[arg(long, value_name = "PERCENT", default_value = "0.5", requires = "counts", value_parser = percent)]
     tolerance: f64,
@@ -59,6 +62,7 @@ impl Gate {
             ("--split", counted && args.split.is_some()),
             ("--spin", counted && args.spin.is_some()),
             ("--quick", counted && args.quick),
+            ("--force", counted && self.force),
         ];
         let wrong: Vec<_> = given.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
         let what = if counted { "instructions of ours are counted" } else { "ours is measured by itself" };
@@ -108,7 +112,7 @@ impl Gate {
     }
 }
 
-/// Measures or counts ours, judges and writes it, and prints: exit status 1 if anything got slower.
+/// Measures or counts ours, judges and writes it, and prints: exit status 1 if anything got slower, 2 if that cannot be told.
 ///
 /// # Errors
 /// Bad input, a baseline that this cannot be judged by, or a file that cannot be written.
@@ -139,7 +143,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<i32> {
                 eprintln!("note: the baseline was compiled by {}, this by {}", judged.compiler_before, judged.compiler);
             }
             print(args, &judged, text(&judged))?;
-            Ok(i32::from(judged.slower > 0))
+            if judged.slower > 0 {
+                return Ok(1);
+            }
+            let nothing = judged.nothing_said(gate.force);
+            nothing.iter().for_each(|why| eprintln!("kiln: {why}"));
+            Ok(if nothing.is_some() { 2 } else { 0 })
         }
         None => print(args, &now, figures(&now)),
     }
@@ -219,6 +228,9 @@ fn text(judged: &Judgement) -> String {
     };
     let floor = judged.noise_floor.map(|floor| format!(", noise floor {:.2} %", 100.0 * floor)).unwrap_or_default();
     lines.push(format!("{} {}, {} operands, {how}{floor}; before: {}", judged.format, judged.op, judged.operands.name(), before(judged)));
+    if let Some(least) = judged.smallest_regression {
+        lines.push(format!("the smallest slow-down that would have been found everywhere: {:.1} %", 100.0 * least));
+    }
     let count = |verdict| judged.rows.iter().filter(|r| r.verdict == verdict).count();
     let mut counts: Vec<String> =
         [Verdict::Slower, Verdict::Same, Verdict::Faster].map(|v| format!("{} {}", count(v), v.name().to_lowercase())).into();

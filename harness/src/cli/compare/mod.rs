@@ -30,8 +30,9 @@ use std::path::{Path, PathBuf};
 ///
 /// With --baseline, --write-baseline or --counts no other system takes part: what ours takes is written down, and judged by
 /// what it took. Times are judged on one machine alone, and only what is beyond their interval, the noise of both sessions and 2 %
-/// is slower. Instructions (--counts) are the same every time, and nearly so on every machine that runs the same kernel: they
-/// are for machines whose clocks cannot be trusted, and say nothing of caches and memory.
+/// is slower; where noise would hide even a slow-down by a fifth, the exit status is 2. Instructions (--counts) are the same
+/// every time, and nearly so on every machine that runs the same kernel: they are for machines whose clocks cannot be trusted, and
+/// say nothing of caches and memory.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Sizes: 256..4096 (doubling), 512, MxNxK, of rows ROWSxCOLS, of attention a context or TOKENSxCONTEXTxHEADSxKVHEADSxDIM;\nseparated by commas.\n\n\

@@ -17,7 +17,6 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  kiln model gemm --cpu zen4\n  \
     kiln model gemm --cpu neoverse-n2 --format bf16,s8 --binary target/aarch64-unknown-linux-gnu/release/kiln\n  \
-    kiln model gemm --cpu neoverse-n2 --binary … --bake\n  \
     kiln model f16_to_f32 --cpu neoverse-n2 --binary … --isa neon,sve\n  \
     kiln model gemm --cpu neoverse-n2 --peer libopenblas.so.0:sgemm_kernel\n  \
     kiln model gemm --cpu zen4 --against kiln-results.jsonl\n  \
@@ -34,15 +33,12 @@ pub struct Args {
     binary: Option<PathBuf>,
     /// Another program's loop instead: an object, library or binary, and part of a symbol's name [default: the
     /// loop with the most multiply-adds]
-    #[arg(long, value_name = "FILE[:SYMBOL]", conflicts_with_all = ["binary", "bake", "isa", "format"])]
+    #[arg(long, value_name = "FILE[:SYMBOL]", conflicts_with_all = ["binary", "isa", "format"])]
     peer: Option<String>,
     /// How far predictions are off this CPU's measured results in a store: for each problem the rank correlation of
     /// predicted and measured times, what the model's first choice costs, and the residuals
-    #[arg(long, value_name = "STORE", conflicts_with_all = ["peer", "bake"])]
+    #[arg(long, value_name = "STORE", conflicts_with = "peer")]
     against: Option<PathBuf>,
-    /// Write the best f32 tiles to the CPU's profile, as predicted
-    #[arg(long, conflicts_with = "format")]
-    bake: bool,
     #[command(flatten)]
     filter: ModelFilter,
     /// One JSON document on stdout
@@ -68,12 +64,8 @@ struct ModelFilter {
 pub fn run(args: &Args) -> anyhow::Result<i32> {
     let of_rows = args.op.is_rows();
     anyhow::ensure!(model::knows(args.op), "the model knows gemm and operations on rows, not {}", args.op);
-    anyhow::ensure!(
-        !of_rows || !args.bake && args.peer.is_none(),
-        "--bake and --peer are for gemm: choices for rows are measured, or the defaults"
-    );
-    let root = lookup::default_root();
-    let machine = lookup::machine(root, &args.cpu)?;
+    anyhow::ensure!(!of_rows || args.peer.is_none(), "--peer is for gemm");
+    let machine = lookup::machine(lookup::default_root(), &args.cpu)?;
     let tools = Tools::find()?;
     if let Some(peer) = &args.peer {
         let (file, symbol) = match peer.rsplit_once(':') {
@@ -106,20 +98,7 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
     }
     let predictions = model::predict(&tools, &machine, &binary, |m| filter.takes(m), at)?;
     drop(progress);
-    if args.bake {
-        bake(args, root, &machine, &predictions)?;
-    }
     show(args, &machine, &predictions)
-}
-
-/// Writes the profile of the best tiles.
-fn bake(args: &Args, root: &Path, machine: &Machine, predictions: &[Prediction]) -> anyhow::Result<()> {
-    // Another binary does not say what it was compiled with.
-    let compiler = if args.binary.is_none() { crate::provenance::COMPILER } else { "not known: predicted from a binary that was given" };
-    let tuned = model::predicted_profile(root, machine, predictions, compiler, crate::store::now())?;
-    let path = lookup::write_tuned(root, &tuned)?;
-    eprintln!("kiln: wrote {}", path.display());
-    Ok(())
 }
 
 /// Prints the predictions in their order.

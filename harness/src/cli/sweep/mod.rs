@@ -10,9 +10,9 @@ use crate::measure::clock::Effort;
 use crate::measure::statistics::Ratio;
 use crate::ranking::{self, Standing};
 use crate::search::Strategy;
-use crate::space::{Blockings, Problem, Temperature, shape};
+use crate::space::{Blockings, Constraint, Problem, Temperature, shape};
 use crate::store::{Config, Record};
-use crate::sweep::{self, Options, Shard, Summary};
+use crate::sweep::{self, Omitted, Options, Shard, Summary};
 use kiln_kernels::format::Format;
 use kiln_kernels::isa::IsaId;
 use kiln_kernels::registry::Op;
@@ -23,13 +23,14 @@ use std::time::Duration;
 /// Measures kernels at shapes; every result goes to a store as soon as it is there.
 ///
 /// Candidates are verified before they are timed, searched, and the fastest compared in ABBA pairs with
-/// one another and with what an untuned build would run. An interrupted sweep resumes from its store.
+/// one another and with what an untuned build would run. An interrupted sweep resumes from its store; what that holds of
+/// another compiler, of a --quick look or of a forced one, or of candidates that time ran out for, is measured again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Shapes: 256..2048 (doubling), 512, MxNxK, ROWSxCOLS, model:embedded, model:qwen2.5-0.5b; separated by commas.\n\n\
 Examples:\n  kiln sweep gemm --shapes 256..1024\n  kiln sweep gemm --shapes model:embedded --threads 1,2 --budget 5m\n  \
 kiln sweep rms_norm --shapes 128x896 --store norms.jsonl --quick\n  \
 kiln sweep gemm --shapes model:qwen2.5-0.5b --shard 2/8 --store part2.jsonl\n  \
-kiln sweep gemm --strategy genetic --evaluations 60 --seed 1\n  \
+kiln sweep gemm --strategy genetic --evaluations 60 --seed 1\n  kiln sweep gemm --constraint 'MR*NR<=96,KC>=256'\n  \
 kiln sweep gemm --target neoverse-n2 --binary target/aarch64-unknown-linux-gnu/release/kiln --store n2.jsonl")]
 pub struct Args {
     /// The operation, as kiln list shows them: gemm, rms_norm, softmax …
@@ -52,6 +53,10 @@ pub struct Args {
     /// Which cache blockings are tried, and on several threads which splits and spins
     #[arg(long, default_value = "near")]
     blockings: Blockings,
+    /// What candidates must keep to, beside the default: comparisons of products of parameters (MR, NR, NV, KU, KC, MC, NC, ROWS and
+    /// COLS of a split, SPIN …) and numbers, separated by commas, such as 'MR*NR<=96,KC>=256'
+    #[arg(long, value_name = "COMPARISON", value_delimiter = ',')]
+    constraint: Vec<Constraint>,
     /// How to search
     #[arg(long, default_value = "halving")]
     strategy: Strategy,
@@ -69,7 +74,7 @@ pub struct Args {
     shard: Option<Shard>,
     /// Predict for a CPU that need not be here, by the name of its profile, instead of measuring; winners are verified under an
     /// emulator, and results are of the tier predicted
-    #[arg(long, value_name = "CPU", conflicts_with_all = ["strategy", "evaluations", "seed", "budget", "shard", "force", "quick"])]
+    #[arg(long, value_name = "CPU", conflicts_with_all = ["constraint", "strategy", "evaluations", "seed", "budget", "shard", "force", "quick"])]
     target: Option<String>,
     /// A kiln binary of this source for that CPU's architecture [default: this one]
     #[arg(long, value_name = "FILE", requires = "target")]
@@ -108,6 +113,7 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
         threads: args.threads.clone(),
         operands: args.operands,
         blockings: args.blockings,
+        constraints: args.constraint.clone(),
         strategy: args.strategy,
         evaluations: args.evaluations,
         seed: args.seed,
@@ -140,16 +146,19 @@ fn text(summary: &Summary, standings: &[Standing]) -> String {
         table.row(cells.into_iter().chain([rate(p, ns).as_str(), &gain, verdict]));
     }
     let mut lines = vec![table.to_string()];
+    for (reason, Omitted { candidates, kernels }) in &summary.pruned {
+        lines.push(format!("left out unmeasured: {candidates} candidates of {} kernels: {reason}", kernels.len()));
+    }
     for (kernel, reason) in &summary.invalid {
         lines.push(format!("not valid: {kernel}: {reason}"));
     }
     let floor = summary.noise_floor.map_or("nothing new was measured".into(), |n| format!("noise floor {:.2} %", n * 100.0));
     lines.push(format!(
-        "{} results stored, {} were there, {} kernels pruned, {} candidates passed over by the search, {} left for want \
+        "{} results stored, {} were there, {} candidates pruned, {} candidates passed over by the search, {} left for want \
          of time; {floor}; tier measured",
         summary.stored,
         summary.resumed,
-        summary.pruned.len(),
+        summary.pruned.values().map(|omitted| omitted.candidates).sum::<usize>(),
         summary.passed_over,
         summary.unmeasured
     ));

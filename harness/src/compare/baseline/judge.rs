@@ -75,6 +75,8 @@ pub struct Judged {
     pub ratio_ci: Option<(f64, f64)>,
     /// What the ratio must at least differ from 1 by, as a fraction.
     pub band: Option<f64>,
+    /// The smallest slow-down, as a fraction, that would have been found here: by the width of the interval, and the band.
+    pub smallest_regression: Option<f64>,
     /// What follows.
     pub verdict: Verdict,
 }
@@ -94,6 +96,7 @@ impl Judged {
             ratio: None,
             ratio_ci: None,
             band: None,
+            smallest_regression: None,
             verdict,
         }
     }
@@ -105,10 +108,19 @@ impl Judged {
             ratio: Some(ratio.value),
             ratio_ci: timed.then_some(ratio.ci),
             band: Some(band),
+            smallest_regression: Some((1.0 + band) * (ratio.value / ratio.ci.0) - 1.0),
             ..Judged::unjudged(now, Some(before), Verdict::of(ratio, band))
         }
     }
+
+    /// Whether it looks the same only because nothing smaller than a large slow-down could be seen.
+    fn is_blind(&self) -> bool {
+        self.ratio_ci.is_some() && self.verdict == Verdict::Same && self.smallest_regression.is_some_and(|least| least > BLIND)
+    }
 }
+
+/// A slow-down of this size must be found, or the machine is too noisy to judge by its clock.
+pub const BLIND: f64 = 0.2;
 
 /// A problem of the baseline that was not measured now.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -151,14 +163,45 @@ pub struct Judgement {
     pub noise_floor: Option<f64>,
     /// One for each problem that was measured.
     pub rows: Vec<Judged>,
+    /// The smallest slow-down, as a fraction, that would have been found wherever there was something to compare with.
+    pub smallest_regression: Option<f64>,
     /// How many got slower.
     pub slower: usize,
     /// How many were measured that the baseline lacks.
     pub not_in_baseline: usize,
     /// How many could not be judged since the baseline is of another machine.
     pub machine_differs: usize,
+    /// How many look the same where noise hides even a slow-down by a fifth.
+    pub too_noisy: usize,
     /// What the baseline has and was not measured.
     pub not_measured: Vec<Missing>,
+}
+
+impl Judgement {
+    /// Why it says nothing of whether kernels got slower, where that is so; with `anyway` noise is no reason.
+    pub fn nothing_said(&self, anyway: bool) -> Option<String> {
+        if self.rows.iter().all(|r| r.ratio.is_none()) {
+            return Some(format!(
+                "nothing could be judged: {} not in the baseline, {} of another machine, which runs other kernels; write a baseline here \
+                 with --write-baseline",
+                self.not_in_baseline, self.machine_differs
+            ));
+        }
+        let least = |r: &Judged| r.smallest_regression.unwrap_or(f64::INFINITY);
+        let worst = self.rows.iter().filter(|r| r.is_blind()).max_by(|a, b| least(a).total_cmp(&least(b)))?;
+        (!anyway).then(|| {
+            format!(
+                "too noisy to judge: at {} of {} problems a slow-down by {:.0} % would not have been found, at {}, {} thread(s), not even by \
+                 {:.0} %; stop what else runs, have instructions counted with --counts, or take it as it is with --force",
+                self.too_noisy,
+                self.rows.len(),
+                100.0 * BLIND,
+                worst.shape,
+                worst.threads,
+                100.0 * least(worst)
+            )
+        })
+    }
 }
 
 /// Refuses a baseline that figures of this kind cannot be judged by, before anything is measured.
@@ -244,9 +287,11 @@ pub(super) fn judgement(before: &Baseline, now: &Baseline, rows: Vec<Judged>, al
         operands,
         unit: if now.tier == Tier::Counted { "instructions" } else { "ns" },
         noise_floor: now.noise_floor(),
+        smallest_regression: rows.iter().filter_map(|r| r.smallest_regression).max_by(f64::total_cmp),
         slower: count(Verdict::Slower),
         not_in_baseline: count(Verdict::NotInBaseline),
         machine_differs: count(Verdict::MachineDiffers),
+        too_noisy: rows.iter().filter(|r| r.is_blind()).count(),
         not_measured,
         rows,
     })
@@ -359,6 +404,53 @@ mod tests {
         assert_eq!(judged.rows.iter().map(|r| r.verdict).collect::<Vec<_>>(), [Verdict::Slower, Verdict::NotInBaseline]);
         assert_eq!((judged.slower, judged.not_in_baseline), (1, 1));
         assert_eq!(judged.not_measured, [Missing { shape: "4x4x4".parse().expect("a shape"), threads: 1 }]);
+    }
+
+    #[test]
+    fn where_noise_hides_large_slow_downs_nothing_is_said_unless_it_is_wanted_all_the_same() {
+        let before = timed("8x8x8", 1000.0);
+        let quiet = judge(&before, &timed("8x8x8", 1010.0), 0.0).expect("a judgement");
+        assert!(quiet.smallest_regression.is_some_and(|least| (0.02..0.05).contains(&least)), "{:?}", quiet.smallest_regression);
+        assert_eq!((quiet.too_noisy, quiet.nothing_said(false)), (0, None));
+        let noisy = |ns: f64, floor: f64| {
+            let mut now = timed("8x8x8", ns);
+            if let Figures::Timed { noise_floor, .. } = &mut now.rows[0].figures {
+                *noise_floor = floor;
+            }
+            judge(&before, &now, 0.0).expect("a judgement")
+        };
+        let judged = noisy(1010.0, 0.3);
+        let why = judged.nothing_said(false).expect("a reason");
+        assert!(judged.too_noisy == 1 && why.contains("too noisy") && why.contains("8x8x8, 1 thread(s), not even by 30 %"), "{why}");
+        assert_eq!(judged.nothing_said(true), None);
+        // An interval that is wide hides as much as a floor that is high.
+        let mut now = timed("8x8x8", 1000.0);
+        now.rows[0].figures = Figures::timed(&[vec![700.0; 5], vec![1000.0; 5], vec![1400.0; 5]], 0.01).expect("samples");
+        assert_eq!(judge(&before, &now, 0.0).expect("a judgement").too_noisy, 1);
+        // What is found in spite of noise is found.
+        assert_eq!((noisy(2000.0, 0.3).slower, noisy(2000.0, 0.3).nothing_said(false)), (1, None));
+        assert_eq!(noisy(500.0, 0.3).nothing_said(false), None);
+        // Counts have a tolerance, and no noise.
+        let counted = judge(&counted("8x8x8", 1000.0), &counted("8x8x8", 1001.0), 0.3).expect("a judgement");
+        assert_eq!((counted.smallest_regression, counted.nothing_said(false)), (Some(1.3 - 1.0), None));
+    }
+
+    #[test]
+    fn where_no_row_can_be_judged_that_is_said() {
+        let before = counted("8x8x8", 1000.0);
+        let mut now = Baseline { machine: "other".into(), ..counted("8x8x8", 1100.0) };
+        now.rows[0].config.blocking = None;
+        let judged = judge(&before, &now, 0.0).expect("a judgement");
+        assert!(
+            judged.nothing_said(true).is_some_and(|why| why.contains("nothing could be judged") && why.contains("1 of another machine"))
+        );
+        now.rows.extend(counted("8x8x8", 1000.0).rows.into_iter().map(|mut row| {
+            row.config.shape = "4x4x4".parse().expect("a shape");
+            row
+        }));
+        let mut before = before;
+        before.rows.extend(now.rows[1..].to_vec());
+        assert_eq!(judge(&before, &now, 0.0).expect("a judgement").nothing_said(false), None);
     }
 
     #[test]

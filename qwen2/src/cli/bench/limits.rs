@@ -30,6 +30,11 @@ pub(super) fn bytes_per_token(model: &Model, cache: Format, context: usize) -> R
     Ok(memory.layers + memory.head + memory.vectors + cache_bytes(model.config(), cache, context)?)
 }
 
+/// What values of `arithmetic` are multiplied in on this CPU: what no instruction set here multiplies is widened to f32.
+pub(super) fn multiplied_in(arithmetic: Format) -> Format {
+    if peaks().iter().any(|peak| peak.format == arithmetic) { arithmetic } else { Format::F32 }
+}
+
 /// Operations per second of all threads of `team` together, of multiply-adds in `arithmetic`; `None` where no instruction
 /// set has a loop for it.
 pub(super) fn arithmetic(team: &Team, arithmetic: Format) -> Option<f64> {
@@ -44,4 +49,18 @@ pub(super) fn arithmetic(team: &Team, arithmetic: Format) -> Option<f64> {
         done as f64 / start.elapsed().as_secs_f64()
     });
     best.max_by(f64::total_cmp)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_multiplied_has_a_loop_of_its_own_here() {
+        let own: Vec<Format> = peaks().iter().map(|peak| peak.format).collect();
+        assert!(own.contains(&Format::F32));
+        for format in [Format::F32, Format::F16, Format::Bf16, Format::S8] {
+            assert_eq!(multiplied_in(format), if own.contains(&format) { format } else { Format::F32 });
+        }
+    }
 }

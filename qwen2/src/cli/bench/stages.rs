@@ -1,7 +1,7 @@
 //! Where the time of a test went: for each stage its share, what it moved and computed, and which fraction of the machine's
 //! limit that is; and the same for each layer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use qwen2::baked::{Format, Team};
@@ -56,15 +56,16 @@ impl Stages {
     /// The profile of samples that took so long together; `read` is the rate of reading, in bytes per second.
     pub(super) fn new(cells: BTreeMap<Place, Cell>, samples_ns: &[u64], read: f64, team: &Team) -> Self {
         let wall = samples_ns.iter().sum::<u64>().max(1) as f64;
-        let formats: std::collections::BTreeSet<Format> = cells.values().filter_map(|cell| cell.work.arithmetic).collect();
-        // What an instruction set does not multiply is widened to f32 and multiplied so.
-        let limit = |format| limits::arithmetic(team, format).or_else(|| limits::arithmetic(team, Format::F32));
-        let ops_per_s: BTreeMap<&'static str, f64> = formats.into_iter().filter_map(|f| Some((f.name(), limit(f)?))).collect();
+        // By what is really multiplied, so that a limit carries its own name.
+        let of = |cell: &Cell| cell.work.arithmetic.map(limits::multiplied_in);
+        let formats: BTreeSet<Format> = cells.values().filter_map(of).collect();
+        let ops_per_s: BTreeMap<&'static str, f64> =
+            formats.into_iter().filter_map(|format| Some((format.name(), limits::arithmetic(team, format)?))).collect();
         let limits = Limits { read_bytes_per_s: read, ops_per_s };
         let (mut operations, mut layers) = (Vec::<Line>::new(), BTreeMap::<usize, Layer>::new());
         for ((stage, layer), cell) in &cells {
             let ns = cell.time.as_nanos() as u64;
-            let arithmetic = cell.work.arithmetic.and_then(|format| limits.ops_per_s.get(format.name()));
+            let arithmetic = of(cell).and_then(|format| limits.ops_per_s.get(format.name()));
             let (reading, computing) = (cell.work.bytes as f64 / read, arithmetic.map_or(0.0, |peak| cell.work.ops as f64 / peak));
             if operations.last().is_none_or(|line| line.stage != stage.name()) {
                 let (bound, kernel) = (if reading >= computing { "memory" } else { "arithmetic" }, cell.work.kernel.clone());

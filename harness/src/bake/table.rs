@@ -1,0 +1,189 @@
+//! The decision table of a class: the ways for shapes up to certain extents, learnt from what was swept, and the gate that
+//! keeps a table from doing harm where nothing was measured.
+//!
+//! A table grows from the way that won over the whole class: its shapes are parted in two at a value of M, N or K, again and
+//! again, wherever that saves most and one part is shown to have a faster way. So a row's way always took the place of
+//! another one that it beat beyond doubt. What is learnt without a shape must not be slower there than the default: else the
+//! coarser table is taken, and in the end the default.
+
+use super::class::Class;
+use crate::filter::by_name;
+use crate::measure::statistics::Ratio;
+use crate::ranking::BAND;
+
+/// Rows of a table, at most: it is to be read.
+const MOST: usize = 4;
+/// Shapes of a class from which on it has a table, and is tried without each of them.
+const ENOUGH: usize = 3;
+
+/// A row: some shapes and their way.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    /// The largest M, N and K, where there are such. It holds what these do and no row before it holds.
+    pub upto: [Option<usize>; 3],
+    /// The shapes that it was learnt from.
+    pub shapes: Vec<usize>,
+    /// The way whose place its own had to take: that of the row that it was split from, or the default.
+    above: Option<usize>,
+    /// Their way.
+    pub way: usize,
+}
+
+/// What takes the place of a way over some shapes, if anything does.
+pub(super) struct Taken {
+    /// The best over them.
+    pub best: usize,
+    /// That, or the way that kept its place.
+    pub way: usize,
+    /// The best is faster over all of them, and yet slower at this one.
+    pub harmed: Option<usize>,
+}
+
+/// A table that passed the gate.
+pub(super) struct Gated {
+    /// Its rows in order; the last holds all that no other does.
+    pub rows: Vec<Row>,
+    /// The shape where a finer table, or the winner itself if only the default is left, is slower than what it was held
+    /// against when it is learnt without; with both ways there.
+    pub refused: Option<(usize, usize, usize)>,
+    /// Worst time over the best one's at a shape that its row was learnt without.
+    pub regret: Option<f64>,
+}
+
+/// Whether a ratio shows that what it is divided by is faster.
+fn is_shown(ratio: &Ratio) -> bool {
+    ratio.value > 1.0 && !ratio.is_tie(BAND)
+}
+
+/// The best of some ways over some shapes, if it is shown to be faster than the one `above`, and at none of the shapes shown in
+/// pairs to be slower than that or the default. `None` of nothing.
+pub(super) fn take(class: &Class, above: Option<usize>, ways: &[usize], shapes: &[usize]) -> Option<Taken> {
+    let best = class.best(ways, shapes)?;
+    let Some(above) = above.filter(|above| *above != best) else { return Some(Taken { best, way: best, harmed: None }) };
+    let gain = class.ratio(&shapes.iter().map(|shape| (*shape, above, best)).collect::<Vec<_>>());
+    let faster = gain.is_some_and(|gain| is_shown(&gain));
+    let harmed = [Some(above), class.default].into_iter().flatten().find_map(|other| class.harmed(other, best, shapes));
+    let way = if faster && harmed.is_none() { best } else { above };
+    Some(Taken { best, way, harmed: harmed.filter(|_| faster) })
+}
+
+/// The finest table of a class that harms none of its shapes, where `winner` won over all of them.
+pub(super) fn learn(class: &Class, winner: usize) -> Gated {
+    let root = Row { upto: [None; 3], shapes: class.all(), above: class.default, way: winner };
+    let all: Vec<usize> = (0..class.ways.len()).collect();
+    let mates = mates(class, winner);
+    let ways = |rows: &[Row]| if rows.len() == 1 { &all } else { &mates };
+    let finish = |rows: Vec<Row>, refused| Gated { regret: regret(class, &rows, ways(&rows)), rows, refused };
+    let products = class.shapes.iter().all(|shape| shape.product_rows().is_some());
+    if class.shapes.len() < ENOUGH {
+        return finish(vec![root], None);
+    }
+    let mut refused = None;
+    let tables = if products { growth(class, root.clone(), &mates) } else { vec![vec![root.clone()]] };
+    for rows in tables.into_iter().rev() {
+        if rows.len() == 1 && Some(winner) == class.default {
+            return finish(rows, refused);
+        }
+        match harm(class, &rows, ways(&rows), winner) {
+            None => return finish(rows, refused),
+            harm => refused = refused.or(harm),
+        }
+    }
+    finish(vec![Row { way: class.default.unwrap_or(winner), ..root }], refused)
+}
+
+/// The ways that may share a class with one: those of its packed layout, which weights have but one of, and of its spin, which
+/// a team has but one of.
+fn mates(class: &Class, way: usize) -> Vec<usize> {
+    let layout = |way: usize| by_name(&class.ways[way].kernel).ok().map(|entry| entry.meta.layout);
+    let (own, spin) = (layout(way), class.ways[way].spin);
+    (0..class.ways.len()).filter(|other| class.ways[*other].spin == spin && layout(*other) == own).collect()
+}
+
+/// The tables of one row, of two, and so on, each with a row of the one before parted in two.
+fn growth(class: &Class, root: Row, mates: &[usize]) -> Vec<Vec<Row>> {
+    let mut last = vec![root];
+    let mut all = vec![last.clone()];
+    while last.len() < MOST {
+        let parted = last.iter().enumerate().filter_map(|(at, row)| Some((at, part(class, row, mates)?)));
+        let Some((at, (_, sides))) = parted.max_by(|a, b| a.1.0.total_cmp(&b.1.0)) else { break };
+        last.splice(at..=at, sides);
+        all.push(last.clone());
+    }
+    all
+}
+
+/// A row parted where that saves most of the summed logarithms, and what it saves. `None` if on neither side anything is shown
+/// to be faster.
+fn part(class: &Class, row: &Row, mates: &[usize]) -> Option<(f64, [Row; 2])> {
+    let extent = |shape: usize, axis: usize| class.shapes[shape].extents()[axis];
+    let mut best: Option<(f64, usize, usize)> = None;
+    for axis in 0..3 {
+        let mut extents: Vec<usize> = row.shapes.iter().map(|shape| extent(*shape, axis)).collect();
+        extents.sort_unstable();
+        extents.dedup();
+        for both in extents.windows(2) {
+            let most = between(both[0], both[1]);
+            let sides = row.shapes.iter().partition::<Vec<usize>, _>(|shape| extent(**shape, axis) <= most);
+            let least = |side: &[usize]| class.best(mates, side).map_or(0.0, |way| class.excess(way, side));
+            let saved = class.excess(row.way, &row.shapes) - least(&sides.0) - least(&sides.1);
+            if best.is_none_or(|(most_saved, ..)| saved > most_saved) {
+                best = Some((saved, axis, most));
+            }
+        }
+    }
+    let (_, axis, most) = best.filter(|(saved, ..)| *saved > 0.0)?;
+    let (below, beyond): (Vec<usize>, Vec<usize>) = row.shapes.iter().partition(|shape| extent(**shape, axis) <= most);
+    let mut upto = row.upto;
+    upto[axis] = Some(most);
+    let side = |upto, shapes: Vec<usize>| {
+        let way = take(class, Some(row.way), mates, &shapes)?.way;
+        Some(Row { upto, shapes, above: Some(row.way), way })
+    };
+    let sides = [side(upto, below)?, side(row.upto, beyond)?];
+    let saved = class.excess(row.way, &row.shapes) - sides.iter().map(|side| class.excess(side.way, &side.shapes)).sum::<f64>();
+    sides.iter().any(|side| side.way != row.way).then_some((saved, sides))
+}
+
+/// A bound between two extents, as many times the one as the other is times it.
+fn between(low: usize, high: usize) -> usize {
+    ((low as f64 * high as f64).sqrt() as usize).clamp(low, high - 1)
+}
+
+/// The way that a row has if it is learnt without one of its shapes; `None` if it has no other.
+fn without(class: &Class, row: &Row, shape: usize, ways: &[usize]) -> Option<usize> {
+    let rest: Vec<usize> = row.shapes.iter().copied().filter(|other| *other != shape).collect();
+    take(class, row.above, ways, &rest).map(|taken| taken.way)
+}
+
+/// Where a table is slowest in comparison with the default (or, where that was not measured, its finer rows with the winner)
+/// when its rows are learnt without: the shape, what it would be there, and the other one. `None` if it is slower nowhere.
+fn harm(class: &Class, rows: &[Row], ways: &[usize], winner: usize) -> Option<(usize, usize, usize)> {
+    let other = class.default.or((rows.len() > 1).then_some(winner))?;
+    let places = rows.iter().flat_map(|row| row.shapes.iter().map(move |shape| (row, *shape)));
+    let slower = places.filter_map(|(row, shape)| {
+        let place = (shape, without(class, row, shape, ways)?, other);
+        let ratio = class.ratio(&[place]).filter(|ratio| place.1 != other && is_shown(ratio))?;
+        Some((ratio.value, place))
+    });
+    slower.max_by(|a, b| a.0.total_cmp(&b.0)).map(|worst| worst.1)
+}
+
+/// The worst time over the best one's at a shape that its row was learnt without, in which case a row of one shape falls back to
+/// what is above it. `None` of one shape.
+fn regret(class: &Class, rows: &[Row], ways: &[usize]) -> Option<f64> {
+    let places = rows.iter().flat_map(|row| row.shapes.iter().map(move |shape| (row, *shape)));
+    let over_best = |(row, shape): (&Row, usize)| Some(class.over_best(shape, without(class, row, shape, ways).or(row.above)?));
+    (class.shapes.len() > 1).then(|| places.map(over_best).collect::<Option<Vec<f64>>>()).flatten()?.into_iter().reduce(f64::max)
+}
+
+/// The shapes that rows were learnt from, each with its way.
+pub(super) fn served(rows: &[Row]) -> impl Iterator<Item = (usize, usize)> {
+    rows.iter().flat_map(|row| row.shapes.iter().map(move |shape| (*shape, row.way)))
+}
+
+/// The ways of rows and what they took the place of, where that was not the default: at each of their shapes.
+pub(super) fn parted(rows: &[Row], winner: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+    let changed = rows.iter().filter(move |row| row.way != winner);
+    changed.flat_map(|row| row.above.into_iter().flat_map(move |above| row.shapes.iter().map(move |shape| (*shape, row.way, above))))
+}
