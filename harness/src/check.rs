@@ -3,11 +3,9 @@
 //! A kernel that panics has failed; one whose instruction set this CPU lacks is skipped; kernels of
 //! other architectures are not counted at all. Nothing is timed, so kernels are checked in parallel.
 
-use crate::arena::Guarded;
 use crate::filter::of_this_architecture;
 use crate::guard;
 use crate::progress::Progress;
-use kiln_kernels::conformance;
 use kiln_kernels::isa::IsaId;
 use kiln_kernels::registry::Entry;
 use rayon::prelude::*;
@@ -87,7 +85,7 @@ impl Verification {
 
 /// Checks one kernel.
 pub fn kernel(entry: &'static Entry) -> Status {
-    let run = || guard::watch(entry.meta.name, || conformance::run(entry, &Guarded::default()));
+    let run = || guard::watch(entry.meta.name, || kiln_grid::run(entry));
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(None) => Status::Skipped,
         Ok(Some(o)) if o.passed() => Status::Passed { cases: o.cases, worst: o.worst },

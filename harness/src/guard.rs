@@ -69,7 +69,7 @@ mod tests {
     fn a_fault_names_the_kernel_and_exits_with_1() {
         if std::env::var_os(CHILD).is_some() {
             watch("bad_kernel", || {
-                let mut buffer = crate::arena::Guarded::default().buffer(3, 0u32, Flush::End);
+                let mut buffer = kiln_grid::Guarded::default().buffer(3, 0u32, Flush::End);
                 let past = buffer.as_mut_ptr().wrapping_add(3);
                 // SAFETY: not sound on purpose: this address is the guard page, and the fault is what is tested.
                 unsafe { past.write_volatile(1) };

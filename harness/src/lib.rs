@@ -1,6 +1,5 @@
 //! The laboratory: it sweeps kernels, measures them, shows where the time goes and bakes the winners.
 
-pub mod arena;
 pub mod bake;
 pub mod build;
 pub mod check;

@@ -94,15 +94,17 @@ pub fn product(config: &Config, mac_per_cycle: f64, caches: Caches) -> Option<Cy
         Order::Panels => (panel, strip, mc / mr),
         Order::Strips => (strip, panel, nc / nr),
     };
-    let (kept_rate, passing_rate, passing_block) = match order {
-        Order::Panels => (b_rate, from(block_a + panel), block_a),
-        Order::Strips => (from(block_a), b_rate.max(from(block_b)), block_b),
+    // B comes from where it lies once; where its panels pass strip after strip, the other times from where its block fits.
+    let (kept_rate, passing_rate, passing_block, fresh) = match order {
+        Order::Panels => (b_rate, from(block_a + panel), block_a, 0.0),
+        Order::Strips => (from(block_a), from(block_b), block_b, 1.0 / (mc / mr).max(1.0)),
     };
     let first_cache = USABLE * caches.l1 as f64;
     let stays = kept + passing <= first_cache;
     // What is not in the first cache when its next turn comes is read again, from where it fits beside what passes.
     let again = if stays { 0.0 } else { count * (1.0 - 1.0 / turns.max(1.0)) * kept / from(kept + passing_block) };
-    let passes = if passing_block + kept <= first_cache { 0.0 } else { count * passing / passing_rate };
+    let passes = if passing_block + kept <= first_cache { 0.0 } else { count * (1.0 - fresh) * passing / passing_rate };
+    let passes = passes + count * fresh * passing / b_rate;
     let traffic = count / turns.max(1.0) * kept / kept_rate + again + passes;
     Some(Cycles { multiply, traffic, tiles, packing })
 }
@@ -168,6 +170,20 @@ mod tests {
         let [near, far, memory] = ["256x256x512", "512x512x512", "4096x4096x512"].map(|shape| tiles(shape, (8, 32)));
         assert!(far > 6.0 * near && memory > 100.0 * far, "{near} {far} {memory}");
         assert!(tiles("512x512x512", (8, 16)) > 1.8 * tiles("512x512x512", (4, 32)));
+    }
+
+    #[test]
+    fn weights_come_out_of_memory_once_in_either_order() {
+        let few = |order| {
+            let blocking = Some(Blocks(1024, 240, 256, order));
+            let config =
+                Config { tile: (1, 32), blocking, packed: true, operands: Temperature::Cold, ..record("a", "4x128x896", &[1.0]).config };
+            product(&config, 32.0, CACHES).expect("a product").traffic
+        };
+        let weights = 128.0 * 896.0 * 4.0 / FROM_MEMORY;
+        for order in [Order::Panels, Order::Strips] {
+            assert!(few(order) >= weights && few(order) < 1.5 * weights, "{order:?}: {} {weights}", few(order));
+        }
     }
 
     #[test]
