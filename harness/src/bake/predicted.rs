@@ -38,10 +38,13 @@ pub(super) fn bake(options: &Options, cpu: &CpuProfile, records: &[&Record], mut
     for named in choices.iter().flat_map(Choice::kernels) {
         isas.insert(by_name(named.kernel)?.meta.isa.name().to_owned());
     }
-    // Operations on rows are not chosen by prediction: those of the generic variant that the CPU has most of.
+    // Operations on rows are not chosen by prediction: they stay as the CPU's profile has them, and what it lacks is taken from the
+    // generic variant that the CPU has most of.
     let fits = |variant: &&Variant| !variant.choices.is_empty() && variant.isas.iter().all(|isa| isas.contains(isa));
     let rows = generic.variants.iter().find(fits).or(generic.variants.last()).context("the generic profile has no variant")?;
-    let rows = rows.choices.iter().filter(|c| c.class == Class::Row).cloned();
+    let own_rows: Vec<&Choice> = known.iter().flat_map(|v| &v.choices).filter(|c| c.class == Class::Row).collect();
+    let stays = |row: &Choice| own_rows.iter().copied().find(|own| (&own.op, &own.format) == (&row.op, &row.format)).unwrap_or(row).clone();
+    let rows = rows.choices.iter().filter(|c| c.class == Class::Row).map(stays).collect::<Vec<_>>();
     let first = |c: &Choice| c.format == Op::Gemm.format().name();
     let (own, others): (Vec<Choice>, Vec<Choice>) = choices.into_iter().partition(first);
     let choices = own.into_iter().chain(rows).chain(others).collect();

@@ -179,7 +179,7 @@ impl Job {
             let mut pairs = Vec::with_capacity(self.places);
             for place in 0..self.places {
                 // Who is given his place first takes turns, from process to process too: that makes a difference by itself.
-                let swapped = (place as u64 + self.seed) % 2 == 1;
+                let swapped = !(place as u64 + self.seed).is_multiple_of(2);
                 let of = if swapped { [&other, &one] } else { [&one, &other] };
                 let mut runners = Vec::with_capacity(of.len());
                 for candidate in of {

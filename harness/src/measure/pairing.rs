@@ -43,7 +43,7 @@ pub fn abba_for(time: Duration, calls: Calls, mut a: impl FnMut(), mut b: impl F
 fn quadruple(turn: usize, calls: Calls, a: &mut impl FnMut(), b: &mut impl FnMut()) -> (f64, f64) {
     let a = &mut || timed(calls.a, calls.settle, a);
     let b = &mut || timed(calls.b, calls.settle, b);
-    if turn % 2 == 0 {
+    if turn.is_multiple_of(2) {
         let (a1, b1, b2, a2) = (a(), b(), b(), a());
         ((a1 + a2) / 2.0, (b1 + b2) / 2.0)
     } else {

@@ -11,7 +11,7 @@ use std::str::FromStr;
 pub struct Constraint {
     text: String,
     left: Vec<Factor>,
-    holds: fn(&u128, &u128) -> bool,
+    holds: Comparison,
     right: Vec<Factor>,
 }
 
@@ -22,8 +22,11 @@ enum Factor {
     Parameter(String),
 }
 
+/// What holds between two numbers.
+type Comparison = fn(&u128, &u128) -> bool;
+
 /// Comparisons, the longer ones first.
-const COMPARISONS: [(&str, fn(&u128, &u128) -> bool); 7] =
+const COMPARISONS: [(&str, Comparison); 7] =
     [("<=", u128::le), (">=", u128::ge), ("==", u128::eq), ("!=", u128::ne), ("<", u128::lt), (">", u128::gt), ("=", u128::eq)];
 
 impl FromStr for Constraint {

@@ -115,7 +115,7 @@ impl<'a> Session<'a> {
         (count, patience): (usize, Duration),
     ) -> anyhow::Result<()> {
         self.noise(group)?;
-        let effort = Effort { patience: patience, ..self.options.effort };
+        let effort = Effort { patience, ..self.options.effort };
         let job = Job::new((one.clone(), other.clone()), &effort, 0, self.room, self.records.len() as u64);
         let Comparison { pairs, processes, .. } = match compare(&mut self.bench, &job, &effort, count)? {
             Ok(compared) => compared,
