@@ -43,7 +43,7 @@ pub struct Gain {
 impl Gain {
     /// Whether the other one is faster beyond doubt: the no-harm gate against the default.
     pub fn is_shown(&self) -> bool {
-        self.ratio.value > 1.0 && !self.ratio.is_tie(BAND)
+        self.ratio.is_above(BAND)
     }
 }
 

@@ -241,10 +241,15 @@ impl When {
 /// `M up to 64, N up to 2087`, or `any`.
 impl fmt::Display for When {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named = ["M", "N", "K"].into_iter().zip(self.bounds());
-        let bounds: Vec<String> = named.filter_map(|(name, most)| most.map(|most| format!("{name} up to {most}"))).collect();
-        f.pad(if bounds.is_empty() { "any".into() } else { bounds.join(", ") }.as_str())
+        f.pad(&extents(self.bounds()))
     }
+}
+
+/// Bounds of M, N and K in words: `M up to 64, N up to 2087`, or `any`.
+pub fn extents(upto: [Option<usize>; 3]) -> String {
+    let named = ["M", "N", "K"].into_iter().zip(upto);
+    let bounds: Vec<String> = named.filter_map(|(name, most)| most.map(|most| format!("{name} up to {most}"))).collect();
+    if bounds.is_empty() { "any".into() } else { bounds.join(", ") }
 }
 
 /// A kernel as choices name it.

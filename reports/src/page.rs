@@ -121,7 +121,7 @@ pub struct Comparison {
     pub winner: Side,
     /// Median of winner / default over the pairs; above 1 the winner is faster.
     pub ratio: Option<f64>,
-    /// 95 % interval of the ratio.
+    /// Interval of the ratio: 99 % of pairs, 95 % of what was measured apart.
     pub ratio_ci: Option<(f64, f64)>,
     /// The conclusion, see [`Verdict::of`].
     pub verdict: Verdict,

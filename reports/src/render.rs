@@ -390,7 +390,7 @@ fn gain(all: &[Comparison]) -> Tile {
         Verdict::Tie | Verdict::Undecided => "even",
     };
     let ci = text::interval(c.ratio_ci, |v| format!("{v:.3}"));
-    Tile { label, value: text::ratio(r), note: format!("{}: {}, 95 % interval {ci}; {}", c.what, c.verdict.name(), c.tier), class }
+    Tile { label, value: text::ratio(r), note: format!("{}: {}, interval {ci}; {}", c.what, c.verdict.name(), c.tier), class }
 }
 
 /// The tiers that occur, for a summary that spans several rows.

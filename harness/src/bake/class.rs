@@ -5,7 +5,7 @@
 
 use super::objective::Objective;
 use super::way::Way;
-use crate::measure::statistics::{Place, Ratio, pooled_ratio, signed_rank_ratio};
+use crate::measure::statistics::{Place, Ratio, signed_rank_ratio, weighted_ratio};
 use crate::ranking::{BAND, simpler};
 use crate::space::Shape;
 use crate::store::{Outcome, Record};
@@ -113,7 +113,7 @@ impl<'a> Class<'a> {
         tied.map(|s| s.0).min_by_key(|way| (self.bytes[*way], simpler(self.at(first, *way))))
     }
 
-    /// Time of one way over that of another, pooled over shapes with such two; from pairs where there are some.
+    /// Time of one way over that of another, pooled over shapes with such two by what they count for; from pairs where there are some.
     pub(super) fn ratio(&self, places: &[(usize, usize, usize)]) -> Option<Ratio> {
         let found: Vec<Compared> = places
             .iter()
@@ -125,11 +125,14 @@ impl<'a> Class<'a> {
                 }
             })
             .collect();
-        let places = found.iter().map(|found| match found {
-            Compared::Paired(pairs, processes) => Place::Paired(pairs, *processes),
-            Compared::Apart(one, other) => Place::Apart(one, other),
+        let weighted = found.iter().zip(places).map(|(found, (shape, ..))| {
+            let place = match found {
+                Compared::Paired(pairs, processes) => Place::Paired(pairs, *processes),
+                Compared::Apart(one, other) => Place::Apart(one, other),
+            };
+            (place, self.weights[*shape])
         });
-        pooled_ratio(&places.collect::<Vec<_>>())
+        weighted_ratio(&weighted.collect::<Vec<_>>())
     }
 
     /// The shape at which `other` is slower than `one` beyond doubt, in pairs; of several the one where it is worst.
@@ -137,7 +140,7 @@ impl<'a> Class<'a> {
         let ratio = |shape: &usize| {
             let (pairs, _) = self.pairs_of(self.at(*shape, other), self.at(*shape, one))?;
             let ratio = signed_rank_ratio(&pairs)?;
-            (ratio.value > 1.0 && !ratio.is_tie(BAND)).then_some((*shape, ratio.value))
+            ratio.is_above(BAND).then_some((*shape, ratio.value))
         };
         shapes.iter().filter_map(ratio).max_by(|a, b| a.1.total_cmp(&b.1)).map(|worst| worst.0)
     }

@@ -103,7 +103,7 @@ pub fn bake(options: &Options) -> anyhow::Result<Baked> {
     notes.extend(more);
     if !open.is_empty() {
         let n = open.len();
-        notes.push(format!("{n} comparisons of a winner with the default are not of pairs: sweep on, without --budget, to have them"));
+        notes.push(format!("{n} comparisons of winners with what they replace are not of pairs: sweep on, without --budget, to have them"));
     }
     // All that this CPU has, so that what was not measured is completed by the best of them.
     let here = IsaId::ALL.iter().filter(|isa| isa.arch() == std::env::consts::ARCH && isa.runs_here());

@@ -42,7 +42,8 @@ pub(super) fn bake(options: &Options, cpu: &CpuProfile, records: &[&Record], mut
     // generic variant that the CPU has most of.
     let fits = |variant: &&Variant| !variant.choices.is_empty() && variant.isas.iter().all(|isa| isas.contains(isa));
     let rows = generic.variants.iter().find(fits).or(generic.variants.last()).context("the generic profile has no variant")?;
-    let own_rows: Vec<&Choice> = known.iter().flat_map(|v| &v.choices).filter(|c| c.class == Class::Row).collect();
+    let is_here = |c: &&Choice| c.class == Class::Row && by_name(&c.kernel).is_ok();
+    let own_rows: Vec<&Choice> = known.iter().flat_map(|v| &v.choices).filter(is_here).collect();
     let stays = |row: &Choice| own_rows.iter().copied().find(|own| (&own.op, &own.format) == (&row.op, &row.format)).unwrap_or(row).clone();
     let rows = rows.choices.iter().filter(|c| c.class == Class::Row).map(stays).collect::<Vec<_>>();
     let first = |c: &Choice| c.format == Op::Gemm.format().name();

@@ -8,7 +8,6 @@
 
 use super::class::Class;
 use crate::filter::by_name;
-use crate::measure::statistics::Ratio;
 use crate::ranking::BAND;
 
 /// Rows of a table, at most: it is to be read.
@@ -50,18 +49,13 @@ pub(super) struct Gated {
     pub regret: Option<f64>,
 }
 
-/// Whether a ratio shows that what it is divided by is faster.
-fn is_shown(ratio: &Ratio) -> bool {
-    ratio.value > 1.0 && !ratio.is_tie(BAND)
-}
-
 /// The best of some ways over some shapes, if it is shown to be faster than the one `above`, and at none of the shapes shown in
 /// pairs to be slower than that or the default. `None` of nothing.
 pub(super) fn take(class: &Class, above: Option<usize>, ways: &[usize], shapes: &[usize]) -> Option<Taken> {
     let best = class.best(ways, shapes)?;
     let Some(above) = above.filter(|above| *above != best) else { return Some(Taken { best, way: best, harmed: None }) };
     let gain = class.ratio(&shapes.iter().map(|shape| (*shape, above, best)).collect::<Vec<_>>());
-    let faster = gain.is_some_and(|gain| is_shown(&gain));
+    let faster = gain.is_some_and(|gain| gain.is_above(BAND));
     let harmed = [Some(above), class.default].into_iter().flatten().find_map(|other| class.harmed(other, best, shapes));
     let way = if faster && harmed.is_none() { best } else { above };
     Some(Taken { best, way, harmed: harmed.filter(|_| faster) })
@@ -163,7 +157,7 @@ fn harm(class: &Class, rows: &[Row], ways: &[usize], winner: usize) -> Option<(u
     let places = rows.iter().flat_map(|row| row.shapes.iter().map(move |shape| (row, *shape)));
     let slower = places.filter_map(|(row, shape)| {
         let place = (shape, without(class, row, shape, ways)?, other);
-        let ratio = class.ratio(&[place]).filter(|ratio| place.1 != other && is_shown(ratio))?;
+        let ratio = class.ratio(&[place]).filter(|ratio| place.1 != other && ratio.is_above(BAND))?;
         Some((ratio.value, place))
     });
     slower.max_by(|a, b| a.0.total_cmp(&b.0)).map(|worst| worst.1)

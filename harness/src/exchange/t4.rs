@@ -31,7 +31,7 @@ const FIGURES: [(&str, &str, &str); 9] = [
     ("verification_error", "fraction of the tolerance", "verification_error"),
     ("pairs", "ns", "pairs_ns"),
     ("ratio", "", "ratio"),
-    ("ratio_ci95", "", "ratio_ci"),
+    ("ratio_ci", "", "ratio_ci"),
     ("page", "bytes", "page_bytes"),
 ];
 

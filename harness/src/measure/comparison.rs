@@ -19,7 +19,7 @@ const PRECISE: f64 = 0.007;
 pub struct Comparison {
     /// Nanoseconds per call of the one and the other, a pair for each place.
     pub pairs: Vec<(f64, f64)>,
-    /// Processes that they come from, as many from each within one stage.
+    /// Processes that they come from, as many from each, one after another.
     pub processes: usize,
     /// Time of the one over time of the other.
     pub ratio: Ratio,
@@ -34,25 +34,24 @@ pub struct Comparison {
 pub fn compare(bench: &mut Bench, job: &Job, effort: &Effort, places: usize) -> anyhow::Result<Result<Comparison, String>> {
     let processes = if bench.is_apart() { effort.processes } else { 1 };
     let mut all = Comparison { pairs: Vec::new(), processes: 0, ratio: Ratio { value: 1.0, ci: (0.0, f64::INFINITY) } };
-    let (began, mut wanted) = (Instant::now(), places.max(processes));
-    for stage in 0..2 {
-        for process in 0..processes {
-            let seed = job.seed * 2 * processes as u64 + (stage * processes + process) as u64;
+    // As many in each, so that what a process has of its own can be told from its pairs.
+    let in_each = places.max(1).div_ceil(processes);
+    let (began, mut wanted) = (Instant::now(), processes);
+    for _ in 0..2 {
+        for _ in 0..wanted {
+            let seed = job.seed << 16 | all.processes as u64;
             bench.renew();
-            match bench.pairs(Job { places: wanted.div_ceil(processes), seed, ..job.clone() })? {
+            match bench.pairs(Job { places: in_each, seed, ..job.clone() })? {
                 Ok(more) => all.pairs.extend(more),
                 Err(why) => return Ok(Err(why)),
             }
+            all.processes += 1;
         }
         bench.renew();
-        all.processes += processes;
         all.ratio = signed_rank_ratio(&all.pairs).unwrap_or(all.ratio);
-        let of_a_place = began.elapsed() / all.pairs.len().max(1) as u32;
-        let affordable = (effort.patience.as_secs_f64() / of_a_place.as_secs_f64().max(1e-9)) as usize;
-        wanted = missing(&all.ratio, all.pairs.len()).min(affordable);
-        if wanted < processes {
-            break;
-        }
+        let of_a_process = began.elapsed().as_secs_f64() / all.processes as f64;
+        let affordable = (effort.patience.as_secs_f64() / of_a_process.max(1e-9)) as usize;
+        wanted = missing(&all.ratio, all.pairs.len()).div_ceil(in_each).min(affordable);
     }
     Ok(Ok(all))
 }

@@ -87,6 +87,11 @@ impl Ratio {
         (self.ci.0 <= 1.0 && 1.0 <= self.ci.1) || (self.value - 1.0).abs() <= band
     }
 
+    /// Whether it is above 1 beyond doubt.
+    pub fn is_above(&self, band: f64) -> bool {
+        self.value > 1.0 && !self.is_tie(band)
+    }
+
     /// 1 over it.
     pub fn inverse(&self) -> Ratio {
         Ratio { value: 1.0 / self.value, ci: (1.0 / self.ci.1, 1.0 / self.ci.0) }
@@ -105,16 +110,20 @@ pub fn paired_ratio(pairs: &[(f64, f64)]) -> Option<Ratio> {
 /// A sweep makes hundreds of comparisons, so one in twenty would be too many.
 const FALSE_ALARMS: f64 = 0.01;
 
+/// Pairs that an interval is computed of, whatever a store has: it takes memory by their square.
+const MOST_PAIRS: usize = 1000;
+
 /// The ratio a/b of pairs that were each taken anew, with its 99 % interval: the Hodges-Lehmann estimate of the centre of the ratios'
 /// logarithms and the interval that inverts Wilcoxon's signed-rank test (Hodges and Lehmann 1963). It is exact for whatever
 /// distribution, as long as a ratio is as likely as its inverse where there is no difference, which taking turns sees to.
-/// Of fewer than eight pairs the interval is all of their range. `None` of nothing.
+/// Of eight pairs or fewer the interval is all of their range; of more than [`MOST_PAIRS`] only so many count. `None` of nothing.
 pub fn signed_rank_ratio(pairs: &[(f64, f64)]) -> Option<Ratio> {
-    let logs: Vec<f64> = pairs.iter().map(|(a, b)| (a / b).ln()).collect();
+    let logs: Vec<f64> = pairs.iter().take(MOST_PAIRS).map(|(a, b)| (a / b).ln()).collect();
     let mut means: Vec<f64> =
         (0..logs.len()).flat_map(|i| (0..=i).map(move |j| (i, j))).map(|(i, j)| f64::midpoint(logs[i], logs[j])).collect();
     means.sort_by(f64::total_cmp);
-    let out = signed_rank_quantile(logs.len(), FALSE_ALARMS / 2.0);
+    // The quantile's own value is the first that the test accepts, counted from 1.
+    let out = signed_rank_quantile(logs.len(), FALSE_ALARMS / 2.0).saturating_sub(1);
     let (low, high) = (*means.get(out)?, *means.get(means.len().checked_sub(out + 1)?)?);
     Some(Ratio { value: median(&means)?.exp(), ci: (low.exp(), high.exp()) })
 }
@@ -190,12 +199,18 @@ impl Place<'_> {
 /// The ratio a/b, geometrically averaged over places; the interval resamples each place by itself.
 /// `None` of nothing.
 pub fn pooled_ratio(places: &[Place]) -> Option<Ratio> {
-    if places.is_empty() {
+    weighted_ratio(&places.iter().map(|place| (*place, 1.0)).collect::<Vec<_>>())
+}
+
+/// As [`pooled_ratio`], of places that count by their weights.
+pub fn weighted_ratio(places: &[(Place, f64)]) -> Option<Ratio> {
+    let whole: f64 = places.iter().map(|p| p.1).sum();
+    if places.is_empty() || whole <= 0.0 {
         return None;
     }
     let mean = |random: &mut Option<Random>| {
-        let logs = places.iter().map(|p| p.ratio(random.as_mut()).map(f64::ln)).sum::<Option<f64>>()?;
-        Some((logs / places.len() as f64).exp())
+        let logs = places.iter().map(|(place, weight)| place.ratio(random.as_mut()).map(|r| weight * r.ln())).sum::<Option<f64>>()?;
+        Some((logs / whole).exp())
     };
     let value = mean(&mut None)?;
     let mut random = Some(Random::new(SEED));
@@ -297,6 +312,10 @@ mod tests {
             assert_eq!(signed_rank_quantile(n, 0.005), critical + 1, "{n}");
         }
         assert_eq!(signed_rank_quantile(7, 0.005), 0);
+        // Of eight the interval is their range, of ten it begins at the third mean.
+        let pairs = |n: i32| (1..=n).map(|i| (f64::from(i * i).exp2(), 1.0)).collect::<Vec<_>>();
+        let low = |n| signed_rank_ratio(&pairs(n)).expect("a ratio").ci.0.log2();
+        assert!((low(8) - 1.0).abs() < 1e-9 && (low(10) - 4.0).abs() < 1e-9, "{} {}", low(8), low(10));
     }
 
     #[test]

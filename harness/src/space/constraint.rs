@@ -4,6 +4,7 @@
 //! does a candidate that lacks a parameter: nothing is said of it.
 
 use super::{Candidate, Pruned};
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 /// One comparison.
@@ -87,17 +88,9 @@ fn parameters(candidate: &Candidate) -> Vec<(&'static str, usize)> {
 
 /// Leaves out the candidates that do not keep to all constraints.
 ///
-/// # Errors
-/// If a constraint names a parameter that no candidate has.
-pub fn constrain(candidates: Vec<Candidate>, constraints: &[Constraint]) -> anyhow::Result<(Vec<Candidate>, Vec<Pruned>)> {
+/// What a candidate has no such parameter for holds: [`refuse_unknown`] says of names that nothing has.
+pub fn constrain(candidates: Vec<Candidate>, constraints: &[Constraint]) -> (Vec<Candidate>, Vec<Pruned>) {
     let known: Vec<_> = candidates.iter().map(parameters).collect();
-    for name in constraints.iter().flat_map(Constraint::names) {
-        let mut names: Vec<&str> = known.iter().flatten().map(|p| p.0).collect();
-        names.sort_unstable();
-        names.dedup();
-        let has = names.iter().any(|known| known.eq_ignore_ascii_case(name));
-        anyhow::ensure!(has, "no candidate has a parameter {name}: there are {}", names.join(", "));
-    }
     let (mut kept, mut pruned) = (Vec::new(), Vec::new());
     for (candidate, parameters) in candidates.into_iter().zip(known) {
         match constraints.iter().find(|c| !candidate.default && c.holds(&parameters) == Some(false)) {
@@ -105,7 +98,20 @@ pub fn constrain(candidates: Vec<Candidate>, constraints: &[Constraint]) -> anyh
             None => kept.push(candidate),
         }
     }
-    Ok((kept, pruned))
+    (kept, pruned)
+}
+
+/// Refuses constraints on parameters that none of all candidates has.
+///
+/// # Errors
+/// With the names that there are.
+pub fn refuse_unknown<'a>(candidates: impl Iterator<Item = &'a Candidate>, constraints: &[Constraint]) -> anyhow::Result<()> {
+    let names: BTreeSet<&str> = candidates.flat_map(parameters).map(|p| p.0).collect();
+    for name in constraints.iter().flat_map(Constraint::names) {
+        let has = names.iter().any(|known| known.eq_ignore_ascii_case(name));
+        anyhow::ensure!(has, "no candidate has a parameter {name}: there are {}", names.iter().copied().collect::<Vec<_>>().join(", "));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -126,7 +132,7 @@ mod tests {
     fn what_is_left_keeps_to_every_constraint_and_the_default_stays() {
         let all = space();
         let constraints = ["mr * NR <= 48", "KC>=256"].map(|text| text.parse::<Constraint>().expect("a constraint"));
-        let (kept, pruned) = constrain(all.clone(), &constraints).expect("candidates");
+        let (kept, pruned) = constrain(all.clone(), &constraints);
         assert_eq!(kept.len() + pruned.len(), all.len());
         assert!(!pruned.is_empty() && kept.iter().any(|c| c.default));
         let keeps = |c: &Candidate| c.tile.0 * c.tile.1 <= 48 && c.blocking.is_some_and(|b| b.kc >= 256);
@@ -153,7 +159,7 @@ mod tests {
         for text in ["", "MR", "MR<=", "<=4", "MR*<=4", "MR<=4 NV", "MR+1<=4", "MR<=4x", "MR<=-1", "MR<==4"] {
             assert!(text.parse::<Constraint>().is_err_and(|e| e.contains("MR*NR<=96")), "{text}");
         }
-        let error = constrain(space(), &["WARPS<=4".parse().expect("a constraint")]).expect_err("refused").to_string();
+        let error = refuse_unknown(space().iter(), &["WARPS<=4".parse().expect("a constraint")]).expect_err("refused").to_string();
         assert!(error.contains("WARPS") && error.contains("KC, ") && !error.contains('\n'), "{error}");
     }
 }

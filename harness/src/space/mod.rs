@@ -12,7 +12,7 @@ mod prune;
 pub mod shape;
 mod vary;
 
-pub use constraint::{Constraint, constrain};
+pub use constraint::{Constraint, constrain, refuse_unknown};
 pub use shape::{Shape, Spec};
 pub use vary::{Blockings, SPINS};
 

@@ -272,7 +272,8 @@ impl Record {
         let (what, clock) = match &self.outcome {
             Outcome::Timed { .. } => ("timed".into(), true),
             Outcome::Paired { against, role, .. } => (format!("{role} {against}"), true),
-            Outcome::Predicted { .. } => ("predicted".into(), false),
+            // Another model, or a kernel that was verified since, makes it another prediction.
+            Outcome::Predicted { cycles, .. } => (format!("predicted {cycles} {}", self.verification_error.is_some()), false),
             Outcome::Invalid { .. } => ("invalid".into(), false),
         };
         let build = (self.compiler.clone(), self.flags.clone());

@@ -158,7 +158,7 @@ impl Options {
                 }
                 operands::fits(&problem, room)?;
                 let (candidates, pruned) = space::candidates(&problem, &entries, self.blockings, caches)?;
-                let (candidates, unwanted) = space::constrain(candidates, &self.constraints)?;
+                let (candidates, unwanted) = space::constrain(candidates, &self.constraints);
                 for Pruned { kernel, reason } in pruned.into_iter().chain(unwanted) {
                     let omitted = omitted.entry(reason).or_default();
                     omitted.candidates += 1;
@@ -167,6 +167,7 @@ impl Options {
                 groups.push(Group { problem, candidates });
             }
         }
+        space::refuse_unknown(groups.iter().flat_map(|g| &g.candidates), &self.constraints)?;
         // Small problems first: what they leave of their share of the budget goes to the large ones.
         groups.sort_by(|a, b| a.problem.cost().total_cmp(&b.problem.cost()));
         if let Some(Shard { part, of }) = self.shard {

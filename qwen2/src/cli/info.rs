@@ -145,9 +145,12 @@ fn kernels(ops: &Ops) -> (Value, String) {
         let upto = rows(choice.m_max).map_or("any number of".to_owned(), |m| format!("up to {m}"));
         let spin = choice.spin.map_or("usual".to_owned(), |spin| spin.to_string());
         for row in &choice.table {
-            let bounds = ["M", "N", "K"].into_iter().zip(row.upto).filter_map(|(name, most)| Some(format!("{name} up to {}", rows(most)?)));
-            let bounds: Vec<String> = bounds.collect();
-            text += &format!("  {format}, {upto} rows, {}: {}\n", bounds.join(", "), describe_run(row.run()));
+            let bounds = kiln_profiles::schema::extents(row.upto.map(rows));
+            text += &format!("  {format}, {upto} rows, {bounds}: {}\n", describe_run(row.run()));
+        }
+        // A last row for any extents leaves nothing to the choice itself.
+        if choice.table.last().is_some_and(|row| row.upto.map(rows) == [None; 3]) {
+            continue;
         }
         let what = if choice.table.is_empty() { "" } else { ", all others" };
         text += &format!("  {format}, {upto} rows{what}: {}, spin {spin}\n", describe_run(choice.own()));

@@ -106,7 +106,7 @@ pub struct Verdict {
     pub steps: Vec<String>,
 }
 
-/// A ratio of times with its 95 % interval.
+/// A ratio of times with its interval: 99 % of pairs at one shape, 95 % of all else.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Figure {
     /// The ratio.

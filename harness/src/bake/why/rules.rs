@@ -12,7 +12,7 @@ use crate::measure::statistics::Ratio;
 use crate::ranking::{self, BAND, Current, Standing, simpler};
 use crate::space::Shape;
 use crate::store::{Outcome, Record};
-use kiln_profiles::schema::Choice;
+use kiln_profiles::schema::{Choice, extents};
 use std::cmp::Ordering::Equal;
 use std::collections::BTreeSet;
 
@@ -255,9 +255,12 @@ fn settled_over(
         }
         (false, _) => verdict.steps.push(match chosen.gain {
             Some(gain) => format!(
-                "no-harm gate: passed, the default takes {} times as long; in pairs at {} of {n} shape(s)",
+                "no-harm gate: passed, the default takes {} times as long; {}",
                 shown(gain),
-                n - chosen.open.len().min(n)
+                match chosen.open.len() {
+                    0 => "in pairs throughout".to_owned(),
+                    open => format!("{open} comparison(s) would make it surer"),
+                }
             ),
             None => "no-harm gate: the default is of another layout, or was not measured at all of these shapes".into(),
         }),
@@ -274,9 +277,7 @@ fn settled_over(
 
 /// What a row of a table says.
 fn row(Row { upto, way, .. }: &Row) -> String {
-    let bounds = ["M", "N", "K"].into_iter().zip(upto).filter_map(|(name, most)| most.map(|most| format!("{name} up to {most}")));
-    let bounds: Vec<String> = bounds.collect();
-    format!("table: {way} with {}", if bounds.is_empty() { "any extents".into() } else { bounds.join(", ") })
+    format!("table: {way} with {}", extents(*upto))
 }
 
 /// Time (or predicted cycles) of `one` over that of `other` by medians, geometrically averaged over shapes.
