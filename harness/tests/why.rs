@@ -356,20 +356,20 @@ fn end_to_end_a_models_calls_count_and_are_summed() {
     let (code, out, err) = run(dir.path(), &[&bake[..], &objective, &["--json"]].concat());
     assert_eq!(code, 0, "{err}");
     let document: Value = serde_json::from_str(&out).expect("one document");
-    // Of the model's 29 linear layers 8 are of 256 x 256; 512 rows take four times as long as 128.
+    // Of the model's 17 products 4 are of 256 x 256; 512 rows take four times as long as 128.
     let totals: Vec<_> = document["totals"]
         .as_array()
         .expect("totals")
         .iter()
         .map(|t| ["tokens", "calls", "all_calls", "default_ns", "tuned_ns"].map(|field| t[field].as_f64().expect("a number")))
         .collect();
-    assert_eq!(totals, [[512.0, 8.0, 29.0, 32000.0, 16000.0], [1.0, 8.0, 29.0, 800.0, 800.0]]);
+    assert_eq!(totals, [[512.0, 4.0, 17.0, 16000.0, 8000.0], [1.0, 4.0, 17.0, 400.0, 400.0]]);
     let choice = prefill(&mut tuned(dir.path()).variants[0].choices).clone();
     assert!(choice.kernel == FOUR && choice.note.contains("objective: end to end, by the calls of embedded"), "{choice:?}");
     let (text, _) = why(dir.path(), &[&["gemm", "128x256x256", "--cpu", "mine"], &objective[..]].concat());
     assert!(text.contains("Over the class prefill") && !text.contains("These results lead to"), "{text}");
     let (code, out, err) = run(dir.path(), &[&bake[..], &objective].concat());
-    assert!(code == 0 && out.contains("8 of 29") && out.contains("2.000"), "{out}{err}");
+    assert!(code == 0 && out.contains("4 of 17") && out.contains("2.000"), "{out}{err}");
     // Of all shapes alike the other one is by far the slower.
     let (code, _, err) = run(dir.path(), &bake);
     assert_eq!(code, 0, "{err}");
