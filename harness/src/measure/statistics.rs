@@ -116,7 +116,7 @@ const MOST_PAIRS: usize = 1000;
 /// The ratio a/b of pairs that were each taken anew, with its 99 % interval: the Hodges-Lehmann estimate of the centre of the ratios'
 /// logarithms and the interval that inverts Wilcoxon's signed-rank test (Hodges and Lehmann 1963). It is exact for whatever
 /// distribution, as long as a ratio is as likely as its inverse where there is no difference, which taking turns sees to.
-/// Of eight pairs or fewer the interval is all of their range; of more than [`MOST_PAIRS`] only so many count. `None` of nothing.
+/// Of eight pairs or fewer the interval is all of their range; of more than a thousand only so many count. `None` of nothing.
 pub fn signed_rank_ratio(pairs: &[(f64, f64)]) -> Option<Ratio> {
     let logs: Vec<f64> = pairs.iter().take(MOST_PAIRS).map(|(a, b)| (a / b).ln()).collect();
     let mut means: Vec<f64> =
