@@ -141,7 +141,7 @@ fn both(records: &[&Record], variant: &Variant, format: Format, (m, n, k): (usiz
     let shapes: Vec<Shape> = mine.iter().map(|r| r.config.shape).collect();
     let (shape, scale) = stands_for(&shapes, (m, n, k))?;
     let here = || mine.iter().copied().filter(move |r| r.config.shape == shape);
-    let tuned = Way::chosen(&choice.at((m, n, k))).find(here())?.cost()?;
+    let tuned = Way::at(choice, Shape::Product { m, n, k }).find(here())?.cost()?;
     let default = here().find(|r| r.default)?.cost()?;
     Some((default * scale, tuned * scale))
 }

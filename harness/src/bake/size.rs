@@ -4,6 +4,7 @@
 //! are made for the kernel's type.
 
 use crate::filter::by_name;
+use crate::measure::apart::this_program;
 use anyhow::{Context, ensure};
 use kiln_kernels::registry::Op;
 use object::{Object, ObjectSymbol, SymbolKind};
@@ -26,7 +27,7 @@ impl Sizes {
         if let Some(known) = HERE.get() {
             return Ok(known);
         }
-        let path = std::env::current_exe().context("this program does not know where it is")?;
+        let path = this_program().context("this program does not know where it is")?;
         let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
         let file = object::File::parse(&*bytes).with_context(|| format!("{} is not a program", path.display()))?;
         let functions = file.symbols().filter(|s| s.kind() == SymbolKind::Text && s.size() > 0);

@@ -6,14 +6,14 @@
 //! program. Where there is no program to start, all happens in this process.
 
 use super::bench::{Workbench, candidate};
-use super::clock::{self, Effort};
+use super::clock::{self, Effort, QUADRUPLE};
 use super::operands::{Operands, Room};
 use super::pairing::{Calls, abba_for};
 use super::runner::{self, Runner};
 use super::statistics::Random;
 use crate::check::{self, Status};
 use crate::filter;
-use crate::space::{self, Blockings, Problem, Shape, Temperature};
+use crate::space::{self, Blockings, Candidate, Problem, Shape, Temperature};
 use crate::store::Config;
 use anyhow::{Context, bail, ensure};
 use kiln_kernels::gemm::Caches;
@@ -180,9 +180,7 @@ impl Job {
             for place in 0..self.places {
                 // Who is given his place first takes turns, from process to process too: that makes a difference by itself.
                 let swapped = !(place as u64 + self.seed).is_multiple_of(2);
-                let of = if swapped { [&other, &one] } else { [&one, &other] };
-                let mut runners = Vec::with_capacity(of.len());
-                for candidate in of {
+                let mut ready = |candidate: &Candidate| -> anyhow::Result<Result<(Runner, usize), String>> {
                     let mut runner = Runner::placed(candidate, &operands, &mut random)?;
                     if place == 0
                         && let Err(why) = runner.verify(&mut operands)
@@ -191,10 +189,14 @@ impl Job {
                     }
                     let time = if place == 0 { warm_up } else { Duration::ZERO };
                     let calls = clock::warm_up(time, sample.min(SHORT), || runner.call(&mut operands));
-                    runners.push((runner, calls));
-                }
-                let [first, second] = runners.as_mut_slice() else { unreachable!("two were made") };
-                let (one, other) = if swapped { (second, first) } else { (first, second) };
+                    Ok(Ok((runner, calls)))
+                };
+                let (first, second) = if swapped { (&other, &one) } else { (&one, &other) };
+                let (first, second) = match (ready(first)?, ready(second)?) {
+                    (Ok(first), Ok(second)) => (first, second),
+                    (Err(why), _) | (_, Err(why)) => return Ok(Err(why)),
+                };
+                let (mut one, mut other) = if swapped { (second, first) } else { (first, second) };
                 let cell = RefCell::new(&mut operands);
                 let call = |runner: &mut Runner| runner.call(&mut cell.borrow_mut());
                 let settle = clock::sample(1, || call(&mut one.0)) < sample.as_nanos() as f64;
@@ -203,7 +205,7 @@ impl Job {
                     call(&mut one.0);
                     wait(self.delay_ns);
                 };
-                pairs.push(abba_for(sample * 4, calls, slowed, || call(&mut other.0)));
+                pairs.push(abba_for(sample * QUADRUPLE, calls, slowed, || call(&mut other.0)));
             }
             Ok(Ok(pairs))
         })
@@ -469,7 +471,7 @@ impl Drop for Process {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::space::{Candidate, all_candidates, caches};
+    use crate::space::{all_candidates, caches};
 
     fn configs() -> (Vec<Candidate>, Vec<Config>) {
         let shape = "24x32x40".parse().expect("a shape");

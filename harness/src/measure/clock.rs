@@ -27,7 +27,15 @@ pub struct Effort {
     pub noisy: f64,
 }
 
+/// Samples that the quadruples of a place in memory take at least, where a sample has one call: one quadruple.
+pub const QUADRUPLE: u32 = 4;
+
 impl Effort {
+    /// What the quadruples of one place in memory take at least.
+    pub fn place(&self) -> Duration {
+        self.sample * QUADRUPLE
+    }
+
     /// For results that are kept.
     pub const FULL: Effort = Effort {
         session_warm_up: Duration::from_millis(600),

@@ -57,7 +57,8 @@ impl Claim {
     }
 }
 
-fn hashed(what: &impl Hash) -> u64 {
+/// It in 64 bits, the same within one process.
+pub(super) fn hashed(what: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     what.hash(&mut hasher);
     hasher.finish()

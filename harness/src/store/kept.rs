@@ -1,10 +1,9 @@
 //! What is kept of one problem's results, however many there are: what ranking needs of them, and never more than so many.
 //! Results stay as the lines that they came in; only what orders them, and what tells which of them counts, is held beside.
 
-use super::counts::{self, Claim};
+use super::counts::{self, Claim, hashed};
 use super::{Outcome, Record};
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Bytes that a kept line costs beside its text.
 const OVERHEAD: usize = 160;
@@ -124,10 +123,4 @@ impl Kept {
     pub(super) fn into_lines(self) -> impl Iterator<Item = (u64, Box<[u8]>)> {
         self.lines.into_iter().map(|l| (l.at, l.text))
     }
-}
-
-fn hashed(name: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    name.hash(&mut hasher);
-    hasher.finish()
 }

@@ -126,7 +126,7 @@ impl GroupRun<'_, '_> {
         }
         let effort = self.session.options.effort;
         // What a quadruple takes at least; a budget may allow for fewer of them.
-        let quadruple = effort.sample * 4;
+        let quadruple = effort.place();
         let left = self.time.map(|t| t.saturating_sub(self.began.elapsed()) / shares.max(1) as u32);
         let affordable = left.map_or(usize::MAX, |left| (left.as_nanos() / quadruple.as_nanos().max(1)) as usize);
         let count = effort.pairs.min(affordable).max(FEWEST_PAIRS.min(effort.pairs));

@@ -91,7 +91,7 @@ impl<'a> Session<'a> {
                 if self.is_wrong(&one) || self.is_wrong(&other) {
                     continue;
                 }
-                let least = effort.sample * 4 * effort.pairs as u32;
+                let least = effort.place() * effort.pairs as u32;
                 if !may_go_on(least) {
                     return Ok(());
                 }
