@@ -29,9 +29,22 @@ fn refused(dir: &Path, args: &[&str], part: &str) {
 #[test]
 fn every_command_has_help_with_examples() {
     let dir = folder();
-    for command in
-        ["probe", "list", "check", "calibrate", "sweep", "replay", "store", "profile", "compare", "flame", "bake", "build", "report"]
-    {
+    for command in [
+        "probe",
+        "list",
+        "check",
+        "calibrate",
+        "stability",
+        "sweep",
+        "replay",
+        "store",
+        "profile",
+        "compare",
+        "flame",
+        "bake",
+        "build",
+        "report",
+    ] {
         let (code, out, err) = run(dir.path(), &[command, "--help"]);
         assert_eq!((code, err.as_str()), (0, ""), "{command}");
         assert!(out.contains("Examples:") && out.contains(&format!("kiln {command}")), "{command}: {out}");
@@ -232,20 +245,49 @@ fn parts_of_a_sweep_are_put_together_and_searched_again_on_paper() {
 }
 
 #[test]
-fn a_large_delay_is_found_every_time() {
+fn a_large_delay_is_found_and_never_taken_for_a_gain() {
     if !can_time() {
         return;
     }
     let dir = folder();
-    let args = ["calibrate", "--quick", "--comparisons", "3", "--delays", "0,200", "--shape", "128x128x128", "--json"];
+    let args = ["calibrate", "--quick", "--comparisons", "3", "--delays", "0,900", "--shape", "128x128x128", "--json"];
     let (code, out, err) = run(dir.path(), &args);
     assert_eq!(code, 0, "{err}");
     let trials = json(&out)["trials"].clone();
-    assert_eq!(
-        (trials[0]["comparisons"].as_u64(), trials[1]["found"].as_u64(), trials[1]["wrong_way"].as_u64()),
-        (Some(3), Some(3), Some(0))
-    );
+    let count = |trial: usize, what: &str| trials[trial][what].as_u64().expect("a count");
+    // On a machine that is busy with other things one pair of eight may be upside down, which an interval of 99 % must allow for.
+    assert!((count(0, "comparisons"), count(1, "wrong_way")) == (3, 0) && (1..=3).contains(&count(1, "found")), "{trials}");
+    assert!(trials[1]["ratio"].as_f64().is_some_and(|ratio| ratio > 2.0), "{trials}");
     refused(dir.path(), &["calibrate", "--shape", "8x8"], "MxNxK");
+}
+
+#[test]
+fn tunings_that_choose_differently_are_compared_and_those_that_agree_are_not() {
+    if !can_time() {
+        return;
+    }
+    let dir = folder();
+    for (store, isa) in [("a.jsonl", "scalar"), ("b.jsonl", "scalar"), ("c.jsonl", "avx2,neon")] {
+        let args = ["sweep", "rms_norm", "--shapes", "4x512", "--quick", "--force", "--isa", isa, "--store", store];
+        let (code, _, err) = run(dir.path(), &args);
+        assert_eq!(code, 0, "{err}");
+    }
+    let (code, out, err) = run(dir.path(), &["stability", "a.jsonl", "a.jsonl", "--quick", "--json"]);
+    assert_eq!(code, 0, "{err}");
+    let row = json(&out)["rows"][0].clone();
+    assert_eq!((row["commonest"]["tunings"].as_u64(), row["others"].as_array().map(Vec::len)), (Some(2), Some(0)), "{row}");
+    let (code, out, err) = run(dir.path(), &["stability", "a.jsonl", "b.jsonl", "c.jsonl", "--quick", "--json"]);
+    let others = json(&out)["rows"][0]["others"].clone();
+    let others = others.as_array().expect("choices").clone();
+    assert!(!others.is_empty() && others.iter().all(|o| o["ratio"].as_f64().is_some_and(|r| r > 0.0)), "{others:?}");
+    let beyond = others.iter().any(|o| o["verdict"] == "beyond the tie band");
+    assert_eq!(code, i32::from(beyond), "{err}");
+    refused(dir.path(), &["stability", "a.jsonl"], "2 values required");
+    refused(dir.path(), &["stability", "a.jsonl", "none.jsonl"], "none.jsonl");
+    let (code, _, err) =
+        run(dir.path(), &["sweep", "rms_norm", "--shapes", "8x512", "--quick", "--force", "--isa", "scalar", "--store", "d.jsonl"]);
+    assert_eq!(code, 0, "{err}");
+    refused(dir.path(), &["stability", "a.jsonl", "d.jsonl"], "no problem in common");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Turns tuned profiles into `baked.rs`: the kernels that this build of the engine will have.
 //!
 //! `KILN_PROFILE` names them, by name or by path, several separated by commas. Without it they are those of the
-//! machine that builds, when it is known and builds for itself; else the generic ones of the target.
+//! machine that builds, when there is a profile of it and it builds for itself; else the generic ones of the target.
 
 use std::env;
 use std::error::Error;
@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use kiln_profiles::codegen::{Source, generate};
+use kiln_profiles::machine::Machine;
 use kiln_profiles::{cpu, lookup};
 
 fn main() -> ExitCode {
@@ -50,5 +51,11 @@ fn names(root: &Path, target: &str) -> Result<Vec<String>, Box<dyn Error>> {
     // The build script runs on the machine that builds: its own architecture is that machine's.
     let own = if target == env::consts::ARCH { cpu::here() } else { None };
     let known = own.map(|cpu| lookup::recognise(root, &cpu)).transpose()?.flatten();
-    Ok(vec![known.map_or_else(|| lookup::generic(target), |machine| machine.name)])
+    // One that is described but was not tuned yet builds too: how else would it be?
+    let is_tuned = |machine: &Machine| {
+        let path = root.join(&machine.name).join(lookup::TUNED);
+        println!("cargo::rerun-if-changed={}", path.display());
+        path.is_file()
+    };
+    Ok(vec![known.filter(is_tuned).map_or_else(|| lookup::generic(target), |machine| machine.name)])
 }

@@ -3,6 +3,7 @@
 //! Results of other machines and of changed sources do not count. What was not measured keeps the
 //! generic profile's choice and says so. The raw results go beside the profile as evidence.
 
+mod agreement;
 mod choose;
 mod class;
 mod crossover;
@@ -15,6 +16,7 @@ mod table;
 mod way;
 mod why;
 
+pub use agreement::{Agreement, agreements};
 pub use decide::{Decided, decide, decide_for};
 pub use objective::{Objective, PROMPT, Total};
 pub use size::Sizes;

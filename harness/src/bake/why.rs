@@ -108,7 +108,8 @@ fn chosen<'t>(tuned: &'t Tuned, question: &Question) -> anyhow::Result<(&'t Vari
     })
 }
 
-fn serving(variant: &Variant, op: Op, format: Format, shape: Shape) -> Option<&Choice> {
+/// The choice of a variant that serves a shape.
+pub(super) fn serving(variant: &Variant, op: Op, format: Format, shape: Shape) -> Option<&Choice> {
     match shape.product_rows() {
         Some(m) => variant.product(op.name(), format.name(), m),
         None => variant.choice(op.name(), format.name(), shape.class()),

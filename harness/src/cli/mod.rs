@@ -18,6 +18,7 @@ mod profile;
 mod replay;
 mod report;
 mod serve_bench;
+mod stability;
 mod store;
 mod sweep;
 mod table;
@@ -55,6 +56,7 @@ enum Command {
     List(list::Args),
     Check(check::Args),
     Calibrate(calibrate::Args),
+    Stability(stability::Args),
     Sweep(sweep::Args),
     Replay(replay::Args),
     Store(store::Args),
@@ -94,6 +96,7 @@ fn run(command: &Command) -> anyhow::Result<i32> {
         Command::List(args) => list::run(args),
         Command::Check(args) => check::run(args),
         Command::Calibrate(args) => calibrate::run(args),
+        Command::Stability(args) => stability::run(args),
         Command::Sweep(args) => sweep::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Store(args) => store::run(args),

@@ -178,8 +178,10 @@ impl Job {
             let (mut operands, mut random) = (Operands::new(&problem, room, self.seed)?, Random::new(self.seed));
             let mut pairs = Vec::with_capacity(self.places);
             for place in 0..self.places {
-                // Who is given his place first takes turns, from process to process too: that makes a difference by itself.
-                let swapped = !(place as u64 + self.seed).is_multiple_of(2);
+                // Who is given his place first takes turns, and so does who is called first, from process to process too: either
+                // makes a difference by itself. Of four places in a row every combination has one.
+                let turn = place as u64 + self.seed;
+                let swapped = !turn.is_multiple_of(2);
                 let mut ready = |candidate: &Candidate| -> anyhow::Result<Result<(Runner, usize), String>> {
                     let mut runner = Runner::placed(candidate, &operands, &mut random)?;
                     if place == 0
@@ -199,13 +201,13 @@ impl Job {
                 let (mut one, mut other) = if swapped { (second, first) } else { (first, second) };
                 let cell = RefCell::new(&mut operands);
                 let call = |runner: &mut Runner| runner.call(&mut cell.borrow_mut());
-                let settle = clock::sample(1, || call(&mut one.0)) < sample.as_nanos() as f64;
+                let settle = clock::sample(1, || call(if swapped { &mut other.0 } else { &mut one.0 })) < sample.as_nanos() as f64;
                 let calls = Calls { a: one.1, b: other.1, settle };
                 let slowed = || {
                     call(&mut one.0);
                     wait(self.delay_ns);
                 };
-                pairs.push(abba_for(sample * QUADRUPLE, calls, slowed, || call(&mut other.0)));
+                pairs.push(abba_for(sample * QUADRUPLE, (turn / 2 % 2) as usize, calls, slowed, || call(&mut other.0)));
             }
             Ok(Ok(pairs))
         })
