@@ -7,7 +7,7 @@ use crate::machine::Machine;
 use crate::machine::others::Watch;
 use crate::measure::apart::{Bench, Job, Reply, Request};
 use crate::measure::clock::Effort;
-use crate::measure::comparison::{Comparison, compare};
+use crate::measure::comparison::{Comparison, Question, compare};
 use crate::measure::noise;
 use crate::measure::operands::Room;
 use crate::model::Predictor;
@@ -117,7 +117,9 @@ impl<'a> Session<'a> {
         self.noise(group)?;
         let effort = Effort { patience, ..self.options.effort };
         let job = Job::new((one.clone(), other.clone()), &effort, 0, self.room, self.records.len() as u64);
-        let Comparison { pairs, processes, .. } = match compare(&mut self.bench, &job, &effort, count)? {
+        // What is gained at a problem is claimed; the other roles are for choosing.
+        let question = if role == "default" { Question::Size } else { Question::Order };
+        let Comparison { pairs, processes, .. } = match compare(&mut self.bench, &job, question, (&effort, count))? {
             Ok(compared) => compared,
             Err(why) => return self.blame(group, [one, other], &why),
         };
