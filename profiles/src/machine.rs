@@ -3,6 +3,7 @@
 
 use crate::cpu::CpuId;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// One CPU, or the generic stand-in of an architecture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,6 +22,10 @@ pub struct Machine {
     pub sve_bits: Option<usize>,
     /// Data caches of one core.
     pub caches: Caches,
+    /// Multiply-add instructions that take so many times as long as LLVM's model of the core has it, by what their names begin
+    /// with: as measured, beside others of the same pipes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub slower: BTreeMap<String, f64>,
     /// How it is recognised; empty for a generic profile.
     #[serde(default, rename = "match", skip_serializing_if = "Vec::is_empty")]
     pub matches: Vec<Match>,

@@ -33,7 +33,7 @@ use kiln_kernels::isa::IsaId;
 use kiln_profiles::lookup;
 use kiln_profiles::machine::{Caches, Machine as CpuProfile, Match};
 use kiln_profiles::schema::{Choice, SCHEMA, Tier, Tuned, Variant};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Many times what a sweep of weeks leaves of one machine; so much is read into less than a gigabyte.
@@ -204,6 +204,7 @@ fn cpu_profile(options: &Options, machine: &Machine) -> anyhow::Result<CpuProfil
         title: machine.brand.clone().unwrap_or_else(|| id.to_string()),
         arch: id.arch.clone(),
         llvm_cpu: "generic".into(),
+        slower: BTreeMap::new(),
         sve_bits: machine.sve_bytes.map(|bytes| 8 * bytes as usize),
         caches: Caches { l1: caches.l1, l2: caches.l2, l3: caches.l3 },
         matches: vec![Match { vendor: id.vendor, family: id.family, models: vec![[id.model, id.model]] }],

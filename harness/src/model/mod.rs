@@ -148,19 +148,23 @@ pub fn predict_peer(tools: &Tools, machine: &Machine, file: &Path, symbol: Optio
 /// What a loop costs; `None` when the CPU lacks an instruction in it.
 fn prediction(tools: &Tools, machine: &Machine, kernel: String, body: &Loop) -> anyhow::Result<Option<Prediction>> {
     let Some(run) = mca::run(tools, machine, &body.text)? else { return Ok(None) };
-    let peak = mca::peak_rate(tools, machine, &body.multiply)?;
-    let fma_per_cycle = body.count as f64 / run.cycles;
+    // What LLVM has wrong of an instruction holds for the loop as far as the loop waits for that instruction.
+    let slower = machine.slower.get(body.multiply.kind).copied().unwrap_or(1.0);
+    let peak = mca::peak_rate(tools, machine, &body.multiply)? / slower;
+    let cycles = run.cycles.max(body.count as f64 / peak);
+    let limit = if cycles > run.cycles { body.multiply.kind.to_owned() } else { run.limit };
+    let fma_per_cycle = body.count as f64 / cycles;
     Ok(Some(Prediction {
         kernel,
         cpu: machine.name.clone(),
         tier: "predicted",
-        cycles: run.cycles,
+        cycles,
         instruction: body.multiply.kind,
         fma: body.count,
         fma_per_cycle,
-        mac_per_cycle: body.macs as f64 / run.cycles,
+        mac_per_cycle: body.macs as f64 / cycles,
         share_of_limit: fma_per_cycle / peak,
-        limit: run.limit,
+        limit,
     }))
 }
 
