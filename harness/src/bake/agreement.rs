@@ -54,9 +54,12 @@ fn answers(records: &[Record]) -> anyhow::Result<Vec<(Problem, Config)>> {
     }
     let answer = |(problem, here): (&Problem, &Vec<&Record>)| {
         let choice = serving(&variant, problem.op, problem.format, problem.shape)?;
-        let counts = counted(&records, choice.class, choice.threads);
+        let (op, format) = (problem.op.name(), problem.format.name());
+        let alike: Vec<&Record> =
+            records.iter().copied().filter(|r| (r.config.op.as_str(), r.config.format.as_str()) == (op, format)).collect();
+        let counts = counted(&alike, problem.shape.class(), choice.threads).iter().any(|r| r.config.problem() == Some(*problem));
         let found = Way::at(choice, problem.shape).find(here.iter().copied())?;
-        counts.iter().any(|r| r.config.problem() == Some(*problem)).then(|| (*problem, found.config.clone()))
+        counts.then(|| (*problem, found.config.clone()))
     };
     Ok(problems.iter().filter_map(answer).collect())
 }

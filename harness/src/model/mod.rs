@@ -148,11 +148,12 @@ pub fn predict_peer(tools: &Tools, machine: &Machine, file: &Path, symbol: Optio
 /// What a loop costs; `None` when the CPU lacks an instruction in it.
 fn prediction(tools: &Tools, machine: &Machine, kernel: String, body: &Loop) -> anyhow::Result<Option<Prediction>> {
     let Some(run) = mca::run(tools, machine, &body.text)? else { return Ok(None) };
+    let peak = mca::peak_rate(tools, machine, &body.multiply)?;
     // What LLVM has wrong of an instruction holds for the loop as far as the loop waits for that instruction.
-    let slower = machine.slower.get(body.multiply.kind).copied().unwrap_or(1.0);
-    let peak = mca::peak_rate(tools, machine, &body.multiply)? / slower;
-    let cycles = run.cycles.max(body.count as f64 / peak);
-    let limit = if cycles > run.cycles { body.multiply.kind.to_owned() } else { run.limit };
+    let slower = machine.slower.get(body.multiply.kind).copied();
+    let peak = peak / slower.unwrap_or(1.0);
+    let waits = slower.map(|_| body.count as f64 / peak).filter(|waits| *waits > run.cycles);
+    let (cycles, limit) = waits.map_or((run.cycles, run.limit), |waits| (waits, body.multiply.kind.to_owned()));
     let fma_per_cycle = body.count as f64 / cycles;
     Ok(Some(Prediction {
         kernel,
@@ -176,4 +177,34 @@ pub fn knows(op: Op) -> bool {
 /// Bits of an SVE vector of a CPU; those that do not say have the least.
 fn sve_bits(machine: &Machine) -> usize {
     machine.sve_bits.unwrap_or(128)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kiln_profiles::lookup;
+
+    #[test]
+    fn what_is_slower_than_llvm_has_it_bounds_the_loops_that_wait_for_it() {
+        let tools = match Tools::find() {
+            Ok(tools) => tools,
+            Err(error) => return println!("SKIPPED: {error}"),
+        };
+        let mut machine = lookup::machine(lookup::default_root(), "graniterapids").expect("a profile");
+        let mut predicted = |kind: &str, slower: Option<f64>| {
+            let text: Vec<String> = (0..24).map(|i| format!("{kind} %zmm30, %zmm31, %zmm{i}")).collect();
+            let multiply = multiply::Multiply::of(&text[0], &machine).expect("a multiply-add");
+            machine.slower = slower.map(|times| (multiply.kind.to_owned(), times)).into_iter().collect();
+            let (count, macs) = (text.len(), text.len() * multiply.macs);
+            let body = Loop { text: text.join("\n"), multiply, count, macs };
+            prediction(&tools, &machine, kind.into(), &body).expect("llvm-mca").expect("a CPU that has it")
+        };
+        for kind in ["vdpbf16ps", "vfmadd231ps"] {
+            let (as_it_is, four_times) = (predicted(kind, None), predicted(kind, Some(4.0)));
+            assert!((four_times.cycles / as_it_is.cycles - 4.0).abs() < 0.2, "{as_it_is:?} {four_times:?}");
+            assert!((four_times.mac_per_cycle * 4.0 / as_it_is.mac_per_cycle - 1.0).abs() < 0.05, "{four_times:?}");
+            assert!(four_times.limit.starts_with(&kind[..6]) && as_it_is.limit != four_times.limit, "{as_it_is:?} {four_times:?}");
+            assert!((four_times.share_of_limit - 1.0).abs() < 0.05, "{four_times:?}");
+        }
+    }
 }
