@@ -10,6 +10,7 @@ use crate::schema::{BlockSizes, Choice, Class, Named, Parts, Tuned, Variant};
 use kiln_kernels::format::Format;
 use kiln_kernels::gemm::Caches;
 use kiln_kernels::isa::IsaId;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// A profile to bake; the machine is there when the profile is one of the project's own.
@@ -143,7 +144,8 @@ fn candidate(table: &mut String, number: usize, profile: &str, isas: &[String], 
 fn function(out: &mut String, number: usize, (profile, tier): (&str, &str), caches: Caches, choices: &[Choice]) {
     let _ = writeln!(out, "fn make_{number}() -> Option<Ops> {{\n    static REASONS: &[Reason] = &[");
     for c in choices {
-        let stale: Vec<String> = c.kernels().filter_map(changed).collect();
+        // Rows of a table may have the same kernel.
+        let stale: Vec<String> = c.kernels().filter_map(changed).collect::<BTreeSet<_>>().into_iter().collect();
         let stale = if stale.is_empty() { "false".into() } else { stale.join(" || ") };
         let _ = writeln!(
             out,
@@ -376,9 +378,12 @@ mod tests {
         let mut source = shipped().swap_remove(0);
         let arch = source.tuned.arch.clone();
         for choice in source.tuned.variants.iter_mut().flat_map(|v| &mut v.choices).filter(|c| c.op == "gemm") {
+            choice.fingerprint = "ab".into();
             choice.table = vec![row(choice)];
         }
         let code = generate(std::slice::from_ref(&source), &arch).unwrap();
+        // Whether a kernel has changed is asked once, however many rows have it.
+        assert!(code.contains(".fingerprint != 0xab }") && !code.contains("!= 0xab || "), "{code}");
         assert!(code.contains("When { upto: [usize::MAX, 900, usize::MAX], blocking: Blocking { kc: 7, mc: 8, nc: 9, order:"), "{code}");
     }
 
