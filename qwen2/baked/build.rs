@@ -1,7 +1,7 @@
 //! Turns tuned profiles into `baked.rs`: the kernels that this build of the engine will have.
 //!
 //! `KILN_PROFILE` names them, by name or by path, several separated by commas. Without it they are those of the
-//! machine that builds, when there is a profile of it and it builds for itself; else the generic ones of the target.
+//! machine that builds, when there is a profile of it that it can run and it builds for itself; else the generic ones of the target.
 
 use std::env;
 use std::error::Error;
@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use kiln_profiles::codegen::{Source, generate};
 use kiln_profiles::machine::Machine;
+use kiln_profiles::schema::Variant;
 use kiln_profiles::{cpu, lookup};
 
 fn main() -> ExitCode {
@@ -51,11 +52,13 @@ fn names(root: &Path, target: &str) -> Result<Vec<String>, Box<dyn Error>> {
     // The build script runs on the machine that builds: its own architecture is that machine's.
     let own = if target == env::consts::ARCH { cpu::here() } else { None };
     let known = own.map(|cpu| lookup::recognise(root, &cpu)).transpose()?.flatten();
-    // One that is described but was not tuned yet builds too: how else would it be?
+    // One that is described but was not tuned yet builds too: how else would it be? And so does one that goes by the same name
+    // and lacks what the profile's kernels need, as what a host says to its guests may be another CPU's name.
     let is_tuned = |machine: &Machine| {
         let path = root.join(&machine.name).join(lookup::TUNED);
         println!("cargo::rerun-if-changed={}", path.display());
-        path.is_file()
+        let runs = || lookup::tuned(root, &machine.name).map_or(true, |(tuned, _)| tuned.variants.iter().any(Variant::runs_here));
+        path.is_file() && runs()
     };
     Ok(vec![known.filter(is_tuned).map_or_else(|| lookup::generic(target), |machine| machine.name)])
 }
