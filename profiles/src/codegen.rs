@@ -207,9 +207,10 @@ fn product(out: &mut String, c: &Choice) {
         let bounds = row.bounds().map(upto).join(", ");
         let _ = writeln!(
             out,
-            "                    {{ {} kiln_profiles::baked::When {{ upto: [{bounds}], {} }} }},",
+            "                    {{ {} kiln_profiles::baked::When {{ upto: [{bounds}], {} }} }}, // {}",
             kernel(&row.rust_type),
-            run(row.blocking, row.split)
+            run(row.blocking, row.split),
+            row.kernel
         );
     }
     let _ = writeln!(out, "                ] }} }},");

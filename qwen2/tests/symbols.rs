@@ -10,7 +10,10 @@ const BAKED: &str = qwen2::baked::SOURCE;
 /// The names of the kernels that were baked, of those that have the code of another its name.
 fn baked() -> BTreeSet<String> {
     const MADE_OF: [(&str, &str); 3] = [("f16w_unpacked", "f32"), ("bf16w_unpacked", "f32"), ("bf16r", "bf16")];
-    let names = BAKED.split("kernel: \"").skip(1).filter_map(|rest| rest.split('"').next());
+    let own = BAKED.split("kernel: \"").skip(1).filter_map(|rest| rest.split('"').next());
+    // Those of a table's rows stand behind them.
+    let of_rows = BAKED.lines().filter(|line| line.contains("baked::When {")).filter_map(|line| line.rsplit_once("// ").map(|row| row.1));
+    let names = own.chain(of_rows);
     let tile = |name: &str| {
         let (own, of) = MADE_OF.iter().find(|(own, _)| name.starts_with(&format!("gemm_{own}_")))?;
         Some(name.replacen(own, of, 1))
