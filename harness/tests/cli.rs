@@ -245,19 +245,21 @@ fn parts_of_a_sweep_are_put_together_and_searched_again_on_paper() {
 }
 
 #[test]
-fn a_large_delay_is_found_and_never_taken_for_a_gain() {
+fn a_large_delay_is_found_every_time() {
     if !can_time() {
         return;
     }
     let dir = folder();
+    // Ten times as long: what pauses a busy machine makes hardly turn that round.
     let args = ["calibrate", "--quick", "--comparisons", "3", "--delays", "0,900", "--shape", "128x128x128", "--json"];
     let (code, out, err) = run(dir.path(), &args);
     assert_eq!(code, 0, "{err}");
     let trials = json(&out)["trials"].clone();
-    let count = |trial: usize, what: &str| trials[trial][what].as_u64().expect("a count");
-    // On a machine that is busy with other things one pair of eight may be upside down, which an interval of 99 % must allow for.
-    assert!((count(0, "comparisons"), count(1, "wrong_way")) == (3, 0) && (1..=3).contains(&count(1, "found")), "{trials}");
-    assert!(trials[1]["ratio"].as_f64().is_some_and(|ratio| ratio > 2.0), "{trials}");
+    assert_eq!(
+        (trials[0]["comparisons"].as_u64(), trials[1]["found"].as_u64(), trials[1]["wrong_way"].as_u64()),
+        (Some(3), Some(3), Some(0)),
+        "{trials}"
+    );
     refused(dir.path(), &["calibrate", "--shape", "8x8"], "MxNxK");
 }
 

@@ -5,6 +5,7 @@
 use super::decide::{counted, decide};
 use super::way::Way;
 use super::why::serving;
+use crate::ranking::{self, Standing};
 use crate::space::Problem;
 use crate::store::{Config, Record};
 use kiln_profiles::schema::Variant;
@@ -44,24 +45,17 @@ pub fn agreements(tunings: &[Vec<Record>]) -> anyhow::Result<Vec<Agreement>> {
 
 /// What a profile baked from some results runs at each problem that counted for it.
 fn answers(records: &[Record]) -> anyhow::Result<Vec<(Problem, Config)>> {
-    let records: Vec<&Record> = records.iter().collect();
-    let variant = Variant { isas: Vec::new(), choices: decide(&records)?.choices };
-    let mut problems: BTreeMap<Problem, Vec<&Record>> = BTreeMap::new();
-    for record in records.iter().filter(|r| r.median_ns().is_some()) {
-        if let Some(problem) = record.config.problem() {
-            problems.entry(problem).or_default().push(record);
-        }
-    }
-    let answer = |(problem, here): (&Problem, &Vec<&Record>)| {
+    let all: Vec<&Record> = records.iter().collect();
+    let variant = Variant { isas: Vec::new(), choices: decide(&all)?.choices };
+    let answer = |Standing { problem, timed, .. }: Standing| {
         let choice = serving(&variant, problem.op, problem.format, problem.shape)?;
         let (op, format) = (problem.op.name(), problem.format.name());
-        let alike: Vec<&Record> =
-            records.iter().copied().filter(|r| (r.config.op.as_str(), r.config.format.as_str()) == (op, format)).collect();
-        let counts = counted(&alike, problem.shape.class(), choice.threads).iter().any(|r| r.config.problem() == Some(*problem));
-        let found = Way::at(choice, problem.shape).find(here.iter().copied())?;
-        counts.then(|| (*problem, found.config.clone()))
+        let alike: Vec<&Record> = all.iter().copied().filter(|r| r.config.op == op && r.config.format == format).collect();
+        let counts = counted(&alike, problem.shape.class(), choice.threads).iter().any(|r| r.config.problem() == Some(problem));
+        let found = Way::at(choice, problem.shape).find(timed.iter().copied())?;
+        counts.then(|| (problem, found.config.clone()))
     };
-    Ok(problems.iter().filter_map(answer).collect())
+    Ok(ranking::standings(records).into_iter().filter_map(answer).collect())
 }
 
 /// Each answer once, with how often it was given: the commonest first, and of those the first.

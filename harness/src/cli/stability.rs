@@ -136,7 +136,7 @@ fn document(machine: &Machine, tunings: usize, rows: &[(Agreement, Vec<Other>)])
         json!({
             "op": problem.op.name(), "format": problem.format.name(), "shape": problem.shape.to_string(), "threads": problem.threads,
             "packed": problem.packed, "operands": problem.operands,
-            "commonest": json!({ "choice": commonest.0.label(), "tunings": commonest.1 }),
+            "commonest": { "choice": commonest.0.label(), "tunings": commonest.1 },
             "others": others.collect::<Vec<_>>(),
         })
     });

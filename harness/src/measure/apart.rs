@@ -207,7 +207,7 @@ impl Job {
                     call(&mut one.0);
                     wait(self.delay_ns);
                 };
-                pairs.push(abba_for(sample * QUADRUPLE, (turn / 2 % 2) as usize, calls, slowed, || call(&mut other.0)));
+                pairs.push(abba_for(sample * QUADRUPLE, (turn / 2) as usize, calls, slowed, || call(&mut other.0)));
             }
             Ok(Ok(pairs))
         })
