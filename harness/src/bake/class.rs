@@ -3,6 +3,7 @@
 //!
 //! It decides nothing: see [`super::choose`] and [`super::table`].
 
+use super::levels::levels;
 use super::objective::Objective;
 use super::way::Way;
 use crate::measure::statistics::{Place, Ratio, signed_rank_ratio, weighted_ratio};
@@ -10,6 +11,10 @@ use crate::ranking::{BAND, simpler};
 use crate::space::Shape;
 use crate::store::{Outcome, Record};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Half the tie band: how far from the best at a shape a way may be to be as good. Of two tunings each may then choose another
+/// way, and these are within the band of one another at every shape.
+pub(super) const NEAR: f64 = BAND / 2.0;
 
 /// The results of one class.
 pub(super) struct Class<'a> {
@@ -64,14 +69,15 @@ impl<'a> Class<'a> {
         let complete: Vec<usize> = (0..all.len()).filter(|way| grid.iter().all(|(_, row)| row[*way].is_some())).collect();
         let ways: Vec<Way> = complete.iter().map(|way| all[*way].clone()).collect();
         let results: Vec<Vec<&Record>> = grid.iter().map(|(_, row)| complete.iter().filter_map(|way| row[*way]).collect()).collect();
-        let cost = |record: &&Record| record.cost().unwrap_or(f64::INFINITY);
-        let least: Vec<f64> = results.iter().map(|row| row.iter().map(cost).fold(f64::INFINITY, f64::min)).collect();
+        let default = default.and_then(|default| ways.iter().position(|way| *way == default));
+        let levels: Vec<Vec<f64>> = results.iter().map(|row| levels(row, default, &pairs)).collect();
+        let least: Vec<f64> = levels.iter().map(|row| row.iter().copied().fold(f64::INFINITY, f64::min)).collect();
         let shapes: Vec<Shape> = grid.into_iter().map(|(shape, _)| shape).collect();
-        let weight = |(shape, least): (&Shape, &f64)| calls.as_ref().map_or(1.0, |calls| calls[shape] * least);
+        let weight = |(shape, least): (&Shape, &f64)| calls.as_ref().map_or(1.0, |calls| calls[shape] * least.exp());
         let weights: Vec<f64> = shapes.iter().zip(&least).map(weight).collect();
         (!ways.is_empty()).then(|| Class {
-            default: default.and_then(|default| ways.iter().position(|way| *way == default)),
-            excess: results.iter().zip(&least).map(|(row, least)| row.iter().map(|r| (cost(r) / least).ln()).collect()).collect(),
+            default,
+            excess: levels.iter().zip(&least).map(|(row, least)| row.iter().map(|level| level - least).collect()).collect(),
             weighed: calls.is_some(),
             bytes: bytes(&ways, objective),
             shapes,
@@ -102,47 +108,53 @@ impl<'a> Class<'a> {
         shapes.iter().map(|shape| self.weights[*shape] * self.excess[*shape][way]).sum()
     }
 
-    /// Of some ways the one that takes least over some shapes; of those within the tie band that with the least code, if
-    /// that counts, and then the simplest. `None` of nothing.
-    pub(super) fn best(&self, ways: &[usize], shapes: &[usize]) -> Option<usize> {
+    /// Time of one way over that of another over shapes, geometrically averaged by what they count for.
+    pub(super) fn mean_ratio(&self, one: usize, other: usize, shapes: &[usize]) -> f64 {
         let counted: f64 = shapes.iter().map(|shape| self.weights[*shape]).sum();
-        let scored: Vec<(usize, f64)> = ways.iter().map(|way| (*way, self.excess(*way, shapes) / counted)).collect();
-        let least = scored.iter().map(|s| s.1).fold(f64::INFINITY, f64::min);
+        ((self.excess(one, shapes) - self.excess(other, shapes)) / counted).exp()
+    }
+
+    /// Of some ways the one that takes least over some shapes. `None` of nothing.
+    pub(super) fn least(&self, ways: &[usize], shapes: &[usize]) -> Option<usize> {
         let first = *shapes.first()?;
-        let tied = scored.into_iter().filter(|s| s.1 - least <= BAND.ln_1p());
-        tied.map(|s| s.0).min_by_key(|way| (self.bytes[*way], simpler(self.at(first, *way))))
+        let by = |a: &usize, b: &usize| self.excess(*a, shapes).total_cmp(&self.excess(*b, shapes));
+        ways.iter().copied().min_by(|a, b| by(a, b).then_with(|| simpler(self.at(first, *a)).cmp(&simpler(self.at(first, *b)))))
+    }
+
+    /// Of some ways the best over some shapes: of the one that takes [least](Class::least) and those that are as good at every
+    /// shape, that with the least code, if that counts, and then the simplest. `None` of nothing.
+    pub(super) fn best(&self, ways: &[usize], shapes: &[usize]) -> Option<usize> {
+        let (least, first) = (self.least(ways, shapes)?, *shapes.first()?);
+        let behind = |way: usize, shape: &usize| self.excess[*shape][way] - self.excess[*shape][least];
+        let tied = ways.iter().copied().filter(|way| shapes.iter().all(|shape| behind(*way, shape) <= NEAR.ln_1p()));
+        tied.min_by_key(|way| (self.bytes[*way], simpler(self.at(first, *way))))
     }
 
     /// Time of one way over that of another, pooled over shapes with such two by what they count for; from pairs where there are some.
     pub(super) fn ratio(&self, places: &[(usize, usize, usize)]) -> Option<Ratio> {
-        let found: Vec<Compared> = places
-            .iter()
-            .map(|(shape, one, other)| {
-                let (one, other) = (self.at(*shape, *one), self.at(*shape, *other));
-                match self.pairs_of(one, other) {
-                    Some((pairs, processes)) => Compared::Paired(pairs, processes),
-                    None => Compared::Apart(costs(one), costs(other)),
-                }
-            })
-            .collect();
-        let weighted = found.iter().zip(places).map(|(found, (shape, ..))| {
-            let place = match found {
-                Compared::Paired(pairs, processes) => Place::Paired(pairs, *processes),
-                Compared::Apart(one, other) => Place::Apart(one, other),
-            };
-            (place, self.weights[*shape])
-        });
+        let found: Vec<Compared> = places.iter().map(|place| self.compared(*place)).collect();
+        let weighted = found.iter().zip(places).map(|(found, (shape, ..))| (found.place(), self.weights[*shape]));
         weighted_ratio(&weighted.collect::<Vec<_>>())
     }
 
-    /// The shape at which `other` is slower than `one` beyond doubt, in pairs; of several the one where it is worst.
-    pub(super) fn harmed(&self, one: usize, other: usize, shapes: &[usize]) -> Option<usize> {
+    /// The shape at which `other` is slower than `one` by more than `band` beyond doubt, in pairs; of several the one where it is
+    /// worst.
+    pub(super) fn slower(&self, one: usize, other: usize, shapes: &[usize], band: f64) -> Option<usize> {
         let ratio = |shape: &usize| {
-            let (pairs, _) = self.pairs_of(self.at(*shape, other), self.at(*shape, one))?;
-            let ratio = signed_rank_ratio(&pairs)?;
-            ratio.is_above(BAND).then_some((*shape, ratio.value))
+            let ratio = self.compared((*shape, other, one)).in_pairs()?;
+            ratio.is_above(band).then_some((*shape, ratio.value))
         };
         shapes.iter().filter_map(ratio).max_by(|a, b| a.1.total_cmp(&b.1)).map(|worst| worst.0)
+    }
+
+    /// How one way and another compare at a shape.
+    fn compared(&self, (shape, one, other): (usize, usize, usize)) -> Compared {
+        let pairs = |one, other| self.pairs_of(self.at(shape, one), self.at(shape, other));
+        let through = || self.default.and_then(|default| Some([pairs(one, default)?, pairs(other, default)?]));
+        match pairs(one, other) {
+            Some(pairs) => Compared::Paired(pairs),
+            None => through().map_or_else(|| Compared::Apart([one, other].map(|way| costs(self.at(shape, way)))), Compared::Through),
+        }
     }
 
     /// The results of two ways at a shape, unless they are one result or were compared in pairs.
@@ -152,7 +164,7 @@ impl<'a> Class<'a> {
     }
 
     /// Pairs of `a` and `b` at their shape, whichever was compared with the other, and the processes they come from.
-    fn pairs_of(&self, a: &Record, b: &Record) -> Option<(Vec<(f64, f64)>, usize)> {
+    fn pairs_of(&self, a: &Record, b: &Record) -> Option<Pairs> {
         let find = |one: &Record, other: &Record| {
             let label = other.config.label();
             self.pairs.iter().find_map(|r| match &r.outcome {
@@ -173,12 +185,36 @@ fn bytes(ways: &[Way], objective: Objective) -> Vec<u64> {
     ways.iter().map(|way| *of_kernel.entry(&way.kernel).or_insert_with(|| objective.bytes(&way.kernel))).collect()
 }
 
+/// Pairs, and the processes they come from, as many from each.
+type Pairs = (Vec<(f64, f64)>, usize);
+
 /// How two results compare.
 enum Compared {
-    /// In pairs, from so many processes.
-    Paired(Vec<(f64, f64)>, usize),
+    /// In pairs.
+    Paired(Pairs),
+    /// Each with the default in pairs.
+    Through([Pairs; 2]),
     /// By the costs of each.
-    Apart(Vec<f64>, Vec<f64>),
+    Apart([Vec<f64>; 2]),
+}
+
+impl Compared {
+    fn place(&self) -> Place<'_> {
+        match self {
+            Compared::Paired((pairs, processes)) => Place::Paired((pairs, *processes)),
+            Compared::Through(both) => Place::Through(both.each_ref().map(|(pairs, processes)| (pairs.as_slice(), *processes))),
+            Compared::Apart([one, other]) => Place::Apart(one, other),
+        }
+    }
+
+    /// The ratio, if pairs say it.
+    fn in_pairs(&self) -> Option<Ratio> {
+        match self {
+            Compared::Paired((pairs, _)) => signed_rank_ratio(pairs),
+            Compared::Through([(one, _), (other, _)]) => Some(signed_rank_ratio(one)?.over(&signed_rank_ratio(other)?)),
+            Compared::Apart(_) => None,
+        }
+    }
 }
 
 /// The samples of a result on one machine throughout, or its prediction.

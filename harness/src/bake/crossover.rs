@@ -32,7 +32,7 @@ pub(super) fn rows(records: &[&Record], few: &Choice, prefill: &Choice) -> Optio
 
 /// Whether it is a time of that choice.
 fn is_of(record: &Record, choice: &Choice) -> bool {
-    record.config.threads == choice.threads && Way::at(choice, record.config.shape).is_of(record) && record.cost().is_some()
+    record.config.threads == choice.threads && Way::at(choice, record.config.shape).is_of(&record.config) && record.cost().is_some()
 }
 
 #[cfg(test)]

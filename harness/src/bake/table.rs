@@ -6,7 +6,7 @@
 //! another one that it beat beyond doubt. What is learnt without a shape must not be slower there than the default: else the
 //! coarser table is taken, and in the end the default.
 
-use super::class::Class;
+use super::class::{Class, NEAR};
 use crate::filter::by_name;
 use crate::ranking::BAND;
 
@@ -49,14 +49,19 @@ pub(super) struct Gated {
     pub regret: Option<f64>,
 }
 
-/// The best of some ways over some shapes, if it is shown to be faster than the one `above`, and at none of the shapes shown in
-/// pairs to be slower than that or the default. `None` of nothing.
+/// The best of some ways over some shapes, if it is shown to be faster than the one `above`: over all of them beyond the band, or
+/// in pairs at one of them by more than what is as good, and not slower over all. And if it is at none shown in pairs to be slower
+/// than that or the default. `None` of nothing.
+///
+/// By one shape, since a gain over all that is at the edge of the band has some tunings take it and some not, and these would be
+/// farther apart than the band where the gain is greatest.
 pub(super) fn take(class: &Class, above: Option<usize>, ways: &[usize], shapes: &[usize]) -> Option<Taken> {
     let best = class.best(ways, shapes)?;
     let Some(above) = above.filter(|above| *above != best) else { return Some(Taken { best, way: best, harmed: None }) };
     let gain = class.ratio(&shapes.iter().map(|shape| (*shape, above, best)).collect::<Vec<_>>());
-    let faster = gain.is_some_and(|gain| gain.is_above(BAND));
-    let harmed = [Some(above), class.default].into_iter().flatten().find_map(|other| class.harmed(other, best, shapes));
+    let at_one = || class.slower(best, above, shapes, NEAR).is_some();
+    let faster = gain.is_some_and(|gain| gain.is_above(BAND) || gain.value >= 1.0 && at_one());
+    let harmed = [Some(above), class.default].into_iter().flatten().find_map(|other| class.slower(other, best, shapes, BAND));
     let way = if faster && harmed.is_none() { best } else { above };
     Some(Taken { best, way, harmed: harmed.filter(|_| faster) })
 }

@@ -21,16 +21,16 @@ pub(super) struct Way {
 }
 
 impl Way {
-    /// Whether a record is of this way: also under another blocking that comes to the same at its shape, or
+    /// Whether a configuration is of this way: also under another blocking that comes to the same at its shape, or
     /// with the same split where it happens to be the computed one.
-    pub(super) fn is_of(&self, record: &Record) -> bool {
-        let Config { kernel, blocking, split, split_varied, shape, tile, .. } = &record.config;
+    pub(super) fn is_of(&self, config: &Config) -> bool {
+        let Config { kernel, blocking, split, split_varied, shape, tile, .. } = config;
         let same = match (blocking, self.blocking) {
             (Some(a), Some(b)) => effective((*a).into(), *shape, *tile) == effective(b.into(), *shape, *tile),
             (a, b) => a.is_none() && b.is_none(),
         };
         let shared = if self.split.is_some() { *split == self.split } else { !split_varied };
-        *kernel == self.kernel && same && shared && spin(&record.config) == self.spin
+        *kernel == self.kernel && same && shared && spin(config) == self.spin
     }
 
     /// That of a configuration.
@@ -59,7 +59,7 @@ impl Way {
 
     /// Its result among some of one shape, the one under its very blocking before others.
     pub(super) fn find<'a>(&self, records: impl Iterator<Item = &'a Record> + Clone) -> Option<&'a Record> {
-        let mut mine = records.filter(|r| self.is_of(r));
+        let mut mine = records.filter(|r| self.is_of(&r.config));
         mine.clone().find(|r| r.config.blocking == self.blocking).or_else(|| mine.next())
     }
 }

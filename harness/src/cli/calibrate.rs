@@ -7,7 +7,7 @@ use crate::machine::others::Watch;
 use crate::machine::{Machine, lock};
 use crate::measure::apart::{self, Bench, Job};
 use crate::measure::clock::Effort;
-use crate::measure::comparison::{Comparison, Question, compare};
+use crate::measure::comparison::{Comparison, compare};
 use crate::measure::statistics::{Ratio, median};
 use crate::progress::Progress;
 use crate::space::{self, Blockings, Problem, Shape, Temperature};
@@ -84,7 +84,7 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
     let mut job = |delay_ns: u64| -> anyhow::Result<Comparison> {
         seed += 1;
         let job = Job { delay_ns, ..Job::new((config.clone(), config.clone()), &effort, 0, room(&machine), seed) };
-        compare(&mut bench, &job, Question::Size, (&effort, effort.pairs))?.map_err(anyhow::Error::msg)
+        compare(&mut bench, &job, (&effort, effort.pairs))?.map_err(anyhow::Error::msg)
     };
     let call = median(&job(0)?.pairs.iter().map(|p| p.1).collect::<Vec<_>>()).unwrap_or(0.0);
     let mut trials = Vec::new();

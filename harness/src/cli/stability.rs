@@ -6,7 +6,7 @@ use crate::machine::others::Watch;
 use crate::machine::{Machine, lock};
 use crate::measure::apart::{self, Bench, Job};
 use crate::measure::clock::Effort;
-use crate::measure::comparison::{Question, compare};
+use crate::measure::comparison::compare;
 use crate::measure::statistics::Ratio;
 use crate::progress::Progress;
 use crate::ranking::{BAND, Current};
@@ -78,7 +78,7 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
         let (commonest, mut compared) = (&agreement.commonest.0, Vec::new());
         for (config, tunings) in &agreement.others {
             let job = Job::new((config.clone(), commonest.clone()), &effort, 0, room(&machine), seed as u64);
-            let ratio = compare(&mut bench, &job, Question::Size, (&effort, effort.pairs))?.map_err(anyhow::Error::msg)?.ratio;
+            let ratio = compare(&mut bench, &job, (&effort, effort.pairs))?.map_err(anyhow::Error::msg)?.ratio;
             compared.push(Other { config: config.clone(), tunings: *tunings, ratio });
             progress.advance(1);
         }

@@ -14,15 +14,6 @@ use std::time::Instant;
 /// How far an interval may reach to either side, as a fraction: a difference of 1 % is then found more often than not.
 const PRECISE: f64 = 0.007;
 
-/// What a comparison is to tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Question {
-    /// How far the two are apart: a claim will rest on it.
-    Size,
-    /// Which of the two is faster beyond the tie band, or that neither is: enough to choose between them.
-    Order,
-}
-
 /// What came of one.
 #[derive(Clone, Debug)]
 pub struct Comparison {
@@ -35,17 +26,12 @@ pub struct Comparison {
 }
 
 /// Compares the two of a job at about `places` places to begin with, in as many processes as that effort has, or in this
-/// one if the bench has no program; and at more, where that does not answer the question, for as long as the effort has patience.
-/// Or why one of the two is not valid.
+/// one if the bench has no program; and at more, where that is not precise enough, for as long as the effort has patience. Or why
+/// one of the two is not valid.
 ///
 /// # Errors
 /// Those of the bench.
-pub fn compare(
-    bench: &mut Bench,
-    job: &Job,
-    question: Question,
-    (effort, places): (&Effort, usize),
-) -> anyhow::Result<Result<Comparison, String>> {
+pub fn compare(bench: &mut Bench, job: &Job, (effort, places): (&Effort, usize)) -> anyhow::Result<Result<Comparison, String>> {
     let processes = if bench.is_apart() { effort.processes } else { 1 };
     let mut all = Comparison { pairs: Vec::new(), processes: 0, ratio: Ratio { value: 1.0, ci: (0.0, f64::INFINITY) } };
     // As many in each, so that what a process has of its own can be told from its pairs.
@@ -65,16 +51,14 @@ pub fn compare(
         all.ratio = signed_rank_ratio(&all.pairs).unwrap_or(all.ratio);
         let of_a_process = began.elapsed().as_secs_f64() / all.processes as f64;
         let affordable = (effort.patience.as_secs_f64() / of_a_process.max(1e-9)) as usize;
-        wanted = missing(question, &all.ratio, all.pairs.len()).div_ceil(in_each).min(affordable);
+        wanted = missing(&all.ratio, all.pairs.len()).div_ceil(in_each).min(affordable);
     }
     Ok(Ok(all))
 }
 
 /// Places that are missing after so many.
-fn missing(question: Question, Ratio { ci: (low, high), .. }: &Ratio, places: usize) -> usize {
-    let beyond = *low > 1.0 + BAND || *high < 1.0 - BAND;
-    let tied = *low >= 1.0 - BAND && *high <= 1.0 + BAND;
-    if beyond || (tied && question == Question::Order) {
+fn missing(Ratio { ci: (low, high), .. }: &Ratio, places: usize) -> usize {
+    if *low > 1.0 + BAND || *high < 1.0 - BAND {
         return 0;
     }
     let reach = (high / low).ln() / 2.0;
@@ -89,17 +73,8 @@ mod tests {
     #[test]
     fn more_is_wanted_by_the_square_of_what_precision_lacks_and_none_beyond_a_tie() {
         let ratio = |low: f64, high: f64| Ratio { value: 1.0, ci: (low.exp(), high.exp()) };
-        let missing = |question, low, high| missing(question, &ratio(low, high), 24);
-        assert_eq!(missing(Question::Size, -0.014, 0.014), 72);
-        for question in [Question::Size, Question::Order] {
-            assert_eq!(missing(question, -0.006, 0.006), 0);
-            assert_eq!(missing(question, 0.03, 0.2), 0);
-            assert_eq!(missing(question, -0.2, -0.03), 0);
-            // Almost beyond it is not beyond it.
-            assert!(missing(question, 0.01, 0.05) > 24);
-        }
-        // Where only the order is asked for, what is within the band is told; across its edge nothing is.
-        assert_eq!(missing(Question::Order, -0.014, 0.014), 0);
-        assert_eq!(missing(Question::Order, -0.001, 0.021), missing(Question::Size, -0.001, 0.021));
+        let missing = |low: f64, high: f64| missing(&ratio(low, high), 24);
+        assert_eq!((missing(-0.014, 0.014), missing(-0.006, 0.006), missing(0.03, 0.2), missing(-0.2, -0.03)), (72, 0, 0, 0));
+        assert!(missing(0.01, 0.05) > 24, "almost beyond is not beyond");
     }
 }

@@ -96,6 +96,15 @@ impl Ratio {
     pub fn inverse(&self) -> Ratio {
         Ratio { value: 1.0 / self.value, ci: (1.0 / self.ci.1, 1.0 / self.ci.0) }
     }
+
+    /// It over another one that was measured independently: how far either's interval reaches, in logarithms, adds up by squares (Zou
+    /// and Donner 2008, for differences).
+    pub fn over(&self, other: &Ratio) -> Ratio {
+        let below = (self.value / self.ci.0).ln().hypot((other.ci.1 / other.value).ln());
+        let above = (self.ci.1 / self.value).ln().hypot((other.value / other.ci.0).ln());
+        let value = self.value / other.value;
+        Ratio { value, ci: (value * (-below).exp(), value * above.exp()) }
+    }
 }
 
 /// The median of a/b over pairs, with the bootstrap interval over pairs. `None` of nothing.
@@ -161,11 +170,16 @@ pub fn ratio_apart(a: &[Vec<f64>], b: &[Vec<f64>]) -> Option<Ratio> {
     Some(Ratio { value, ci })
 }
 
+/// Pairs, as many from each of so many processes, one after another.
+pub type Pairs<'a> = (&'a [(f64, f64)], usize);
+
 /// One place where two things were measured, such as a shape.
 #[derive(Clone, Copy, Debug)]
 pub enum Place<'a> {
-    /// In pairs, as many from each of so many processes, one after another.
-    Paired(&'a [(f64, f64)], usize),
+    /// In pairs.
+    Paired(Pairs<'a>),
+    /// Each in pairs with a third one.
+    Through([Pairs<'a>; 2]),
     /// Each by itself.
     Apart(&'a [f64], &'a [f64]),
 }
@@ -178,7 +192,11 @@ impl Place<'_> {
             median_in_place(&mut chosen)
         };
         match (self, random) {
-            (Place::Paired(pairs, processes), random) => {
+            (Place::Through([one, other]), mut random) => {
+                let one = Place::Paired(*one).ratio(random.as_deref_mut())?;
+                Some(one / Place::Paired(*other).ratio(random)?)
+            }
+            (Place::Paired((pairs, processes)), random) => {
                 let ratios: Vec<f64> = pairs.iter().map(|(a, b)| a / b).collect();
                 let Some(random) = random else { return median(&ratios) };
                 // Processes are drawn first, then pairs of each: what a process has of its own is in all of its pairs.
@@ -283,7 +301,7 @@ mod tests {
             let pairs: Vec<_> = s.iter().map(|x| (*x, *x)).collect();
             prop_assert_eq!(paired_ratio(&pairs), Some(Ratio { value: 1.0, ci: (1.0, 1.0) }));
             prop_assert_eq!(signed_rank_ratio(&pairs), Some(Ratio { value: 1.0, ci: (1.0, 1.0) }));
-            for place in [Place::Apart(&s, &s), Place::Paired(&pairs, 1), Place::Paired(&pairs, 3)] {
+            for place in [Place::Apart(&s, &s), Place::Paired((&pairs, 1)), Place::Paired((&pairs, 3))] {
                 let r = pooled_ratio(&[place]).expect("a ratio");
                 prop_assert!(r.value == 1.0 && r.is_tie(0.0));
             }
@@ -295,7 +313,7 @@ mod tests {
             let r = paired_ratio(&pairs).expect("a ratio");
             prop_assert!((r.value - factor).abs() < 1e-9 && !r.is_tie(0.02));
             prop_assert!((r.inverse().value * factor - 1.0).abs() < 1e-9);
-            let pooled = pooled_ratio(&[Place::Paired(&pairs, 1), Place::Paired(&pairs, 2)]).expect("a ratio");
+            let pooled = pooled_ratio(&[Place::Paired((&pairs, 1)), Place::Paired((&pairs, 2))]).expect("a ratio");
             prop_assert!((pooled.value - factor).abs() < 1e-9);
         }
 
@@ -341,6 +359,27 @@ mod tests {
         };
         assert!((1..=20).contains(&found(0.0, 24)), "one in a hundred is ten");
         assert!(found(0.03, 24) > 900);
+    }
+
+    #[test]
+    fn a_quotient_of_ratios_is_less_sure_than_either() {
+        let a = Ratio { value: 1.1, ci: (1.1 / 1.03, 1.1 * 1.04) };
+        let b = Ratio { value: 0.9, ci: (0.9 / 1.03, 0.9 * 1.04) };
+        let quotient = a.over(&b);
+        assert!((quotient.value - 1.1 / 0.9).abs() < 1e-12);
+        let reach = 1.03f64.ln().hypot(1.04f64.ln()).exp();
+        assert!((quotient.ci.0 * reach / quotient.value - 1.0).abs() < 1e-12 && (quotient.ci.1 / reach / quotient.value - 1.0).abs() < 1e-12);
+        // Over what is sure, it is as sure as it was.
+        let same = a.over(&Ratio { value: 1.0, ci: (1.0, 1.0) });
+        assert!((same.ci.0 - a.ci.0).abs() < 1e-12 && (same.ci.1 - a.ci.1).abs() < 1e-12);
+    }
+
+    #[test]
+    fn through_a_third_one_the_ratio_is_that_of_the_two_ratios() {
+        let with = |ratio: f64| (0..24).map(|i| (ratio * (1.0 + 0.01 * f64::from(i % 3 - 1)), 1.0)).collect::<Vec<_>>();
+        let (one, other) = (with(1.2), with(1.5));
+        let through = pooled_ratio(&[Place::Through([(&one, 3), (&other, 3)])]).expect("a ratio");
+        assert!((through.value - 0.8).abs() < 1e-9 && through.ci.0 < 0.8 && through.ci.1 > 0.8, "{through:?}");
     }
 
     #[test]

@@ -209,8 +209,8 @@ impl Search<'_> {
     /// # Errors
     /// Those of the sampler; a search by model without any prediction.
     pub fn run(self, sampler: &mut dyn Sampler) -> anyhow::Result<Order> {
-        let (count, random, begun) = (self.landscape.places.len(), Random::new(self.seed), self.known.len());
-        let mut run = Run { search: self, sampler, random, begun, pending: Vec::new(), unsteady: HashSet::new(), unmeasured: 0 };
+        let count = self.landscape.places.len();
+        let mut run = Run::new(self, sampler);
         match run.search.strategy {
             Strategy::Exhaustive => run.one_after_another((0..count).collect())?,
             Strategy::Random => run.by_lot(count)?,
@@ -219,15 +219,35 @@ impl Search<'_> {
             Strategy::Descent => run.descent()?,
             Strategy::Genetic => run.breed()?,
         }
-        run.settle()?;
-        let known = &run.search.known;
-        let mut ranking: Vec<_> = known.iter().filter_map(|(c, m)| m.map(|m| (*c, m))).collect();
-        ranking.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
-        Ok(Order { passed_over: count - known.len() - run.unmeasured, ranking, unmeasured: run.unmeasured })
+        run.order()
+    }
+
+    /// Measures these candidates of the landscape and no others, whatever the strategy.
+    ///
+    /// # Errors
+    /// Those of the sampler.
+    pub fn only(self, candidates: Vec<usize>, sampler: &mut dyn Sampler) -> anyhow::Result<Order> {
+        let mut run = Run::new(self, sampler);
+        run.one_after_another(candidates)?;
+        run.order()
     }
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(search: Search<'a>, sampler: &'a mut dyn Sampler) -> Run<'a> {
+        let (random, begun) = (Random::new(search.seed), search.known.len());
+        Run { search, sampler, random, begun, pending: Vec::new(), unsteady: HashSet::new(), unmeasured: 0 }
+    }
+
+    /// Hands over what is still to be, and ends.
+    fn order(mut self) -> anyhow::Result<Order> {
+        self.settle()?;
+        let (known, count) = (&self.search.known, self.search.landscape.places.len());
+        let mut ranking: Vec<_> = known.iter().filter_map(|(c, m)| m.map(|m| (*c, m))).collect();
+        ranking.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
+        Ok(Order { passed_over: count - known.len() - self.unmeasured, ranking, unmeasured: self.unmeasured })
+    }
+
     fn best(&self) -> f64 {
         self.search.known.values().flatten().copied().fold(f64::INFINITY, f64::min)
     }

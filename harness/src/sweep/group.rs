@@ -3,11 +3,12 @@
 use super::anchor::Anchor;
 use super::session::Session;
 use super::{Group, Options};
+use crate::bake::winners_elsewhere;
 use crate::measure::apart::{Reply, Request, Sampling};
 use crate::measure::clock::Effort;
 use crate::measure::statistics::median;
 use crate::ranking;
-use crate::search::{Order, Sampler, Search, Verdict};
+use crate::search::{Landscape, Order, Sampler, Search, Verdict};
 use crate::space::landscape;
 use crate::store::{Config, Outcome, Record};
 use anyhow::bail;
@@ -36,22 +37,18 @@ const ANCHOR: usize = 3;
 /// Fewer pairs than this say nothing.
 const FEWEST_PAIRS: usize = 8;
 
-impl GroupRun<'_, '_> {
+impl<'a, 's> GroupRun<'a, 's> {
     /// Measures what the store does not hold yet of a problem, within about `time`.
     pub(super) fn measure_missing(session: &mut Session, group: &Group, time: Option<Duration>) -> anyhow::Result<()> {
-        let configs: Vec<Config> = group.candidates.iter().map(|c| Config::new(&group.problem, c)).collect();
-        let known = known(&session.counting(), &configs);
-        session.progress.at(format!("{} {}", group.problem.op, group.problem.shape));
-        session.progress.advance(known.len() as u64);
-        let mut landscape = landscape::of(&configs);
-        if let Some(predictor) = &session.predictor {
-            landscape.predicted = configs.iter().map(|config| predictor.cycles(config)).collect();
+        let mut run = GroupRun::new(session, group, time);
+        let known = known(&run.session.counting(), &run.configs);
+        run.session.progress.at(format!("{} {}", group.problem.op, group.problem.shape));
+        run.session.progress.advance(known.len() as u64);
+        let mut landscape = landscape::of(&run.configs);
+        if let Some(predictor) = &run.session.predictor {
+            landscape.predicted = run.configs.iter().map(|config| predictor.cycles(config)).collect();
         }
-        let anchor = Anchor::since(known.get(&0).copied().flatten());
-        let mut run = GroupRun { session, group, configs, seed: None, anchor, errors: HashMap::new(), began: Instant::now(), time };
-        let Options { strategy, effort: Effort { samples, .. }, evaluations, seed, .. } = *run.session.options;
-        let search = Search { strategy, samples, evaluations, seed, known, landscape: &landscape };
-        let order = search.run(&mut run)?;
+        let order = run.search(&landscape, known).run(&mut run)?;
         run.session.unmeasured += order.unmeasured;
         run.session.passed_over += order.passed_over;
         run.session.progress.advance((order.unmeasured + order.passed_over) as u64);
@@ -59,6 +56,40 @@ impl GroupRun<'_, '_> {
             return Ok(());
         }
         run.finals(&order)
+    }
+
+    /// Measures what won at other problems of the class and was not measured at this one, within about `time`. Whether there was
+    /// anything.
+    pub(super) fn try_winners(session: &mut Session, group: &Group, time: Option<Duration>) -> anyhow::Result<bool> {
+        let mut run = GroupRun::new(session, group, time);
+        let counting = run.session.counting();
+        let known = known(&counting, &run.configs);
+        let mut winners = winners_elsewhere(&counting, &group.problem, &run.configs);
+        winners.retain(|winner| !known.contains_key(winner));
+        if winners.is_empty() {
+            return Ok(false);
+        }
+        run.session.progress.at(format!("{} {}: {} that won elsewhere", group.problem.op, group.problem.shape, winners.len()));
+        let (landscape, before) = (landscape::of(&run.configs), known.len());
+        let order = run.search(&landscape, known).only(winners, &mut run)?;
+        // The search had counted them as passed over, or as left.
+        let measured = order.ranking.len().saturating_sub(before);
+        run.session.passed_over = run.session.passed_over.saturating_sub(measured);
+        if measured > 0 {
+            run.finals(&order)?;
+        }
+        Ok(measured > 0)
+    }
+
+    fn new(session: &'a mut Session<'s>, group: &'a Group, time: Option<Duration>) -> GroupRun<'a, 's> {
+        let configs: Vec<Config> = group.candidates.iter().map(|c| Config::new(&group.problem, c)).collect();
+        let anchor = Anchor::since(known(&session.counting(), &configs).get(&0).copied().flatten());
+        GroupRun { session, group, configs, seed: None, anchor, errors: HashMap::new(), began: Instant::now(), time }
+    }
+
+    fn search<'l>(&self, landscape: &'l Landscape, known: HashMap<usize, Option<f64>>) -> Search<'l> {
+        let Options { strategy, effort: Effort { samples, .. }, evaluations, seed, .. } = *self.session.options;
+        Search { strategy, samples, evaluations, seed, known, landscape }
     }
 
     /// Makes ready for measuring, once, in a process of its own: what places and values of operands are drawn from.

@@ -32,6 +32,10 @@ use std::time::{Duration, Instant};
 const COMPILER: &str = env!("KILN_COMPILER");
 const FLAGS: &str = env!("KILN_FLAGS");
 
+/// The share of a budget that problems may take, each by itself, if there are several; the rest is for what is chosen for all of
+/// their class.
+const OF_PROBLEMS: f64 = 0.6;
+
 /// What to sweep.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -204,9 +208,17 @@ pub fn run(options: &Options, machine: &Machine) -> anyhow::Result<Summary> {
     let predictor = predictor.transpose()?;
     let mut session = Session::new(options, machine, room, (store, records), (progress, predictor));
     let began = Instant::now();
+    let left = |share: f64| options.budget.map(|b| b.mul_f64(share).saturating_sub(began.elapsed()));
     for (index, group) in groups.iter().enumerate() {
-        let left = options.budget.map(|b| b.saturating_sub(began.elapsed()) / (groups.len() - index) as u32);
-        GroupRun::measure_missing(&mut session, group, left)?;
+        let share = if groups.len() > 1 { OF_PROBLEMS } else { 1.0 };
+        GroupRun::measure_missing(&mut session, group, left(share).map(|left| left / (groups.len() - index) as u32))?;
+    }
+    let mut tried = true;
+    while tried {
+        tried = false;
+        for group in &groups {
+            tried |= GroupRun::try_winners(&mut session, group, left(1.0))?;
+        }
     }
     session.settle(&groups, |open| options.budget.is_none_or(|b| began.elapsed() + open < b))?;
     let records = store::counting(session.records);

@@ -7,7 +7,7 @@ use crate::machine::Machine;
 use crate::machine::others::Watch;
 use crate::measure::apart::{Bench, Job, Reply, Request};
 use crate::measure::clock::Effort;
-use crate::measure::comparison::{Comparison, Question, compare};
+use crate::measure::comparison::{Comparison, compare};
 use crate::measure::noise;
 use crate::measure::operands::Room;
 use crate::model::Predictor;
@@ -21,7 +21,7 @@ use std::time::Duration;
 const TRIES: usize = 3;
 
 /// Times that winners of classes are asked for: each answer may make another one the winner.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 4;
 
 /// What lasts from group to group.
 pub(super) struct Session<'a> {
@@ -73,7 +73,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Compares the best of each class of shapes with the default wherever no pairs have, as long as `may_go_on` says of the
+    /// Compares what may be chosen for each class of shapes with the default wherever no pairs have, as long as `may_go_on` says of the
     /// time that the next comparison takes at least; what they show may make another one the best.
     ///
     /// # Errors
@@ -85,7 +85,7 @@ impl<'a> Session<'a> {
             if open.is_empty() {
                 break;
             }
-            self.progress.at(format!("{} comparisons of winners with defaults", open.len()));
+            self.progress.at(format!("{} comparisons over classes of shapes", open.len()));
             for (one, other) in open {
                 let Some(group) = one.problem().and_then(|problem| groups.iter().find(|g| g.problem == problem)) else { continue };
                 if self.is_wrong(&one) || self.is_wrong(&other) {
@@ -117,9 +117,7 @@ impl<'a> Session<'a> {
         self.noise(group)?;
         let effort = Effort { patience, ..self.options.effort };
         let job = Job::new((one.clone(), other.clone()), &effort, 0, self.room, self.records.len() as u64);
-        // What is gained at a problem is claimed; the other roles are for choosing.
-        let question = if role == "default" { Question::Size } else { Question::Order };
-        let Comparison { pairs, processes, .. } = match compare(&mut self.bench, &job, question, (&effort, count))? {
+        let Comparison { pairs, processes, .. } = match compare(&mut self.bench, &job, (&effort, count))? {
             Ok(compared) => compared,
             Err(why) => return self.blame(group, [one, other], &why),
         };

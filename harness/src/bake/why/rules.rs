@@ -14,7 +14,6 @@ use crate::space::Shape;
 use crate::store::{Outcome, Record};
 use kiln_profiles::schema::{Choice, extents};
 use std::cmp::Ordering::Equal;
-use std::collections::BTreeSet;
 
 impl Verdict {
     fn by(&mut self, rule: &'static str, step: String) {
@@ -197,35 +196,23 @@ pub(super) fn over_class(records: &[&Record], choice: &Choice, layout: Option<&s
             n => format!("{} with a table of {n} row(s)", chosen.way),
         },
         gain: chosen.gain.map(Into::into),
-        verdict: settled_over(records, &chosen, &fits, (layout, objective)),
+        verdict: settled_over(&chosen, layout, objective),
     })
 }
 
 /// How a class was settled.
-fn settled_over(
-    records: &[&Record],
-    chosen: &Chosen,
-    fits: &dyn Fn(&str) -> bool,
-    (layout, objective): (Option<&str>, Objective),
-) -> Verdict {
+fn settled_over(chosen: &Chosen, layout: Option<&str>, objective: Objective) -> Verdict {
     let mut verdict = Verdict { decided_by: "mean", steps: Vec::new() };
-    // Without a default there is no gate: so the best is found that it is held against.
-    let ungated: Vec<Record> = records.iter().map(|r| Record { default: false, ..(*r).clone() }).collect();
-    let ungated: Vec<&Record> = ungated.iter().collect();
-    let best = choose(&ungated, fits, objective).map_or_else(|| chosen.way.clone(), |c| c.way);
-    let (name, n) = (best.to_string(), chosen.shapes.len());
+    let (name, n) = (chosen.best.to_string(), chosen.shapes.len());
     if let Some(layout) = layout {
         verdict.steps.push(format!("layout: only kernels that take weights packed as {layout}, as the choice for more rows does"));
     }
-    let others = records.iter().filter(|r| r.cost().is_some() && fits(&r.config.kernel) && !best.is_of(r)).map(|r| Way::of(&r.config));
-    let others: BTreeSet<Way> = others.collect();
-    let means = others.into_iter().filter_map(|w| Some((mean(records, &w, &best, &chosen.shapes)?, w)));
-    match means.filter(|(ratio, _)| *ratio < 1.0).min_by(|a, b| a.0.total_cmp(&b.0)) {
-        Some((ratio, other)) => verdict.by(
+    match &chosen.faster {
+        Some((other, ratio)) => verdict.by(
             "tie band",
             format!(
-                "mean: over {n} shape(s) {other} takes {ratio:.3} of the time of {name}, which is within the tie band of {} %: the \
-                 simplest there is taken ({}{SIMPLER})",
+                "mean: over {n} shape(s) {other} takes {ratio:.3} of the time of {name}, which at none is behind by more than half the \
+                 tie band of {} %: the simplest there is taken ({}{SIMPLER})",
                 100.0 * BAND,
                 objective.first()
             ),
@@ -245,12 +232,10 @@ fn settled_over(
                 format!("no-harm gate: the default {default} stays, since what is chosen without {shape} is slower than it there"),
             );
         }
-        (true, None) if chosen.way == best => verdict.steps.push("no-harm gate: it is the default".into()),
+        (true, None) if chosen.way == chosen.best => verdict.steps.push("no-harm gate: it is the default".into()),
         (true, None) => {
-            let by_medians =
-                mean(records, &chosen.way, &best, &chosen.shapes).map(|r| format!(": by medians it takes {r:.3} of the time of {name}"));
-            let step =
-                format!("no-harm gate: the default {default} stays, since nothing is shown to be faster{}", by_medians.unwrap_or_default());
+            let takes = chosen.behind.map(|ratio| format!(": it takes {ratio:.3} of the time of {name}")).unwrap_or_default();
+            let step = format!("no-harm gate: the default {default} stays, since nothing is shown to be faster{takes}");
             verdict.by("no-harm gate", step);
         }
         (false, _) => verdict.steps.push(match chosen.gain {
@@ -278,12 +263,6 @@ fn settled_over(
 /// What a row of a table says.
 fn row(Row { upto, way, .. }: &Row) -> String {
     format!("table: {way} with {}", extents(*upto))
-}
-
-/// Time (or predicted cycles) of `one` over that of `other` by medians, geometrically averaged over shapes.
-fn mean(records: &[&Record], one: &Way, other: &Way, shapes: &[Shape]) -> Option<f64> {
-    let logs: Option<f64> = shapes.iter().map(|s| Some((time(records, *s, one)? / time(records, *s, other)?).ln())).sum();
-    logs.map(|sum| (sum / shapes.len().max(1) as f64).exp())
 }
 
 fn time(records: &[&Record], shape: Shape, way: &Way) -> Option<f64> {
