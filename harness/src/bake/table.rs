@@ -11,7 +11,7 @@ use crate::filter::by_name;
 use crate::ranking::BAND;
 
 /// Rows of a table, at most: it is to be read.
-const MOST: usize = 4;
+const MOST: usize = 6;
 /// Shapes of a class from which on it has a table, and is tried without each of them.
 const ENOUGH: usize = 3;
 

@@ -368,7 +368,9 @@ mod tests {
         let quotient = a.over(&b);
         assert!((quotient.value - 1.1 / 0.9).abs() < 1e-12);
         let reach = 1.03f64.ln().hypot(1.04f64.ln()).exp();
-        assert!((quotient.ci.0 * reach / quotient.value - 1.0).abs() < 1e-12 && (quotient.ci.1 / reach / quotient.value - 1.0).abs() < 1e-12);
+        assert!(
+            (quotient.ci.0 * reach / quotient.value - 1.0).abs() < 1e-12 && (quotient.ci.1 / reach / quotient.value - 1.0).abs() < 1e-12
+        );
         // Over what is sure, it is as sure as it was.
         let same = a.over(&Ratio { value: 1.0, ci: (1.0, 1.0) });
         assert!((same.ci.0 - a.ci.0).abs() < 1e-12 && (same.ci.1 - a.ci.1).abs() < 1e-12);
