@@ -8,7 +8,8 @@ use crate::measure::clock::Effort;
 use crate::measure::statistics::{Random, median};
 use crate::model::Predictor;
 use crate::search::{Landscape, Sampler, Search, Strategy, Verdict};
-use crate::space::{Problem, landscape};
+use crate::space::Problem;
+use crate::space::landscape::{self, Pace};
 use crate::store::{Config, Outcome, Record};
 use kiln_profiles::schema::Tier;
 use std::collections::HashMap;
@@ -83,6 +84,19 @@ impl Recorded {
     /// Gives each candidate a prediction for searches by model.
     pub fn predict(&mut self, predictor: &Predictor) {
         self.landscape.predicted = self.configs.iter().map(|config| predictor.cycles(config)).collect();
+    }
+
+    /// How its kernels did.
+    pub fn pace(&self) -> Pace {
+        let time =
+            |(config, outcome): (&'_ Config, &'_ Result<Vec<f64>, String>)| Some((config.kernel.clone(), median(outcome.as_ref().ok()?)?));
+        let times: Vec<(String, f64)> = self.configs.iter().zip(&self.outcomes).filter_map(time).collect();
+        Pace::of(self.problem, times.iter().map(|(kernel, time)| (kernel.as_str(), *time)))
+    }
+
+    /// Has searches know how kernels did at other problems, which are taken for searched before.
+    pub fn after(&mut self, paces: &[Pace]) {
+        self.landscape.hopeless = landscape::hopeless(&self.configs, paces);
     }
 
     /// Runs a strategy once for each of so many seeds.

@@ -38,7 +38,7 @@ pub(super) struct Chosen<'a> {
     /// Something finer was refused, because it is slower at this shape when it is learnt without: a table with more rows, or
     /// whatever is not the default.
     pub refused: Option<Shape>,
-    /// Of what was chosen, what takes least over all shapes, what does at each, and the default: those at shapes where they were
+    /// Of what was chosen, what of its layout takes least over all shapes, what does at each, and the default: those at shapes where they were
     /// not compared in pairs, which would decide.
     pub open: Vec<(&'a Record, &'a Record)>,
     /// Worst time over the best one's when each shape in turn is held out of the choice.
@@ -68,7 +68,8 @@ pub(super) fn choose<'a>(records: &[&'a Record], allowed: &dyn Fn(&str) -> bool,
     let class = Class::new(records, allowed, objective)?;
     let (shapes, default): (Vec<usize>, _) = (class.all(), class.default);
     let everyone: Vec<usize> = (0..class.ways.len()).collect();
-    let Taken { best, way: winner, harmed, .. } = table::take(&class, default, &everyone, &shapes)?;
+    let leading = table::leading(&class, &shapes);
+    let Taken { best, way: winner, harmed, .. } = table::take(&class, default, &leading, &shapes)?;
     let Gated { rows, refused, regret } = table::learn(&class, winner);
     let served: Vec<(usize, usize)> = table::served(&rows).collect();
     // With one row the winner may have lost its place to the default; with several it is the one that they were split from.
@@ -81,9 +82,9 @@ pub(super) fn choose<'a>(records: &[&'a Record], allowed: &dyn Fn(&str) -> bool,
     let runner_up = class.best(&others, &shapes);
     let margin = runner_up.and_then(|other| class.ratio(&shapes.iter().map(|s| (*s, other, winner)).collect::<Vec<_>>()));
     let mut undecided: Vec<(usize, usize, usize)> = refused.into_iter().collect();
-    let least = class.least(&everyone, &shapes);
+    let least = class.least(&leading, &shapes);
     for (shape, way) in served.iter().copied() {
-        let rival = class.least(&everyone, &[shape]);
+        let rival = class.least(&leading, &[shape]);
         if let Some(default) = default {
             let contenders = [Some(way), Some(best), least, rival];
             undecided.extend(contenders.into_iter().flatten().map(|way| (shape, way, default)));

@@ -9,6 +9,7 @@
 use super::class::{Class, NEAR};
 use crate::filter::by_name;
 use crate::ranking::BAND;
+use std::collections::BTreeSet;
 
 /// Rows of a table, at most: it is to be read.
 const MOST: usize = 6;
@@ -69,10 +70,8 @@ pub(super) fn take(class: &Class, above: Option<usize>, ways: &[usize], shapes: 
 /// The finest table of a class that harms none of its shapes, where `winner` won over all of them.
 pub(super) fn learn(class: &Class, winner: usize) -> Gated {
     let root = Row { upto: [None; 3], shapes: class.all(), above: class.default, way: winner };
-    let all: Vec<usize> = (0..class.ways.len()).collect();
     let mates = mates(class, winner);
-    let ways = |rows: &[Row]| if rows.len() == 1 { &all } else { &mates };
-    let finish = |rows: Vec<Row>, refused| Gated { regret: regret(class, &rows, ways(&rows)), rows, refused };
+    let finish = |rows: Vec<Row>, refused| Gated { regret: regret(class, &rows, &mates), rows, refused };
     let products = class.shapes.iter().all(|shape| shape.product_rows().is_some());
     if class.shapes.len() < ENOUGH {
         return finish(vec![root], None);
@@ -83,12 +82,28 @@ pub(super) fn learn(class: &Class, winner: usize) -> Gated {
         if rows.len() == 1 && Some(winner) == class.default {
             return finish(rows, refused);
         }
-        match harm(class, &rows, ways(&rows), winner) {
+        match harm(class, &rows, winner) {
             None => return finish(rows, refused),
             harm => refused = refused.or(harm),
         }
     }
     finish(vec![Row { way: class.default.unwrap_or(winner), ..root }], refused)
+}
+
+/// The ways to choose from: of those that may share a class those that take least if each shape has the fastest of them; where that
+/// is as good with the default's, those.
+pub(super) fn leading(class: &Class, shapes: &[usize]) -> Vec<usize> {
+    let mut kinds: Vec<Vec<usize>> = Vec::new();
+    for way in 0..class.ways.len() {
+        if !kinds.iter().any(|kind| kind.contains(&way)) {
+            kinds.push(mates(class, way));
+        }
+    }
+    let least = kinds.iter().map(|kind| class.at_best(kind, shapes)).fold(f64::INFINITY, f64::min);
+    let leads = |kind: &Vec<usize>| class.at_best(kind, shapes) - least <= NEAR.ln_1p();
+    let of_default = kinds.iter().position(|kind| class.default.is_some_and(|default| kind.contains(&default)) && leads(kind));
+    let best = of_default.or_else(|| kinds.iter().position(|kind| class.at_best(kind, shapes) <= least));
+    best.map(|best| kinds.swap_remove(best)).unwrap_or_default()
 }
 
 /// The ways that may share a class with one: those of its packed layout, which weights have but one of, and of its spin, which
@@ -112,27 +127,16 @@ fn growth(class: &Class, root: Row, mates: &[usize]) -> Vec<Vec<Row>> {
     all
 }
 
-/// A row parted where that saves most of the summed logarithms, and what it saves. `None` if on neither side anything is shown
-/// to be faster.
+/// A row parted where that saves most of the summed logarithms, and what it saves, if each side may be parted once more. `None`
+/// if in neither anything is shown to be faster.
 fn part(class: &Class, row: &Row, mates: &[usize]) -> Option<(f64, [Row; 2])> {
-    let extent = |shape: usize, axis: usize| class.shapes[shape].extents()[axis];
-    let mut best: Option<(f64, usize, usize)> = None;
-    for axis in 0..3 {
-        let mut extents: Vec<usize> = row.shapes.iter().map(|shape| extent(*shape, axis)).collect();
-        extents.sort_unstable();
-        extents.dedup();
-        for both in extents.windows(2) {
-            let most = between(both[0], both[1]);
-            let sides = row.shapes.iter().partition::<Vec<usize>, _>(|shape| extent(**shape, axis) <= most);
-            let least = |side: &[usize]| class.best(mates, side).map_or(0.0, |way| class.excess(way, side));
-            let saved = class.excess(row.way, &row.shapes) - least(&sides.0) - least(&sides.1);
-            if best.is_none_or(|(most_saved, ..)| saved > most_saved) {
-                best = Some((saved, axis, most));
-            }
-        }
-    }
-    let (_, axis, most) = best.filter(|(saved, ..)| *saved > 0.0)?;
-    let (below, beyond): (Vec<usize>, Vec<usize>) = row.shapes.iter().partition(|shape| extent(**shape, axis) <= most);
+    let taken = class.excess(row.way, &row.shapes);
+    let mut cuts: Vec<(f64, Cut)> = cuts(class, &row.shapes)
+        .into_iter()
+        .map(|cut| (taken - cut.sides.iter().map(|side| parted_once(class, mates, side)).sum::<f64>(), cut))
+        .collect();
+    cuts.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let (saved, Cut { axis, most, sides: [below, beyond] }) = cuts.into_iter().next().filter(|cut| cut.0 > 0.0)?;
     let mut upto = row.upto;
     upto[axis] = Some(most);
     let side = |upto, shapes: Vec<usize>| {
@@ -140,8 +144,44 @@ fn part(class: &Class, row: &Row, mates: &[usize]) -> Option<(f64, [Row; 2])> {
         Some(Row { upto, shapes, above: Some(row.way), way })
     };
     let sides = [side(upto, below)?, side(row.upto, beyond)?];
-    let saved = class.excess(row.way, &row.shapes) - sides.iter().map(|side| class.excess(side.way, &side.shapes)).sum::<f64>();
-    sides.iter().any(|side| side.way != row.way).then_some((saved, sides))
+    let changed = |row: &Row| cuts_of(class, row, mates).any(|way| way != row.way);
+    sides.iter().any(|side| side.way != row.way || changed(side)).then_some((saved, sides))
+}
+
+/// Shapes in two.
+struct Cut {
+    axis: usize,
+    /// The largest extent of the first.
+    most: usize,
+    sides: [Vec<usize>; 2],
+}
+
+/// Every way to part shapes by one extent.
+fn cuts(class: &Class, shapes: &[usize]) -> Vec<Cut> {
+    let extent = |shape: usize, axis: usize| class.shapes[shape].extents()[axis];
+    let of_axis = |axis: usize| {
+        let extents: BTreeSet<usize> = shapes.iter().map(|shape| extent(*shape, axis)).collect();
+        let extents: Vec<usize> = extents.into_iter().collect();
+        let cut = |both: &[usize]| {
+            let most = between(both[0], both[1]);
+            let (below, beyond) = shapes.iter().partition(|shape| extent(**shape, axis) <= most);
+            Cut { axis, most, sides: [below, beyond] }
+        };
+        extents.windows(2).map(cut).collect::<Vec<_>>()
+    };
+    (0..3).flat_map(of_axis).collect()
+}
+
+/// The summed logarithms of some shapes with one way, or with one for each of two parts.
+fn parted_once(class: &Class, mates: &[usize], shapes: &[usize]) -> f64 {
+    let least = |side: &[usize]| class.best(mates, side).map_or(0.0, |way| class.excess(way, side));
+    cuts(class, shapes).iter().map(|cut| cut.sides.iter().map(|side| least(side)).sum()).fold(least(shapes), f64::min)
+}
+
+/// What would run on each side of each cut of a row.
+fn cuts_of(class: &Class, row: &Row, mates: &[usize]) -> impl Iterator<Item = usize> {
+    let sides = cuts(class, &row.shapes).into_iter().flat_map(|cut| cut.sides);
+    sides.filter_map(move |side| Some(take(class, Some(row.way), mates, &side)?.way))
 }
 
 /// A bound between two extents, as many times the one as the other is times it.
@@ -156,12 +196,15 @@ fn without(class: &Class, row: &Row, shape: usize, ways: &[usize]) -> Option<usi
 }
 
 /// Where a table is slowest in comparison with the default (or, where that was not measured, its finer rows with the winner)
-/// when its rows are learnt without: the shape, what it would be there, and the other one. `None` if it is slower nowhere.
-fn harm(class: &Class, rows: &[Row], ways: &[usize], winner: usize) -> Option<(usize, usize, usize)> {
+/// when its rows are learnt without, from the ways that the table has: the shape, what it would be there, and the other one.
+/// `None` if it is slower nowhere. What other ways would have done is no matter of the table's.
+fn harm(class: &Class, rows: &[Row], winner: usize) -> Option<(usize, usize, usize)> {
     let other = class.default.or((rows.len() > 1).then_some(winner))?;
+    let own: BTreeSet<usize> = rows.iter().flat_map(|row| [Some(row.way), row.above]).flatten().chain(class.default).collect();
+    let ways: Vec<usize> = own.into_iter().collect();
     let places = rows.iter().flat_map(|row| row.shapes.iter().map(move |shape| (row, *shape)));
     let slower = places.filter_map(|(row, shape)| {
-        let place = (shape, without(class, row, shape, ways)?, other);
+        let place = (shape, without(class, row, shape, &ways)?, other);
         let ratio = class.ratio(&[place]).filter(|ratio| place.1 != other && ratio.is_above(BAND))?;
         Some((ratio.value, place))
     });

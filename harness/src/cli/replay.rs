@@ -10,6 +10,7 @@ use crate::ranking::Current;
 use crate::replay::{Recorded, Replayed};
 use crate::search::Strategy;
 use crate::space::Problem;
+use crate::space::landscape::Pace;
 use crate::store::{self, Limits, Record};
 use anyhow::ensure;
 use kiln_kernels::format::Format;
@@ -73,8 +74,9 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
     let (mut left, mut progress) = (0, None);
     let walked = store::each_problem(&args.store, &LIMITS, wanted, |problem, records| {
         let progress = progress.get_or_insert_with(|| Progress::new(problems.borrow().len() as u64, "replaying"));
+        let machine = records.first().map(|record| record.machine.clone()).unwrap_or_default();
         match Recorded::new(problem, records) {
-            Some(recorded) => replaying.replay(recorded, progress)?,
+            Some(recorded) => replaying.replay(recorded, machine, progress)?,
             None => left += 1,
         }
         progress.advance(1);
@@ -129,12 +131,14 @@ impl Args {
     }
 }
 
-/// Replays one problem after the other; nothing is kept of one but what came of it.
+/// Replays one problem after the other; nothing is kept of one but what came of it, and how each kernel did.
 struct Replaying<'a> {
     args: &'a Args,
     /// The CPU that predictions are for; `None`: this one.
     cpu: Option<kiln_profiles::machine::Machine>,
     predictors: BTreeMap<(Op, Format), Predictor>,
+    /// How kernels did at the problems that are behind, by machine.
+    paces: BTreeMap<String, Vec<Pace>>,
     /// Each problem, and how many candidates it has.
     problems: Vec<(Problem, usize)>,
     /// What each strategy did at each of them.
@@ -148,13 +152,17 @@ impl<'a> Replaying<'a> {
             args,
             cpu: args.cpu.as_deref().map(|cpu| lookup::machine(lookup::default_root(), cpu)).transpose()?,
             predictors: BTreeMap::new(),
+            paces: BTreeMap::new(),
             problems: Vec::new(),
             strategies: strategies.iter().map(|strategy| (*strategy, Vec::new())).collect(),
         })
     }
 
-    fn replay(&mut self, mut recorded: Recorded, progress: &Progress) -> anyhow::Result<()> {
+    fn replay(&mut self, mut recorded: Recorded, machine: String, progress: &Progress) -> anyhow::Result<()> {
         let Problem { op, format, shape, .. } = recorded.problem;
+        let paces = self.paces.entry(machine).or_default();
+        recorded.after(paces);
+        paces.push(recorded.pace());
         if self.strategies.iter().any(|s| s.0 == Strategy::Model) {
             match self.predictor(op, format, progress) {
                 Ok(predictor) => recorded.predict(predictor),

@@ -2,9 +2,10 @@
 //! round get as many samples, and the fastest third goes on to a round of three times as many.
 //!
 //! Variations of a kernel join when the kernel has stood its own rounds, so that no time goes to variations of
-//! what is slow anyway. By model it is the same among the candidates that are predicted to be fastest.
+//! what is slow anyway; and kernels that took more than twice the best at a smaller problem do not take part. A probe of each of
+//! those takes longer than all the rounds of the others: they are most kernels, and the slowest. By model it is the same among the candidates that are predicted to be fastest.
 
-use super::{BLOCK, HOPELESS, PROBE, REPEATS, Run, SURVIVORS, Samples, TIME_RAN_OUT, Verdict, usual_number};
+use super::{BLOCK, HOPELESS, LEFT_BEHIND, PROBE, REPEATS, Run, SURVIVORS, Samples, TIME_RAN_OUT, Verdict, usual_number};
 use anyhow::ensure;
 
 /// Kernels whose variations are tried.
@@ -18,8 +19,9 @@ type Sampled = (usize, Samples);
 
 impl Run<'_> {
     pub(super) fn halving(&mut self) -> anyhow::Result<()> {
-        let parents = &self.search.landscape.parents;
-        let (own, variations): (Vec<usize>, Vec<usize>) = (0..parents.len()).partition(|c| parents[*c].is_none());
+        let (parents, hopeless) = (&self.search.landscape.parents, &self.search.landscape.hopeless);
+        let (mut own, variations): (Vec<usize>, Vec<usize>) = (0..parents.len()).partition(|c| parents[*c].is_none());
+        own.retain(|c| *c == 0 || !hopeless[*c]);
         let alive = self.halve(own)?;
         if variations.is_empty() {
             return self.conclude(alive);
@@ -69,7 +71,7 @@ impl Run<'_> {
                     // The default is kept to the end, so that gains over it rest on a full measurement.
                     _ if candidate == 0 => None,
                     (true, _) => Some(format!("round {round}: more than {HOPELESS} times the best")),
-                    (_, true) => Some(format!("round {round}: not in the fastest third")),
+                    (_, true) => Some(format!("round {round}: {LEFT_BEHIND}")),
                     _ => None,
                 };
                 match dropped {

@@ -11,7 +11,7 @@ mod halving;
 mod tests;
 
 use crate::measure::statistics::{Random, median};
-use crate::store::{TIME_RAN_OUT, UNSTEADY};
+use crate::store::{LEFT_BEHIND, TIME_RAN_OUT, UNSTEADY};
 use std::collections::{HashMap, HashSet};
 
 /// How to go about it.
@@ -20,7 +20,7 @@ pub enum Strategy {
     /// Every candidate in full, unless its probe is hopeless
     Exhaustive,
     /// Successive halving: rounds that treble the samples and keep the fastest third, of kernels first and then
-    /// of the variations of those that are left (Li et al. 2018)
+    /// of the variations of those that are left (Li et al. 2018); without what was hopeless at a smaller problem
     Halving,
     /// The candidates that the model predicts to be fastest, by halving
     Model,
@@ -137,6 +137,8 @@ pub struct Landscape {
     pub parents: Vec<Option<usize>>,
     /// What a model makes of each: its time, in any unit. Not every candidate has a prediction.
     pub predicted: Vec<Option<f64>>,
+    /// Whether each is of a kernel that was [hopeless](HOPELESS) at a smaller problem.
+    pub hopeless: Vec<bool>,
 }
 
 /// The order that was found.
@@ -157,7 +159,7 @@ const REPEATS: usize = 3;
 /// Samples of a probe.
 const PROBE: usize = 2;
 /// Times the best median beyond which a candidate is dropped.
-const HOPELESS: f64 = 2.0;
+pub(crate) const HOPELESS: f64 = 2.0;
 /// Halving ends with no more than this many, which are then measured in full.
 const SURVIVORS: usize = 4;
 /// The share of all candidates that strategies take which could go on for ever, if no number is given…

@@ -64,7 +64,12 @@ impl Found {
 
 /// Candidates side by side along one parameter.
 fn line(count: usize) -> Landscape {
-    Landscape { places: (0..count).map(|i| vec![i]).collect(), parents: vec![None; count], predicted: vec![None; count] }
+    Landscape {
+        places: (0..count).map(|i| vec![i]).collect(),
+        parents: vec![None; count],
+        predicted: vec![None; count],
+        hopeless: vec![false; count],
+    }
 }
 
 fn search_in(landscape: &Landscape, strategy: Strategy, times: &[f64], known: HashMap<usize, Option<f64>>, until: usize) -> Found {

@@ -4,8 +4,9 @@
 //! It is told by configurations, as stores have them, so that what was searched once can be searched again without the
 //! machine.
 
+use super::Problem;
 use crate::filter::by_name;
-use crate::search::Landscape;
+use crate::search::{HOPELESS, Landscape};
 use crate::store::{Blocks, Config};
 use kiln_kernels::registry::Meta;
 use kiln_kernels::team::DEFAULT_SPIN;
@@ -38,7 +39,47 @@ pub fn of(configs: &[Config]) -> Landscape {
         .collect();
     let places = raw.iter().map(|values| values.iter().zip(&ranks).map(|(value, ranks)| ranks[value.as_str()]).collect()).collect();
     let parent = |(at, config): (usize, &Config)| bases.get(config.kernel.as_str()).copied().filter(|base| *base != at);
-    Landscape { places, parents: configs.iter().enumerate().map(parent).collect(), predicted: vec![None; configs.len()] }
+    Landscape {
+        places,
+        parents: configs.iter().enumerate().map(parent).collect(),
+        predicted: vec![None; configs.len()],
+        hopeless: vec![false; configs.len()],
+    }
+}
+
+/// How kernels did at one problem.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    /// The problem.
+    problem: Problem,
+    /// The least time of each kernel that was measured, over the least of all.
+    kernels: BTreeMap<String, f64>,
+}
+
+impl Pace {
+    /// That of results of a problem: of each the kernel and its time, in any unit.
+    pub fn of<'a>(problem: Problem, times: impl Iterator<Item = (&'a str, f64)>) -> Pace {
+        let mut kernels: BTreeMap<String, f64> = BTreeMap::new();
+        for (kernel, time) in times {
+            let least = kernels.entry(kernel.to_owned()).or_insert(time);
+            *least = least.min(time);
+        }
+        let best = kernels.values().copied().fold(f64::INFINITY, f64::min);
+        kernels.values_mut().for_each(|time| *time /= best);
+        Pace { problem, kernels }
+    }
+}
+
+/// Which of a problem's configurations are of kernels that were hopeless at the largest smaller problem of the same class that
+/// they were measured at. That is no proof: it is for searches that save time by not looking.
+pub fn hopeless(configs: &[Config], paces: &[Pace]) -> Vec<bool> {
+    let Some(problem) = configs.first().and_then(Config::problem) else { return Vec::new() };
+    let mut smaller: Vec<&Pace> =
+        paces.iter().filter(|pace| pace.problem.is_of_class(&problem) && pace.problem.cost() < problem.cost()).collect();
+    smaller.sort_by(|a, b| b.problem.cost().total_cmp(&a.problem.cost()));
+    let is_hopeless =
+        |config: &Config| smaller.iter().find_map(|pace| pace.kernels.get(&config.kernel)).is_some_and(|pace| *pace > HOPELESS);
+    configs.iter().map(is_hopeless).collect()
 }
 
 /// How a configuration differs from its kernel's own, a value for each thing that can.
@@ -106,5 +147,22 @@ mod tests {
             let places: BTreeSet<_> = landscape.places.iter().collect();
             assert_eq!(places.len(), configs.len(), "{op} at {shape}");
         }
+    }
+
+    #[test]
+    fn what_was_hopeless_at_the_largest_smaller_problem_of_the_class_is_so() {
+        let config = |kernel: &str, shape: &str| crate::store::tests::record(kernel, shape, &[1.0]).config;
+        let pace =
+            |shape: &str, times: &[(&'static str, f64)]| Pace::of(config("a", shape).problem().expect("a problem"), times.iter().copied());
+        let paces = [
+            pace("128x64x64", &[("a", 10.0), ("b", 10.0), ("c", 30.0), ("c", 19.0), ("d", 21.0)]),
+            // Better in a larger one, and worse.
+            pace("256x64x64", &[("a", 10.0), ("b", 25.0), ("d", 12.0)]),
+            // Larger than the problem, and of another class.
+            pace("1024x64x64", &[("a", 90.0), ("e", 10.0)]),
+            pace("1x64x64", &[("a", 90.0), ("e", 10.0)]),
+        ];
+        let configs = ["a", "b", "c", "d", "e"].map(|kernel| config(kernel, "512x64x64"));
+        assert_eq!(hopeless(&configs, &paces), [false, true, false, false, false]);
     }
 }

@@ -76,6 +76,11 @@ impl Problem {
         self.shape.flops().unwrap_or_else(|| self.bytes())
     }
 
+    /// Whether this is a problem that one choice serves together with another: alike but for the shape, and that of the same class.
+    pub fn is_of_class(&self, other: &Problem) -> bool {
+        Problem { shape: other.shape, ..*self } == *other && self.shape.class() == other.shape.class()
+    }
+
     /// Bytes that the algorithm must move: each operand once.
     pub fn bytes(&self) -> f64 {
         self.shape.bytes(self.op, self.format)

@@ -21,7 +21,7 @@ pub use generate::{GENERATED, Generated, Options as GenerateOptions, generate};
 pub use merge::{Merged, is_same, merge};
 pub use problems::{Limits, Walked, each_problem};
 pub use query::{Kind, Query};
-pub use record::{Blocks, Config, Key, Outcome, Record, SCHEMA, TIME_RAN_OUT, Thoroughness, UNSTEADY, shared};
+pub use record::{Blocks, Config, Key, LEFT_BEHIND, Outcome, Record, SCHEMA, TIME_RAN_OUT, Thoroughness, UNSTEADY, shared};
 pub use reduce::{Reduced, reduce};
 pub use scan::{Scanned, Unreadable, scan};
 pub use shown::scan_shown;

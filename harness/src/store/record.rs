@@ -134,6 +134,8 @@ impl Thoroughness {
     }
 }
 
+/// How the reason ends why a candidate was not measured in full that successive halving left behind.
+pub const LEFT_BEHIND: &str = "not in the fastest third";
 /// Why a candidate was not measured in full, where more time would have done it…
 pub const TIME_RAN_OUT: &str = "time ran out";
 /// …and why what was measured may be off.
@@ -293,6 +295,16 @@ impl Record {
     /// Whether time ran out before it was measured to the end.
     pub fn was_cut_short(&self) -> bool {
         matches!(&self.outcome, Outcome::Timed { dropped: Some(why), .. } if why == TIME_RAN_OUT)
+    }
+
+    /// Whether successive halving left it behind, on fewer samples than a full measurement has.
+    pub fn was_halved(&self) -> bool {
+        matches!(&self.outcome, Outcome::Timed { dropped: Some(why), .. } if why.ends_with(LEFT_BEHIND))
+    }
+
+    /// Whether it was measured in full, or predicted.
+    pub fn is_whole(&self) -> bool {
+        matches!(&self.outcome, Outcome::Timed { dropped: None, .. } | Outcome::Predicted { .. })
     }
 
     /// Whether the machine never stood still while it was measured.

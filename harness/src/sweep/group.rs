@@ -9,10 +9,11 @@ use crate::measure::clock::Effort;
 use crate::measure::statistics::median;
 use crate::ranking;
 use crate::search::{Landscape, Order, Sampler, Search, Verdict};
-use crate::space::landscape;
+use crate::space::Problem;
+use crate::space::landscape::{self, Pace};
 use crate::store::{Config, Outcome, Record};
 use anyhow::bail;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 /// A problem that is being measured.
@@ -45,6 +46,7 @@ impl<'a, 's> GroupRun<'a, 's> {
         run.session.progress.at(format!("{} {}", group.problem.op, group.problem.shape));
         run.session.progress.advance(known.len() as u64);
         let mut landscape = landscape::of(&run.configs);
+        landscape.hopeless = landscape::hopeless(&run.configs, &run.paces());
         if let Some(predictor) = &run.session.predictor {
             landscape.predicted = run.configs.iter().map(|config| predictor.cycles(config)).collect();
         }
@@ -58,14 +60,17 @@ impl<'a, 's> GroupRun<'a, 's> {
         run.finals(&order)
     }
 
-    /// Measures what won at other problems of the class and was not measured at this one, within about `time`. Whether there was
-    /// anything.
+    /// Measures what did well at other problems of the class and was not measured in full at this one, within about `time`. Whether
+    /// there was anything.
     pub(super) fn try_winners(session: &mut Session, group: &Group, time: Option<Duration>) -> anyhow::Result<bool> {
         let mut run = GroupRun::new(session, group, time);
         let counting = run.session.counting();
-        let known = known(&counting, &run.configs);
+        let mut known = known(&counting, &run.configs);
         let mut winners = winners_elsewhere(&counting, &group.problem, &run.configs);
-        winners.retain(|winner| !known.contains_key(winner));
+        // What halving dropped here on a few samples is measured in full.
+        let halved = |at: usize| counting.iter().any(|r| r.config == run.configs[at] && r.was_halved());
+        winners.retain(|winner| !known.contains_key(winner) || halved(*winner));
+        known.retain(|at, _| !winners.contains(at));
         if winners.is_empty() {
             return Ok(false);
         }
@@ -85,6 +90,18 @@ impl<'a, 's> GroupRun<'a, 's> {
         let configs: Vec<Config> = group.candidates.iter().map(|c| Config::new(&group.problem, c)).collect();
         let anchor = Anchor::since(known(&session.counting(), &configs).get(&0).copied().flatten());
         GroupRun { session, group, configs, seed: None, anchor, errors: HashMap::new(), began: Instant::now(), time }
+    }
+
+    /// How kernels did at the other problems of the class.
+    fn paces(&self) -> Vec<Pace> {
+        let mut times: BTreeMap<Problem, Vec<(&str, f64)>> = BTreeMap::new();
+        for record in self.session.counting() {
+            let problem = record.config.problem().filter(|p| *p != self.group.problem && p.is_of_class(&self.group.problem));
+            if let (Some(problem), Some(cost)) = (problem, record.cost()) {
+                times.entry(problem).or_default().push((&record.config.kernel, cost));
+            }
+        }
+        times.into_iter().map(|(problem, times)| Pace::of(problem, times.into_iter())).collect()
     }
 
     fn search<'l>(&self, landscape: &'l Landscape, known: HashMap<usize, Option<f64>>) -> Search<'l> {
