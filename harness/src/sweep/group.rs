@@ -1,4 +1,5 @@
-//! One problem of a sweep: has its candidates verified and timed as the search asks, and the finalists compared in pairs.
+//! One problem of a sweep: has its candidates verified and timed as the search asks, what did well at other problems timed too,
+//! and the finalists compared in pairs.
 
 use super::anchor::Anchor;
 use super::session::Session;
@@ -8,7 +9,7 @@ use crate::measure::apart::{Reply, Request, Sampling};
 use crate::measure::clock::Effort;
 use crate::measure::statistics::median;
 use crate::ranking;
-use crate::search::{Landscape, Order, Sampler, Search, Verdict};
+use crate::search::{Landscape, Sampler, Search, Verdict};
 use crate::space::Problem;
 use crate::space::landscape::{self, Pace};
 use crate::store::{Config, Outcome, Record};
@@ -31,16 +32,14 @@ pub(super) struct GroupRun<'a, 's> {
     time: Option<Duration>,
 }
 
-/// The share of a problem's time that the search may take; the rest is for the finals.
-const SEARCH: f64 = 0.7;
 /// Samples of the default that tell whether the machine is as it was.
 const ANCHOR: usize = 3;
 /// Fewer pairs than this say nothing.
 const FEWEST_PAIRS: usize = 8;
 
 impl<'a, 's> GroupRun<'a, 's> {
-    /// Measures what the store does not hold yet of a problem, within about `time`.
-    pub(super) fn measure_missing(session: &mut Session, group: &Group, time: Option<Duration>) -> anyhow::Result<()> {
+    /// Searches a problem for what the store does not hold yet, within about `time`.
+    pub(super) fn search_missing(session: &mut Session, group: &Group, time: Option<Duration>) -> anyhow::Result<()> {
         let mut run = GroupRun::new(session, group, time);
         let known = known(&run.session.counting(), &run.configs);
         run.session.progress.at(format!("{} {}", group.problem.op, group.problem.shape));
@@ -54,10 +53,21 @@ impl<'a, 's> GroupRun<'a, 's> {
         run.session.unmeasured += order.unmeasured;
         run.session.passed_over += order.passed_over;
         run.session.progress.advance((order.unmeasured + order.passed_over) as u64);
-        if finals_are_there(&run.session.counting(), &run.configs) {
+        Ok(())
+    }
+
+    /// Compares the fastest of a problem in pairs, if the store does not hold that yet, within about `time`.
+    pub(super) fn compare_missing(session: &mut Session, group: &Group, time: Option<Duration>) -> anyhow::Result<()> {
+        let mut run = GroupRun::new(session, group, time);
+        let counting = run.session.counting();
+        if finals_are_there(&counting, &run.configs) {
             return Ok(());
         }
-        run.finals(&order)
+        let known = known(&counting, &run.configs);
+        let mut ranking: Vec<(usize, f64)> = known.into_iter().filter_map(|(at, time)| Some((at, time?))).collect();
+        ranking.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
+        run.session.progress.at(format!("{} {}: the fastest in pairs", group.problem.op, group.problem.shape));
+        run.finals(&ranking)
     }
 
     /// Measures what did well at other problems of the class and was not measured in full at this one, within about `time`. Whether
@@ -80,9 +90,6 @@ impl<'a, 's> GroupRun<'a, 's> {
         // The search had counted them as passed over, or as left.
         let measured = order.ranking.len().saturating_sub(before);
         run.session.passed_over = run.session.passed_over.saturating_sub(measured);
-        if measured > 0 {
-            run.finals(&order)?;
-        }
         Ok(measured > 0)
     }
 
@@ -128,10 +135,10 @@ impl<'a, 's> GroupRun<'a, 's> {
     }
 
     /// Compares the fastest with one another, and the best with the default.
-    fn finals(&mut self, order: &Order) -> anyhow::Result<()> {
+    fn finals(&mut self, ranking: &[(usize, f64)]) -> anyhow::Result<()> {
         // A comparison may show that one of the two is wrong. If it is the best, the others are compared with the next.
         loop {
-            let sound = order.ranking.iter().map(|r| r.0).filter(|c| !self.session.is_wrong(&self.configs[*c]));
+            let sound = ranking.iter().map(|r| r.0).filter(|c| !self.session.is_wrong(&self.configs[*c]));
             let finalists: Vec<usize> = sound.take(self.session.options.effort.finalists).collect();
             let Some((&best, rivals)) = finalists.split_first() else { return Ok(()) };
             for &rival in rivals {
@@ -244,7 +251,7 @@ impl Sampler for GroupRun<'_, '_> {
     }
 
     fn out_of_time(&self) -> bool {
-        self.time.is_some_and(|t| self.began.elapsed() > t.mul_f64(SEARCH))
+        self.time.is_some_and(|t| self.began.elapsed() > t)
     }
 }
 

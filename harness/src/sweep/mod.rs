@@ -32,9 +32,12 @@ use std::time::{Duration, Instant};
 const COMPILER: &str = env!("KILN_COMPILER");
 const FLAGS: &str = env!("KILN_FLAGS");
 
-/// The share of a budget that problems may take, each by itself, if there are several; the rest is for what is chosen for all of
-/// their class.
-const OF_PROBLEMS: f64 = 0.6;
+/// The share of a budget after which problems are no longer searched…
+const SEARCH: f64 = 0.5;
+/// …what did well at one of them is no longer tried at the others…
+const TRIED: f64 = 0.6;
+/// …and finalists of a problem are no longer compared: the rest is for what may be chosen for a class.
+const COMPARED: f64 = 0.85;
 
 /// What to sweep.
 #[derive(Clone, Debug)]
@@ -208,17 +211,22 @@ pub fn run(options: &Options, machine: &Machine) -> anyhow::Result<Summary> {
     let predictor = predictor.transpose()?;
     let mut session = Session::new(options, machine, room, (store, records), (progress, predictor));
     let began = Instant::now();
-    let left = |share: f64| options.budget.map(|b| b.mul_f64(share).saturating_sub(began.elapsed()));
+    let left = |share: f64, parts: usize| options.budget.map(|b| b.mul_f64(share).saturating_sub(began.elapsed()) / parts as u32);
     for (index, group) in groups.iter().enumerate() {
-        let share = if groups.len() > 1 { OF_PROBLEMS } else { 1.0 };
-        GroupRun::measure_missing(&mut session, group, left(share).map(|left| left / (groups.len() - index) as u32))?;
+        GroupRun::search_missing(&mut session, group, left(SEARCH, groups.len() - index))?;
     }
-    let mut tried = true;
-    while tried {
-        tried = false;
-        for group in &groups {
-            tried |= GroupRun::try_winners(&mut session, group, left(1.0))?;
+    // What did well at one problem of a class may do so at the others, and what does so there…
+    for _ in 0..2 {
+        let mut tried = false;
+        for (index, group) in groups.iter().enumerate() {
+            tried |= GroupRun::try_winners(&mut session, group, left(TRIED, groups.len() - index))?;
         }
+        if !tried {
+            break;
+        }
+    }
+    for (index, group) in groups.iter().enumerate() {
+        GroupRun::compare_missing(&mut session, group, left(COMPARED, groups.len() - index))?;
     }
     session.settle(&groups, |open| options.budget.is_none_or(|b| began.elapsed() + open < b))?;
     let records = store::counting(session.records);
