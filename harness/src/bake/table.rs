@@ -16,6 +16,9 @@ const MOST: usize = 6;
 /// Shapes of a class from which on it has a table, and is tried without each of them.
 const ENOUGH: usize = 3;
 
+/// Sums of logarithms that differ by less are of the same ways.
+const ROUNDING: f64 = 1e-9;
+
 /// A row: some shapes and their way.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
@@ -131,12 +134,16 @@ fn growth(class: &Class, root: Row, mates: &[usize]) -> Vec<Vec<Row>> {
 /// if in neither anything is shown to be faster.
 fn part(class: &Class, row: &Row, mates: &[usize]) -> Option<(f64, [Row; 2])> {
     let taken = class.excess(row.way, &row.shapes);
-    let mut cuts: Vec<(f64, Cut)> = cuts(class, &row.shapes)
-        .into_iter()
-        .map(|cut| (taken - cut.sides.iter().map(|side| parted_once(class, mates, side)).sum::<f64>(), cut))
-        .collect();
-    cuts.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let (saved, Cut { axis, most, sides: [below, beyond] }) = cuts.into_iter().next().filter(|cut| cut.0 > 0.0)?;
+    let saved = |cut: &Cut, of: &dyn Fn(&[usize]) -> f64| taken - cut.sides.iter().map(|side| of(side)).sum::<f64>();
+    let scored = cuts(class, &row.shapes).into_iter().map(|cut| {
+        let (at_last, at_once) = (saved(&cut, &|side| parted_once(class, mates, side)), saved(&cut, &|side| undivided(class, mates, side)));
+        (at_last, at_once, cut)
+    });
+    let scored: Vec<(f64, f64, Cut)> = scored.collect();
+    let most_saved = scored.iter().map(|cut| cut.0).fold(0.0, f64::max);
+    // Of those that save as much in the end, the one that saves it with fewer rows.
+    let best = scored.into_iter().filter(|cut| cut.0 > 0.0 && cut.0 >= most_saved - ROUNDING).max_by(|a, b| a.1.total_cmp(&b.1));
+    let (saved, _, Cut { axis, most, sides: [below, beyond] }) = best?;
     let mut upto = row.upto;
     upto[axis] = Some(most);
     let side = |upto, shapes: Vec<usize>| {
@@ -174,8 +181,13 @@ fn cuts(class: &Class, shapes: &[usize]) -> Vec<Cut> {
 
 /// The summed logarithms of some shapes with one way, or with one for each of two parts.
 fn parted_once(class: &Class, mates: &[usize], shapes: &[usize]) -> f64 {
-    let least = |side: &[usize]| class.best(mates, side).map_or(0.0, |way| class.excess(way, side));
-    cuts(class, shapes).iter().map(|cut| cut.sides.iter().map(|side| least(side)).sum()).fold(least(shapes), f64::min)
+    let parted = cuts(class, shapes).into_iter().map(|cut| cut.sides.iter().map(|side| undivided(class, mates, side)).sum());
+    parted.fold(undivided(class, mates, shapes), f64::min)
+}
+
+/// The same with one way.
+fn undivided(class: &Class, mates: &[usize], shapes: &[usize]) -> f64 {
+    class.best(mates, shapes).map_or(0.0, |way| class.excess(way, shapes))
 }
 
 /// What would run on each side of each cut of a row.

@@ -129,6 +129,28 @@ fn when_time_runs_out_the_default_is_there_and_the_rest_is_counted() {
     }
 }
 
+#[test]
+fn halving_passes_over_what_was_hopeless_at_a_smaller_problem_but_never_the_default() {
+    let times = [30.0, 7.0, 3.0, 2.0, 90.0];
+    let mut landscape = line(times.len());
+    landscape.hopeless = vec![true, false, false, false, true];
+    let Found { order, verdicts, .. } = search_in(&landscape, Strategy::Halving, &times, HashMap::new(), usize::MAX);
+    let mut measured: Vec<usize> = verdicts.iter().map(|v| v.0).collect();
+    measured.sort_unstable();
+    assert_eq!((measured, order.passed_over, order.ranking[0]), (vec![0, 1, 2, 3], 1, (3, 2.0)));
+    let all = search_in(&landscape, Strategy::Exhaustive, &times, HashMap::new(), usize::MAX);
+    assert_eq!(all.order.ranking.len(), times.len());
+}
+
+#[test]
+fn of_a_list_these_are_measured_and_no_others() {
+    let (mut fake, landscape) = (Fake::new(&[5.0, 4.0, 3.0, 2.0, 1.0], usize::MAX), line(5));
+    let known = HashMap::from([(0, Some(5.0))]);
+    let search = Search { strategy: Strategy::Model, samples: 8, evaluations: None, seed: 1, known, landscape: &landscape };
+    let order = search.only(vec![2, 3], &mut fake).expect("an order");
+    assert_eq!((order.ranking, order.passed_over), (vec![(3, 2.0), (2, 3.0), (0, 5.0)], 2));
+}
+
 /// Two parameters of twenty values each: one valley, whose bottom is at (13, 6), and a third that makes variations of each
 /// kernel, of which the second is a little better.
 fn valley() -> (Landscape, Vec<f64>) {
@@ -140,6 +162,7 @@ fn valley() -> (Landscape, Vec<f64>) {
             landscape.places.push(vec![x, y, variation]);
             // A model that is right in the main.
             landscape.predicted.push(Some(time + (x * 7 + y * 3) as f64 % 5.0));
+            landscape.hopeless.push(false);
             times.push(time);
         }
     }
