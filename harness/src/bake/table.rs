@@ -62,9 +62,12 @@ pub(super) struct Gated {
 pub(super) fn take(class: &Class, above: Option<usize>, ways: &[usize], shapes: &[usize]) -> Option<Taken> {
     let best = class.best(ways, shapes)?;
     let Some(above) = above.filter(|above| *above != best) else { return Some(Taken { best, way: best, harmed: None }) };
-    let gain = class.ratio(&shapes.iter().map(|shape| (*shape, above, best)).collect::<Vec<_>>());
+    let gain = class.mean_ratio(above, best, shapes);
     let at_one = || class.slower(best, above, shapes, NEAR).is_some();
-    let faster = gain.is_some_and(|gain| gain.is_above(BAND) || gain.value >= 1.0 && at_one());
+    // Its interval takes many resamples, which a gain within the band is not worth.
+    let over_all =
+        || class.ratio(&shapes.iter().map(|shape| (*shape, above, best)).collect::<Vec<_>>()).is_some_and(|gain| gain.is_above(BAND));
+    let faster = gain >= 1.0 && (at_one() || gain > 1.0 + NEAR && over_all());
     let harmed = [Some(above), class.default].into_iter().flatten().find_map(|other| class.slower(other, best, shapes, BAND));
     let way = if faster && harmed.is_none() { best } else { above };
     Some(Taken { best, way, harmed: harmed.filter(|_| faster) })
