@@ -82,11 +82,13 @@ pub(super) fn choose<'a>(records: &[&'a Record], allowed: &dyn Fn(&str) -> bool,
     let runner_up = class.best(&others, &shapes);
     let margin = runner_up.and_then(|other| class.ratio(&shapes.iter().map(|s| (*s, other, winner)).collect::<Vec<_>>()));
     let mut undecided: Vec<(usize, usize, usize)> = refused.into_iter().collect();
+    // The default may have stayed though it is of another layout: then what has its layout may part its shapes.
     let least = class.least(&leading, &shapes);
+    let rivals = table::mates(&class, winner);
     for (shape, way) in served.iter().copied() {
-        let rival = class.least(&leading, &[shape]);
+        let rival = class.least(&rivals, &[shape]);
         if let Some(default) = default {
-            let contenders = [Some(way), Some(best), least, rival];
+            let contenders = [Some(way), Some(best), least, rival, class.least(&leading, &[shape])];
             undecided.extend(contenders.into_iter().flatten().map(|way| (shape, way, default)));
         }
         undecided.extend(rival.map(|rival| (shape, rival, way)));

@@ -114,7 +114,7 @@ pub(super) fn leading(class: &Class, shapes: &[usize]) -> Vec<usize> {
 
 /// The ways that may share a class with one: those of its packed layout, which weights have but one of, and of its spin, which
 /// a team has but one of.
-fn mates(class: &Class, way: usize) -> Vec<usize> {
+pub(super) fn mates(class: &Class, way: usize) -> Vec<usize> {
     let layout = |way: usize| by_name(&class.ways[way].kernel).ok().map(|entry| entry.meta.layout);
     let (own, spin) = (layout(way), class.ways[way].spin);
     (0..class.ways.len()).filter(|other| class.ways[*other].spin == spin && layout(*other) == own).collect()

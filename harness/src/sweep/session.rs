@@ -21,7 +21,7 @@ use std::time::Duration;
 const TRIES: usize = 3;
 
 /// Times that winners of classes are asked for: each answer may make another one the winner.
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 8;
 
 /// What lasts from group to group.
 pub(super) struct Session<'a> {
