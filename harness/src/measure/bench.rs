@@ -1,14 +1,10 @@
 //! One process's bench: the operands of one problem, and the candidate that is at work on them.
 //!
 //! It times what it is told to, after it has verified that very call, and keeps no results.
-//!
-//! Where a candidate's own memory lies makes a difference of several percent to short calls; so each of their samples is taken at
-//! another place.
 
 use super::clock;
 use super::operands::{Operands, Room};
 use super::runner::{self, Runner};
-use super::statistics::Random;
 use crate::space::{Candidate, Problem};
 use crate::store::Config;
 use anyhow::Context;
@@ -21,14 +17,9 @@ pub struct Workbench {
     problem: Problem,
     pool: rayon::ThreadPool,
     operands: Operands,
-    /// What places are drawn from.
-    random: Random,
     /// What was timed last, with the error of its verification as a fraction of the tolerance, and the calls in one sample.
     current: Option<(Config, Runner, f64, usize)>,
 }
-
-/// With so many calls in a sample the one that a new place begins with adds little to its time.
-const SEVERAL: usize = 4;
 
 /// Samples in nanoseconds per call with the error of the verification, or why the candidate is not valid.
 pub type Timed = Result<(Vec<f64>, f64), String>;
@@ -39,8 +30,7 @@ impl Workbench {
     /// # Errors
     /// If memory or a thread cannot be had.
     pub fn new(problem: &Problem, room: Room, seed: u64) -> anyhow::Result<Workbench> {
-        let (pool, operands) = (runner::pinned()?, Operands::new(problem, room, seed)?);
-        Ok(Workbench { problem: *problem, pool, operands, random: Random::new(seed), current: None })
+        Ok(Workbench { problem: *problem, pool: runner::pinned()?, operands: Operands::new(problem, room, seed)?, current: None })
     }
 
     /// The problem that it is for.
@@ -61,18 +51,8 @@ impl Workbench {
             Ok(ready) => ready,
             Err(reason) => return Ok(Err(reason)),
         };
-        let Workbench { pool, operands, random, problem, .. } = self;
-        // Weights that are packed beforehand would be packed anew at each place.
-        let moves = calls >= SEVERAL && !problem.packed;
-        let candidate = candidate(config)?;
-        let mut sample = || -> anyhow::Result<f64> {
-            if moves {
-                runner = Runner::placed(&candidate, operands, random)?;
-                runner.call(operands);
-            }
-            Ok(clock::sample(calls, || runner.call(operands)))
-        };
-        let samples = pool.install(|| (0..count).map(|_| sample()).collect::<anyhow::Result<_>>())?;
+        let Workbench { pool, operands, .. } = self;
+        let samples = pool.install(|| (0..count).map(|_| clock::sample(calls, || runner.call(operands))).collect());
         self.current = Some((config.clone(), runner, error, calls));
         Ok(Ok((samples, error)))
     }
