@@ -38,6 +38,11 @@ impl Progress {
         self.show();
     }
 
+    /// There are so many steps more than was thought.
+    pub fn more(&self, steps: u64) {
+        self.bar.inc_length(steps);
+    }
+
     /// Prints a line on stderr without disturbing the bar.
     pub fn note(&self, line: &str) {
         self.bar.suspend(|| eprintln!("{line}"));

@@ -13,9 +13,7 @@ const FASTEST: usize = 4;
 pub fn winners_elsewhere(records: &[&Record], problem: &Problem, configs: &[Config]) -> Vec<usize> {
     let mine = records.iter().copied().filter(|r| r.config.problem().is_some_and(|p| p != *problem && p.is_of_class(problem)));
     let standings = standings(mine);
-    let fastest = standings
-        .iter()
-        .flat_map(|standing| standing.timed.iter().filter(|record| record.is_whole()).take(FASTEST).chain([&standing.best]));
+    let fastest = standings.iter().flat_map(|standing| standing.timed.iter().filter(|record| record.is_whole()).take(FASTEST));
     let of_way = |record: &&Record| configs.iter().position(|config| Way::of(&record.config).is_of(config));
     let mut places: Vec<usize> = fastest.filter_map(of_way).collect();
     places.sort_unstable();

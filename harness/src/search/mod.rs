@@ -137,7 +137,7 @@ pub struct Landscape {
     pub parents: Vec<Option<usize>>,
     /// What a model makes of each: its time, in any unit. Not every candidate has a prediction.
     pub predicted: Vec<Option<f64>>,
-    /// Whether each is of a kernel that was [hopeless](HOPELESS) at a smaller problem.
+    /// Whether each is of a kernel that took more than twice the best at a smaller problem.
     pub hopeless: Vec<bool>,
 }
 

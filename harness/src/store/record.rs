@@ -272,7 +272,8 @@ impl Record {
     /// What it is found again by.
     pub fn key(&self) -> Key {
         let (what, clock) = match &self.outcome {
-            Outcome::Timed { .. } => ("timed".into(), true),
+            // What halving left behind may be measured in full within the same second.
+            Outcome::Timed { dropped, .. } => (format!("timed {}", dropped.as_deref().unwrap_or_default()), true),
             Outcome::Paired { against, role, .. } => (format!("{role} {against}"), true),
             // Another model, or a kernel that was verified since, makes it another prediction.
             Outcome::Predicted { cycles, .. } => (format!("predicted {cycles} {}", self.verification_error.is_some()), false),

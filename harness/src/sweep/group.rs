@@ -80,17 +80,19 @@ impl<'a, 's> GroupRun<'a, 's> {
         // What halving dropped here on a few samples is measured in full.
         let halved = |at: usize| counting.iter().any(|r| r.config == run.configs[at] && r.was_halved());
         winners.retain(|winner| !known.contains_key(winner) || halved(*winner));
-        known.retain(|at, _| !winners.contains(at));
         if winners.is_empty() {
             return Ok(false);
         }
-        run.session.progress.at(format!("{} {}: {} that won elsewhere", group.problem.op, group.problem.shape, winners.len()));
-        let (landscape, before) = (landscape::of(&run.configs), known.len());
+        let (landscape, before) = (landscape::of(&run.configs), run.session.stored);
+        let new: Vec<usize> = winners.iter().copied().filter(|winner| !known.contains_key(winner)).collect();
+        known.retain(|at, _| !winners.contains(at));
+        run.session.progress.more(winners.len() as u64);
+        run.session.progress.at(format!("{} {}: {} that did well elsewhere", group.problem.op, group.problem.shape, winners.len()));
         let order = run.search(&landscape, known).only(winners, &mut run)?;
         // The search had counted them as passed over, or as left.
-        let measured = order.ranking.len().saturating_sub(before);
+        let measured = order.ranking.iter().filter(|(at, _)| new.contains(at)).count();
         run.session.passed_over = run.session.passed_over.saturating_sub(measured);
-        Ok(measured > 0)
+        Ok(run.session.stored > before)
     }
 
     fn new(session: &'a mut Session<'s>, group: &'a Group, time: Option<Duration>) -> GroupRun<'a, 's> {
@@ -125,7 +127,9 @@ impl<'a, 's> GroupRun<'a, 's> {
         self.session.bench.renew();
         // The noise floor is the session's: this problem's time begins after it.
         self.began = Instant::now();
-        let seed = (self.session.records.len() as u64) << 8 | self.group.problem.threads as u64;
+        // The same each time: where operands lie makes a difference of several percent, and what one process times is held against what
+        // another one did.
+        let seed = self.group.problem.cost().to_bits() ^ self.group.problem.threads as u64;
         self.seed = Some(seed);
         if self.anchor.has_begun() {
             // What an earlier session measured was on the machine as it was then.

@@ -216,13 +216,11 @@ pub fn run(options: &Options, machine: &Machine) -> anyhow::Result<Summary> {
         GroupRun::search_missing(&mut session, group, left(SEARCH, groups.len() - index))?;
     }
     // What did well at one problem of a class may do so at the others, and what does so there…
-    for _ in 0..2 {
-        let mut tried = false;
+    let mut tried = true;
+    while tried {
+        tried = false;
         for (index, group) in groups.iter().enumerate() {
             tried |= GroupRun::try_winners(&mut session, group, left(TRIED, groups.len() - index))?;
-        }
-        if !tried {
-            break;
         }
     }
     for (index, group) in groups.iter().enumerate() {
