@@ -38,8 +38,8 @@ pub(super) struct Chosen<'a> {
     /// Something finer was refused, because it is slower at this shape when it is learnt without: a table with more rows, or
     /// whatever is not the default.
     pub refused: Option<Shape>,
-    /// Of what was chosen, what of its layout takes least over all shapes, what does at each, and the default: those at shapes where they were
-    /// not compared in pairs, which would decide.
+    /// Of what was chosen, what of its layout takes least over all shapes, what does at each, and the default: those at shapes where
+    /// they were not compared in pairs, which would decide.
     pub open: Vec<(&'a Record, &'a Record)>,
     /// Worst time over the best one's when each shape in turn is held out of the choice.
     pub regret: Option<f64>,

@@ -108,10 +108,14 @@ impl<'a> Class<'a> {
         shapes.iter().map(|shape| self.weights[*shape] * self.excess[*shape][way]).sum()
     }
 
+    /// What some shapes count for together.
+    fn weight(&self, shapes: &[usize]) -> f64 {
+        shapes.iter().map(|shape| self.weights[*shape]).sum()
+    }
+
     /// The logarithms of the times of the fastest of some ways at each shape, of those that were measured in full there if any were,
     /// over those of the best there is: averaged over shapes by what they count for.
     pub(super) fn at_best(&self, ways: &[usize], shapes: &[usize]) -> f64 {
-        let counted: f64 = shapes.iter().map(|shape| self.weights[*shape]).sum();
         let fastest = |shape: &usize| {
             let of = |full: bool| {
                 let mine = ways.iter().filter(|way| !full || self.at(*shape, **way).is_whole());
@@ -119,13 +123,12 @@ impl<'a> Class<'a> {
             };
             self.weights[*shape] * of(true).or_else(|| of(false)).unwrap_or(f64::INFINITY)
         };
-        shapes.iter().map(fastest).sum::<f64>() / counted
+        shapes.iter().map(fastest).sum::<f64>() / self.weight(shapes)
     }
 
     /// Time of one way over that of another over shapes, geometrically averaged by what they count for.
     pub(super) fn mean_ratio(&self, one: usize, other: usize, shapes: &[usize]) -> f64 {
-        let counted: f64 = shapes.iter().map(|shape| self.weights[*shape]).sum();
-        ((self.excess(one, shapes) - self.excess(other, shapes)) / counted).exp()
+        ((self.excess(one, shapes) - self.excess(other, shapes)) / self.weight(shapes)).exp()
     }
 
     /// Of some ways the one that takes least over some shapes. `None` of nothing.

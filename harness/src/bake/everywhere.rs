@@ -10,7 +10,7 @@ const FASTEST: usize = 4;
 
 /// The places of those of a problem's configurations whose ways were among the fastest at other problems of the same class, of those
 /// that were measured in full.
-pub fn winners_elsewhere(records: &[&Record], problem: &Problem, configs: &[Config]) -> Vec<usize> {
+pub fn fastest_elsewhere(records: &[&Record], problem: &Problem, configs: &[Config]) -> Vec<usize> {
     let mine = records.iter().copied().filter(|r| r.config.problem().is_some_and(|p| p != *problem && p.is_of_class(problem)));
     let standings = standings(mine);
     let fastest = standings.iter().flat_map(|standing| standing.timed.iter().filter(|record| record.is_whole()).take(FASTEST));
@@ -40,9 +40,9 @@ mod tests {
         let records: Vec<&Record> = records.iter().collect();
         let configs = ["e", "d", "c", "b", "a"].map(|kernel| record(kernel, "768x64x64", &[1.0]).config);
         let problem = configs[0].problem().expect("a problem");
-        assert_eq!(winners_elsewhere(&records, &problem, &configs), [2, 3, 4]);
+        assert_eq!(fastest_elsewhere(&records, &problem, &configs), [2, 3, 4]);
         // On other threads it is another class.
         let apart = Problem { threads: 2, ..problem };
-        assert_eq!(winners_elsewhere(&records, &apart, &configs), [0usize; 0]);
+        assert_eq!(fastest_elsewhere(&records, &apart, &configs), [0usize; 0]);
     }
 }

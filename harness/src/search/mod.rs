@@ -245,9 +245,7 @@ impl<'a> Run<'a> {
     fn order(mut self) -> anyhow::Result<Order> {
         self.settle()?;
         let (known, count) = (&self.search.known, self.search.landscape.places.len());
-        let mut ranking: Vec<_> = known.iter().filter_map(|(c, m)| m.map(|m| (*c, m))).collect();
-        ranking.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
-        Ok(Order { passed_over: count - known.len() - self.unmeasured, ranking, unmeasured: self.unmeasured })
+        Ok(Order { passed_over: count - known.len() - self.unmeasured, ranking: ranked(known), unmeasured: self.unmeasured })
     }
 
     fn best(&self) -> f64 {
@@ -355,6 +353,13 @@ impl<'a> Run<'a> {
         lots.truncate(self.search.evaluations.unwrap_or(usual_number(count)).max(1));
         self.one_after_another(lots)
     }
+}
+
+/// Candidates that are valid, with their medians, fastest first.
+pub fn ranked(known: &HashMap<usize, Option<f64>>) -> Vec<(usize, f64)> {
+    let mut ranking: Vec<(usize, f64)> = known.iter().filter_map(|(candidate, median)| Some((*candidate, (*median)?))).collect();
+    ranking.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
+    ranking
 }
 
 /// How many of so many candidates are measured by a strategy that could go on for ever.

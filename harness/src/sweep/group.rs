@@ -4,17 +4,16 @@
 use super::anchor::Anchor;
 use super::session::Session;
 use super::{Group, Options};
-use crate::bake::winners_elsewhere;
+use crate::bake::fastest_elsewhere;
 use crate::measure::apart::{Reply, Request, Sampling};
 use crate::measure::clock::Effort;
 use crate::measure::statistics::median;
 use crate::ranking;
-use crate::search::{Landscape, Sampler, Search, Verdict};
-use crate::space::Problem;
+use crate::search::{Landscape, Sampler, Search, Verdict, ranked};
 use crate::space::landscape::{self, Pace};
 use crate::store::{Config, Outcome, Record};
 use anyhow::bail;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// A problem that is being measured.
@@ -40,8 +39,7 @@ const FEWEST_PAIRS: usize = 8;
 impl<'a, 's> GroupRun<'a, 's> {
     /// Searches a problem for what the store does not hold yet, within about `time`.
     pub(super) fn search_missing(session: &mut Session, group: &Group, time: Option<Duration>) -> anyhow::Result<()> {
-        let mut run = GroupRun::new(session, group, time);
-        let known = known(&run.session.counting(), &run.configs);
+        let (mut run, known) = GroupRun::new(session, group, time);
         run.session.progress.at(format!("{} {}", group.problem.op, group.problem.shape));
         run.session.progress.advance(known.len() as u64);
         let mut landscape = landscape::of(&run.configs);
@@ -58,62 +56,57 @@ impl<'a, 's> GroupRun<'a, 's> {
 
     /// Compares the fastest of a problem in pairs, if the store does not hold that yet, within about `time`.
     pub(super) fn compare_missing(session: &mut Session, group: &Group, time: Option<Duration>) -> anyhow::Result<()> {
-        let mut run = GroupRun::new(session, group, time);
-        let counting = run.session.counting();
-        if finals_are_there(&counting, &run.configs) {
+        let (mut run, known) = GroupRun::new(session, group, time);
+        if finals_are_there(&run.session.counting(), &run.configs) {
             return Ok(());
         }
-        let known = known(&counting, &run.configs);
-        let mut ranking: Vec<(usize, f64)> = known.into_iter().filter_map(|(at, time)| Some((at, time?))).collect();
-        ranking.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
         run.session.progress.at(format!("{} {}: the fastest in pairs", group.problem.op, group.problem.shape));
-        run.finals(&ranking)
+        run.finals(&ranked(&known))
     }
 
     /// Measures what did well at other problems of the class and was not measured in full at this one, within about `time`. Whether
     /// there was anything.
-    pub(super) fn try_winners(session: &mut Session, group: &Group, time: Option<Duration>) -> anyhow::Result<bool> {
-        let mut run = GroupRun::new(session, group, time);
+    pub(super) fn try_fastest(session: &mut Session, group: &Group, time: Option<Duration>) -> anyhow::Result<bool> {
+        let (mut run, mut known) = GroupRun::new(session, group, time);
         let counting = run.session.counting();
-        let mut known = known(&counting, &run.configs);
-        let mut winners = winners_elsewhere(&counting, &group.problem, &run.configs);
+        let mut fastest = fastest_elsewhere(&counting, &group.problem, &run.configs);
         // What halving dropped here on a few samples is measured in full.
         let halved = |at: usize| counting.iter().any(|r| r.config == run.configs[at] && r.was_halved());
-        winners.retain(|winner| !known.contains_key(winner) || halved(*winner));
-        if winners.is_empty() {
+        fastest.retain(|at| !known.contains_key(at) || halved(*at));
+        if fastest.is_empty() {
             return Ok(false);
         }
         let (landscape, before) = (landscape::of(&run.configs), run.session.stored);
-        let new: Vec<usize> = winners.iter().copied().filter(|winner| !known.contains_key(winner)).collect();
-        known.retain(|at, _| !winners.contains(at));
-        run.session.progress.more(winners.len() as u64);
-        run.session.progress.at(format!("{} {}: {} that did well elsewhere", group.problem.op, group.problem.shape, winners.len()));
-        let order = run.search(&landscape, known).only(winners, &mut run)?;
+        let new: Vec<usize> = fastest.iter().copied().filter(|at| !known.contains_key(at)).collect();
+        known.retain(|at, _| !fastest.contains(at));
+        run.session.progress.more(fastest.len() as u64);
+        run.session.progress.at(format!("{} {}: {} that did well elsewhere", group.problem.op, group.problem.shape, fastest.len()));
+        let order = run.search(&landscape, known).only(fastest, &mut run)?;
         // The search had counted them as passed over, or as left.
         let measured = order.ranking.iter().filter(|(at, _)| new.contains(at)).count();
         run.session.passed_over = run.session.passed_over.saturating_sub(measured);
         Ok(run.session.stored > before)
     }
 
-    fn new(session: &'a mut Session<'s>, group: &'a Group, time: Option<Duration>) -> GroupRun<'a, 's> {
+    /// With the candidates whose results are there.
+    fn new(session: &'a mut Session<'s>, group: &'a Group, time: Option<Duration>) -> (GroupRun<'a, 's>, Known) {
         let configs: Vec<Config> = group.candidates.iter().map(|c| Config::new(&group.problem, c)).collect();
-        let anchor = Anchor::since(known(&session.counting(), &configs).get(&0).copied().flatten());
-        GroupRun { session, group, configs, seed: None, anchor, errors: HashMap::new(), began: Instant::now(), time }
+        let known = known(&session.counting(), &configs);
+        let anchor = Anchor::since(known.get(&0).copied().flatten());
+        (GroupRun { session, group, configs, seed: None, anchor, errors: HashMap::new(), began: Instant::now(), time }, known)
     }
 
-    /// How kernels did at the other problems of the class.
+    /// How kernels did at each problem that has results.
     fn paces(&self) -> Vec<Pace> {
-        let mut times: BTreeMap<Problem, Vec<(&str, f64)>> = BTreeMap::new();
-        for record in self.session.counting() {
-            let problem = record.config.problem().filter(|p| *p != self.group.problem && p.is_of_class(&self.group.problem));
-            if let (Some(problem), Some(cost)) = (problem, record.cost()) {
-                times.entry(problem).or_default().push((&record.config.kernel, cost));
-            }
-        }
-        times.into_iter().map(|(problem, times)| Pace::of(problem, times.into_iter())).collect()
+        let standings = ranking::standings(self.session.counting());
+        let pace = |standing: &ranking::Standing| {
+            let times = standing.timed.iter().filter_map(|record| Some((record.config.kernel.as_str(), record.cost()?)));
+            Pace::of(standing.problem, times)
+        };
+        standings.iter().map(pace).collect()
     }
 
-    fn search<'l>(&self, landscape: &'l Landscape, known: HashMap<usize, Option<f64>>) -> Search<'l> {
+    fn search<'l>(&self, landscape: &'l Landscape, known: Known) -> Search<'l> {
         let Options { strategy, effort: Effort { samples, .. }, evaluations, seed, .. } = *self.session.options;
         Search { strategy, samples, evaluations, seed, known, landscape }
     }
@@ -260,7 +253,9 @@ impl Sampler for GroupRun<'_, '_> {
 }
 
 /// Candidates whose results are there: their medians, `None` for those that were not valid.
-fn known(records: &[&Record], configs: &[Config]) -> HashMap<usize, Option<f64>> {
+type Known = HashMap<usize, Option<f64>>;
+
+fn known(records: &[&Record], configs: &[Config]) -> Known {
     let mut known = HashMap::new();
     for record in records {
         let Some(index) = configs.iter().position(|c| *c == record.config) else { continue };

@@ -220,7 +220,7 @@ pub fn run(options: &Options, machine: &Machine) -> anyhow::Result<Summary> {
     while tried {
         tried = false;
         for (index, group) in groups.iter().enumerate() {
-            tried |= GroupRun::try_winners(&mut session, group, left(TRIED, groups.len() - index))?;
+            tried |= GroupRun::try_fastest(&mut session, group, left(TRIED, groups.len() - index))?;
         }
     }
     for (index, group) in groups.iter().enumerate() {
