@@ -80,11 +80,17 @@ fn process(pid: u32) -> Option<(char, u32)> {
     Some((state, fields.next()?.parse().ok()?))
 }
 
-/// The bench that a process has just now.
+/// Whether a process has written anything: a bench that has answered is past its start, where it asks to end with its parent.
+fn has_answered(pid: u32) -> bool {
+    let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+    io.lines().filter_map(|line| line.strip_prefix("wchar: ")).any(|written| written != "0")
+}
+
+/// The bench that a process has just now, if it has answered.
 fn bench_of(parent: u32) -> Option<u32> {
     let pids = fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     let serves = |pid: &u32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(b"serve-bench\0"));
-    pids.filter(|pid| process(*pid).is_some_and(|(_, of)| of == parent)).find(serves)
+    pids.filter(|pid| process(*pid).is_some_and(|(_, of)| of == parent)).find(|pid| serves(pid) && has_answered(*pid))
 }
 
 #[test]
