@@ -38,8 +38,8 @@ pub(super) struct Chosen<'a> {
     /// Something finer was refused, because it is slower at this shape when it is learnt without: a table with more rows, or
     /// whatever is not the default.
     pub refused: Option<Shape>,
-    /// Of what was chosen, what of its layout takes least over all shapes, what does at each, and the default: those at shapes where
-    /// they were not compared in pairs, which would decide.
+    /// Of what was chosen at any shape, what of its layout takes least over all shapes, what does at each, and the default: those at
+    /// shapes where they were not compared in pairs, which would decide.
     pub open: Vec<(&'a Record, &'a Record)>,
     /// Worst time over the best one's when each shape in turn is held out of the choice.
     pub regret: Option<f64>,
@@ -91,7 +91,8 @@ pub(super) fn choose<'a>(records: &[&'a Record], allowed: &dyn Fn(&str) -> bool,
             let contenders = [Some(way), Some(best), least, rival, class.least(&leading, &[shape])];
             undecided.extend(contenders.into_iter().flatten().map(|way| (shape, way, default)));
         }
-        undecided.extend(rival.map(|rival| (shape, rival, way)));
+        // What runs at other shapes may be faster here as well.
+        undecided.extend(rival.into_iter().chain(served.iter().map(|elsewhere| elsewhere.1)).map(|other| (shape, other, way)));
     }
     undecided.extend(table::parted(&rows, winner));
     // One comparison of two, whichever is the one and the other.
@@ -322,6 +323,33 @@ mod tests {
         // What is slower at one loses that to the default, by a row of its own: within the band too, and beyond it.
         assert_eq!(chosen([0.95, 0.95, 0.95, 1.015]), (4, "a".into(), "aad".into(), 0));
         assert_eq!(chosen([0.95, 0.95, 0.95, 1.03]), (4, "d".into(), "aa".into(), 0), "the last row is the default's own");
+    }
+
+    #[test]
+    fn where_the_best_does_harm_at_a_shape_the_next_best_that_does_none_takes_the_place() {
+        let ratios = [("a", 128, [0.8, 0.8, 0.8, 1.05]), ("b", 192, [0.9; 4])];
+        let times = ratios.map(|(kernel, kc, ratios)| at_four(kernel, kc, ratios.map(|ratio| 100.0 * ratio)));
+        let mut records = [vec![at_four("d", 256, [100.0; 4])], times.to_vec()].concat().concat();
+        let pair = |at: usize, ratio: f64| Record {
+            outcome: Outcome::paired(records[at % 4].config.label(), "class", &[(100.0 * ratio, 100.0); 9], 3).expect("pairs"),
+            ..records[at].clone()
+        };
+        let pairs = (4..12).map(|at| pair(at, ratios[at / 4 - 1].2[at % 4])).collect::<Vec<_>>();
+        records.extend(pairs);
+        let chosen = all(&records);
+        assert_eq!((chosen.best.kernel.as_str(), chosen.way.kernel.as_str(), chosen.harmed), ("a", "b", None));
+    }
+
+    #[test]
+    fn what_was_chosen_at_one_shape_is_asked_about_at_all_others() {
+        let records =
+            [at_four("d", 256, [100.0; 4]), at_four("a", 128, [50.0, 50.0, 80.0, 80.0]), at_four("a", 400, [70.0, 70.0, 60.0, 60.0])];
+        let records = records.concat();
+        let chosen = all(&records);
+        assert_eq!(chosen.table.len(), 2);
+        let of_both = |(one, other): &&(&Record, &Record)| one.config.kernel == "a" && other.config.kernel == "a";
+        let shapes: std::collections::BTreeSet<Shape> = chosen.open.iter().filter(of_both).map(|(one, _)| one.config.shape).collect();
+        assert_eq!(shapes.len(), 4);
     }
 
     #[test]

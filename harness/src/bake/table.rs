@@ -36,9 +36,9 @@ pub(super) struct Row {
 pub(super) struct Taken {
     /// The best over them.
     pub best: usize,
-    /// That, or the way that kept its place.
+    /// That, or the next best that does no harm, or the way that kept its place.
     pub way: usize,
-    /// The best is faster over all of them, and yet slower at this one.
+    /// Nothing took its place, though the best is faster over all of them: it is slower at this one.
     pub harmed: Option<usize>,
 }
 
@@ -54,23 +54,36 @@ pub(super) struct Gated {
 }
 
 /// The best of some ways over some shapes, if it is shown to be faster than the one `above`: over all of them beyond the band, or
-/// in pairs at one of them by more than what is as good, and not slower over all. And if it is at none shown in pairs to be slower
-/// than that or the default. `None` of nothing.
+/// in pairs at one of them by more than what is as good, and not slower over all. One that is at any shown in pairs to be slower
+/// than that or the default is passed over for the next best. `None` of nothing.
 ///
 /// By one shape, since a gain over all that is at the edge of the band has some tunings take it and some not, and these would be
 /// farther apart than the band where the gain is greatest.
 pub(super) fn take(class: &Class, above: Option<usize>, ways: &[usize], shapes: &[usize]) -> Option<Taken> {
     let best = class.best(ways, shapes)?;
     let Some(above) = above.filter(|above| *above != best) else { return Some(Taken { best, way: best, harmed: None }) };
-    let gain = class.mean_ratio(above, best, shapes);
-    let at_one = || class.slower(best, above, shapes, NEAR).is_some();
+    let (mut left, mut next, mut first_harmed) = (ways.to_vec(), best, None);
+    while next != above && is_faster(class, above, next, shapes) {
+        let harmed = [Some(above), class.default].into_iter().flatten().find_map(|other| class.slower(other, next, shapes, BAND));
+        if harmed.is_none() {
+            return Some(Taken { best, way: next, harmed: None });
+        }
+        first_harmed = first_harmed.or(harmed);
+        left.retain(|way| *way != next);
+        let Some(then) = class.best(&left, shapes) else { break };
+        next = then;
+    }
+    Some(Taken { best, way: above, harmed: first_harmed })
+}
+
+/// Whether a way is shown to be faster than another one over some shapes.
+fn is_faster(class: &Class, above: usize, way: usize, shapes: &[usize]) -> bool {
+    let gain = class.mean_ratio(above, way, shapes);
+    let at_one = || class.slower(way, above, shapes, NEAR).is_some();
     // Its interval takes many resamples, which a gain within the band is not worth.
     let over_all =
-        || class.ratio(&shapes.iter().map(|shape| (*shape, above, best)).collect::<Vec<_>>()).is_some_and(|gain| gain.is_above(BAND));
-    let faster = gain >= 1.0 && (at_one() || gain > 1.0 + NEAR && over_all());
-    let harmed = [Some(above), class.default].into_iter().flatten().find_map(|other| class.slower(other, best, shapes, BAND));
-    let way = if faster && harmed.is_none() { best } else { above };
-    Some(Taken { best, way, harmed: harmed.filter(|_| faster) })
+        || class.ratio(&shapes.iter().map(|shape| (*shape, above, way)).collect::<Vec<_>>()).is_some_and(|gain| gain.is_above(BAND));
+    gain >= 1.0 && (at_one() || gain > 1.0 + NEAR && over_all())
 }
 
 /// The finest table of a class that harms none of its shapes, where `winner` won over all of them.

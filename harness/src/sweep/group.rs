@@ -4,7 +4,7 @@
 use super::anchor::Anchor;
 use super::session::Session;
 use super::{Group, Options};
-use crate::bake::fastest_elsewhere;
+use crate::bake::Elsewhere;
 use crate::measure::apart::{Reply, Request, Sampling};
 use crate::measure::clock::Effort;
 use crate::measure::statistics::median;
@@ -13,7 +13,7 @@ use crate::search::{Landscape, Sampler, Search, Verdict, ranked};
 use crate::space::landscape::{self, Pace};
 use crate::store::{Config, Outcome, Record};
 use anyhow::bail;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 /// A problem that is being measured.
@@ -69,10 +69,13 @@ impl<'a, 's> GroupRun<'a, 's> {
     pub(super) fn try_fastest(session: &mut Session, group: &Group, time: Option<Duration>) -> anyhow::Result<bool> {
         let (mut run, mut known) = GroupRun::new(session, group, time);
         let counting = run.session.counting();
-        let mut fastest = fastest_elsewhere(&counting, &group.problem, &run.configs);
+        let Elsewhere { leading, affordable } = Elsewhere::of(&counting, &group.problem, &run.configs);
         // What halving dropped here on a few samples is measured in full.
-        let halved = |at: usize| counting.iter().any(|r| r.config == run.configs[at] && r.was_halved());
-        fastest.retain(|at| !known.contains_key(at) || halved(*at));
+        let halved = |at: &usize| counting.iter().any(|r| r.config == run.configs[*at] && r.was_halved());
+        let new = |at: &usize| !known.contains_key(at);
+        let fastest: BTreeSet<usize> =
+            leading.into_iter().filter(|at| new(at) || halved(at)).chain(affordable.into_iter().filter(new)).collect();
+        let fastest: Vec<usize> = fastest.into_iter().collect();
         if fastest.is_empty() {
             return Ok(false);
         }
