@@ -10,9 +10,9 @@ const FASTEST: usize = 4;
 
 /// The places of those of a problem's configurations whose ways were among the fastest at other problems of the same class.
 pub struct Elsewhere {
-    /// Of the [`FASTEST`] of those that were measured in full.
+    /// Of the four of each that did best of those that were measured in full.
     pub leading: Vec<usize>,
-    /// Of as many as can be tried here in the time that the [`FASTEST`] take at the problem of the class that takes longest.
+    /// Of as many as can be tried here in the time that four take at the problem of the class that takes longest.
     pub affordable: Vec<usize>,
 }
 
