@@ -263,6 +263,11 @@ mod tests {
         timed(kernel, kc, &std::array::from_fn::<_, 4, _>(|i| (FOUR[i], ns[i])))
     }
 
+    /// Results of a default and of two ways of one kernel, each of which is the fastest at two of [`FOUR`].
+    fn to_be_parted() -> Vec<Record> {
+        [at_four("d", 256, [100.0; 4]), at_four("a", 128, [50.0, 50.0, 80.0, 80.0]), at_four("a", 400, [70.0, 70.0, 60.0, 60.0])].concat()
+    }
+
     /// The bounds and KC of each row of the table.
     fn table(chosen: &Chosen) -> Vec<([Option<usize>; 3], usize)> {
         chosen.table.iter().map(|row| (row.upto, row.way.blocking.map_or(0, |b| b.0))).collect()
@@ -270,9 +275,7 @@ mod tests {
 
     #[test]
     fn a_table_parts_shapes_where_another_way_is_shown_to_be_faster() {
-        let records =
-            [at_four("d", 256, [100.0; 4]), at_four("a", 128, [50.0, 50.0, 80.0, 80.0]), at_four("a", 400, [70.0, 70.0, 60.0, 60.0])];
-        let records = records.concat();
+        let records = to_be_parted();
         let chosen = all(&records);
         // Over all shapes KC 128 is the best; between 512 and 2048 columns the other takes over.
         assert_eq!((chosen.way.blocking.map(|b| b.0), chosen.worst), (Some(128), 1.0));
@@ -342,9 +345,7 @@ mod tests {
 
     #[test]
     fn what_was_chosen_at_one_shape_is_asked_about_at_all_others() {
-        let records =
-            [at_four("d", 256, [100.0; 4]), at_four("a", 128, [50.0, 50.0, 80.0, 80.0]), at_four("a", 400, [70.0, 70.0, 60.0, 60.0])];
-        let records = records.concat();
+        let records = to_be_parted();
         let chosen = all(&records);
         assert_eq!(chosen.table.len(), 2);
         let of_both = |(one, other): &&(&Record, &Record)| one.config.kernel == "a" && other.config.kernel == "a";

@@ -70,17 +70,14 @@ impl<'a, 's> GroupRun<'a, 's> {
         let (mut run, mut known) = GroupRun::new(session, group, time);
         let counting = run.session.counting();
         let Elsewhere { leading, affordable } = Elsewhere::of(&counting, &group.problem, &run.configs);
+        let new: BTreeSet<usize> = leading.iter().copied().chain(affordable).filter(|at| !known.contains_key(at)).collect();
         // What halving dropped here on a few samples is measured in full.
         let halved = |at: &usize| counting.iter().any(|r| r.config == run.configs[*at] && r.was_halved());
-        let new = |at: &usize| !known.contains_key(at);
-        let fastest: BTreeSet<usize> =
-            leading.into_iter().filter(|at| new(at) || halved(at)).chain(affordable.into_iter().filter(new)).collect();
-        let fastest: Vec<usize> = fastest.into_iter().collect();
+        let fastest: Vec<usize> = new.union(&leading.into_iter().filter(halved).collect()).copied().collect();
         if fastest.is_empty() {
             return Ok(false);
         }
         let (landscape, before) = (landscape::of(&run.configs), run.session.stored);
-        let new: Vec<usize> = fastest.iter().copied().filter(|at| !known.contains_key(at)).collect();
         known.retain(|at, _| !fastest.contains(at));
         run.session.progress.more(fastest.len() as u64);
         run.session.progress.at(format!("{} {}: {} that did well elsewhere", group.problem.op, group.problem.shape, fastest.len()));
