@@ -65,7 +65,7 @@ impl Decided {
         for op in Op::ALL.iter().filter(|op| **op != Op::Gemm) {
             for format in op.formats() {
                 let said = self.notes.len();
-                all.push(self.one(records, (*op, format, Class::Row), None)?);
+                all.extend(self.one(records, (*op, format, Class::Row), None)?);
                 if format != op.format() {
                     self.notes.truncate(said);
                 }
@@ -88,7 +88,7 @@ impl Decided {
         for class in Class::PRODUCTS.into_iter().rev() {
             if measured(class) || (engine && class != Class::Few) {
                 let layout = all.first().map(|first| first.layout.clone());
-                all.push(self.one(records, (Op::Gemm, format, class), layout.as_deref())?);
+                all.extend(self.one(records, (Op::Gemm, format, class), layout.as_deref())?);
             }
         }
         all.reverse();
@@ -100,8 +100,14 @@ impl Decided {
         Ok(all)
     }
 
-    /// The choice for an operation, format and class among kernels of a packed layout, if one is given.
-    fn one(&mut self, records: &[&Record], (op, format, class): (Op, Format, Class), layout: Option<&str>) -> anyhow::Result<Choice> {
+    /// The choice for an operation, format and class among kernels of a packed layout, if one is given. `None` where an engine does
+    /// without: nothing of that layout was measured, and the generic profile has no choice either.
+    fn one(
+        &mut self,
+        records: &[&Record],
+        (op, format, class): (Op, Format, Class),
+        layout: Option<&str>,
+    ) -> anyhow::Result<Option<Choice>> {
         let of_class = |r: &&Record| r.config.op == op.name() && r.config.format == format.name() && r.config.shape.class() == class;
         let mine: Vec<&Record> = records.iter().copied().filter(of_class).collect();
         let threads = mine.iter().map(|r| r.config.threads).max().unwrap_or(1);
@@ -115,11 +121,18 @@ impl Decided {
                 if let Some(cost) = layout.and_then(|_| cost_of_layout(&mine, &chosen, self.objective)) {
                     choice.note.push_str(&format!("; the best of another packed layout than prefill's would take {cost:.2} of its time"));
                 }
-                Ok(choice)
+                Ok(Some(choice))
             }
             None => {
+                let usual = space::default_choice(op, format, class);
+                if usual.is_err() && (class == Class::Few || format != op.format()) {
+                    let layout = layout.map(|layout| format!(" packed as {layout}")).unwrap_or_default();
+                    self.notes
+                        .push(format!("{op} of {format} ({}) was not measured{layout} at enough shapes: it has no choice", class.name()));
+                    return Ok(None);
+                }
                 self.notes.push(format!("{op} of {format} ({}) was not measured: it keeps the generic profile's choice", class.name()));
-                unmeasured((op, format, class), threads, layout)
+                unmeasured(usual?, (op, threads), layout).map(Some)
             }
         }
     }
@@ -217,8 +230,7 @@ fn when(row: &Row) -> anyhow::Result<When> {
 }
 
 /// The generic profile's choice, or its nearest relative of a packed layout.
-fn unmeasured((op, format, class): (Op, Format, Class), threads: usize, layout: Option<&str>) -> anyhow::Result<Choice> {
-    let mut choice = space::default_choice(op, format, class)?;
+fn unmeasured(mut choice: Choice, (op, threads): (Op, usize), layout: Option<&str>) -> anyhow::Result<Choice> {
     choice.threads = threads;
     choice.note = format!("not measured; {}", choice.note);
     let Some(layout) = layout.filter(|l| *l != choice.layout) else { return Ok(choice) };
@@ -234,4 +246,27 @@ fn unmeasured((op, format, class): (Op, Format, Class), threads: usize, layout: 
 /// To four digits: what is beyond them is noise.
 fn rounded(x: f64) -> f64 {
     (x * 1e4).round() / 1e4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::record;
+
+    #[test]
+    fn few_rows_that_were_not_measured_in_the_layout_of_prefill_have_no_choice_and_that_is_said() {
+        let named = |rows: usize, vectors: usize| {
+            let fits = |m: &&kiln_kernels::registry::Meta| {
+                (m.op, m.format, m.param("MR"), m.param("NV")) == (Op::Gemm, Op::Gemm.format(), Some(rows), Some(vectors))
+            };
+            kiln_kernels::registry::all().map(|e| e.meta).find(fits).map(|m| m.name).expect("a kernel")
+        };
+        let prefill = [record(named(8, 2), "512x64x64", &[10.0; 5])];
+        let few = [record(named(4, 4), "4x64x64", &[10.0; 5]), record(named(4, 4), "16x64x64", &[10.0; 5])];
+        let all: Vec<&Record> = prefill.iter().chain(&few).collect();
+        let decided = decide(&all).expect("decisions");
+        let of = |class: Class| decided.choices.iter().find(|c| c.op == Op::Gemm.name() && c.class == class).map(|c| c.kernel.as_str());
+        assert_eq!((of(Class::Prefill), of(Class::Few)), (Some(named(8, 2)), None));
+        assert!(decided.notes.iter().any(|note| note.contains("few") && note.contains("no choice")), "{:?}", decided.notes);
+    }
 }

@@ -142,7 +142,8 @@ impl Runner {
         with_gemm!(any, gemm => {
             if packed {
                 let mut panels = Panels::new(operands.outputs.len(), gemm.packed_b_len(k, n), random)?;
-                panels.iter_mut().enumerate().for_each(|(set, words)| gemm.pack_b(right(&gemm, &operands.inputs, set), words));
+                // Of one matrix: sets have none of their own where weights are packed.
+                panels.fill(|words| gemm.pack_b(right(&gemm, &operands.inputs, 0), words));
                 runner.panels = Arc::new(panels);
             }
             let fitting = candidate.split.filter(|s| s.threads() == threads);

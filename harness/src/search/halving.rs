@@ -1,18 +1,21 @@
 //! Successive halving (Karnin, Koren and Somekh 2013), by thirds as Hyperband has it (Li et al. 2018): all candidates of a
-//! round get as many samples, and the fastest third goes on to a round of three times as many.
+//! round get as many samples, and the fastest third goes on to a round of three times as many, with all that a few samples cannot
+//! tell from the best.
 //!
 //! Variations of a kernel join when the kernel has stood its own rounds, so that no time goes to variations of
 //! what is slow anyway; and kernels that took more than twice the best at a smaller problem do not take part. A probe of each of
 //! those takes longer than all the rounds of the others: they are most kernels, and the slowest. By model it is the same among the candidates that are predicted to be fastest.
 
-use super::{BLOCK, HOPELESS, LEFT_BEHIND, PROBE, REPEATS, Run, SURVIVORS, Samples, TIME_RAN_OUT, Verdict, usual_number};
+use super::{BLOCK, HOPELESS, LEFT_BEHIND, PROBE, REPEATS, Run, SURVIVORS, Samples, TIME_RAN_OUT, Verdict, between, usual_number};
 use anyhow::ensure;
 
 /// Kernels whose variations are tried.
 const VARIED: usize = 2;
 
-/// Of so many candidates one goes on, to as many times the samples.
+/// Of so many candidates one goes on, to as many times the samples…
 const PARTS: usize = 3;
+/// …and all that take no more than this many times the best, from which a few samples cannot tell them.
+const ALIKE: f64 = 1.03;
 
 /// A candidate with its samples so far.
 type Sampled = (usize, Samples);
@@ -67,7 +70,8 @@ impl Run<'_> {
             let mut kept = Vec::new();
             for (place, (candidate, samples)) in alive.into_iter().enumerate() {
                 let hopeless = samples.time().is_some_and(|time| time > HOPELESS * best);
-                let dropped = match (hopeless, place >= keep) {
+                let behind = place >= keep && samples.time().is_some_and(|time| time > ALIKE * best);
+                let dropped = match (hopeless, behind) {
                     // The default is kept to the end, so that gains over it rest on a full measurement.
                     _ if candidate == 0 => None,
                     (true, _) => Some(format!("round {round}: more than {HOPELESS} times the best")),
@@ -126,7 +130,7 @@ impl Run<'_> {
     /// are finished.
     fn block(&mut self, block: Vec<Sampled>, target: usize) -> anyhow::Result<Vec<Sampled>> {
         for repeat in 1..=REPEATS {
-            let (mut more, drift) = (Vec::with_capacity(block.len()), self.sampler.drift());
+            let (mut more, before) = (Vec::with_capacity(block.len()), self.sampler.drift());
             for (candidate, samples) in &block {
                 more.push(self.sampler.samples(*candidate, target.saturating_sub(samples.taken.len()))?);
             }
@@ -136,6 +140,7 @@ impl Run<'_> {
                 }
                 self.unsteady.extend(block.iter().map(|sampled| sampled.0));
             }
+            let drift = between(before, self.sampler.drift());
             let mut valid = Vec::with_capacity(block.len());
             for ((candidate, mut samples), more) in block.into_iter().zip(more) {
                 match more {

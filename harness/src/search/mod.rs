@@ -70,8 +70,8 @@ pub trait Sampler {
     /// What makes going on impossible.
     fn is_steady(&mut self) -> anyhow::Result<bool>;
 
-    /// How many times as long everything takes now as when the search began, told by what was last looked at: candidates are
-    /// compared by what they would have taken then. 1 unless that is more than noise.
+    /// How many times as long everything took when this was last looked at as when the search began: candidates are compared by
+    /// what they would have taken then.
     fn drift(&self) -> f64;
 
     /// Whether time has run out.
@@ -126,6 +126,11 @@ impl Samples {
         let drift = median(&self.taken).zip(self.time()).map_or(1.0, |(taken, level)| taken / level);
         Verdict::Timed { samples: self.taken, drift, dropped }
     }
+}
+
+/// The drift between two looks, where a step and a slope are as likely.
+fn between(before: f64, after: f64) -> f64 {
+    (before * after).sqrt()
 }
 
 /// How candidates stand to one another. The first is the default.
@@ -324,7 +329,13 @@ impl<'a> Run<'a> {
                 self.pending.push((candidate, verdict));
             }
         }
-        std::mem::take(&mut self.pending).into_iter().try_for_each(|(candidate, verdict)| self.finish(candidate, verdict))
+        let after = self.sampler.drift();
+        std::mem::take(&mut self.pending).into_iter().try_for_each(|(candidate, mut verdict)| {
+            if let Verdict::Timed { drift, .. } = &mut verdict {
+                *drift = between(*drift, after);
+            }
+            self.finish(candidate, verdict)
+        })
     }
 
     /// Measures candidates in an order; what the budget does not suffice for is counted.

@@ -18,7 +18,8 @@ struct Fake {
 impl Sampler for Fake {
     fn samples(&mut self, candidate: usize, count: usize) -> anyhow::Result<Result<Vec<f64>, String>> {
         self.sampled += count;
-        let time = self.times[candidate] * self.drift();
+        // Half way to the next look.
+        let time = self.times[candidate] * self.drift() * self.slower.sqrt();
         Ok(if time < 0.0 { Err("wrong".into()) } else { Ok(vec![time; count]) })
     }
 
@@ -109,6 +110,16 @@ fn halving_takes_fewer_samples() {
     let times: Vec<f64> = (0..64).map(|i| 10.0 + f64::from(i) / 10.0).collect();
     let [all, half] = WHOLE.map(|strategy| search(strategy, &times, &[], usize::MAX).sampled);
     assert!(half < all, "{half} {all}");
+}
+
+#[test]
+fn halving_measures_in_full_what_a_few_samples_cannot_tell_from_the_best() {
+    let times: Vec<f64> = (0..40).map(|i| if i % 2 == 0 { 100.0 + f64::from(i) / 20.0 } else { 120.0 }).collect();
+    let found = search(Strategy::Halving, &times, &[], usize::MAX);
+    let whole = |(c, verdict): &(usize, Verdict)| matches!(verdict, Verdict::Timed { dropped: None, .. }).then_some(*c);
+    let mut whole: Vec<usize> = found.verdicts.iter().filter_map(whole).collect();
+    whole.sort_unstable();
+    assert_eq!(whole, (0..20).map(|i| 2 * i).collect::<Vec<usize>>());
 }
 
 #[test]
@@ -251,6 +262,8 @@ fn on_a_machine_that_becomes_slower_the_fastest_is_found_all_the_same() {
         let search = Search { strategy, samples: 8, evaluations: None, seed: 0, known: HashMap::new(), landscape: &line(times.len()) };
         let order = search.run(&mut fake).expect("an order");
         assert_eq!(order.ranking[0].0, 23, "{strategy:?}");
+        let is_level = |(c, verdict): &(usize, Verdict)| verdict.time().is_some_and(|time| (time / times[*c] - 1.0).abs() < 1e-9);
+        assert!(fake.verdicts.iter().all(is_level), "{strategy:?}: not what they would have taken at first");
         let taken = |c: usize| {
             fake.verdicts.iter().find(|v| v.0 == c).map(|v| match &v.1 {
                 Verdict::Timed { samples, .. } => median(samples).expect("samples"),
