@@ -180,6 +180,24 @@ mod tests {
     }
 
     #[test]
+    fn a_table_that_is_hardly_ahead_of_the_default_is_not_taken_unless_it_is_far_ahead_at_a_shape() {
+        let shapes = ["512x512x512", "512x512x1024", "512x512x2048", "512x512x4096", "512x512x8192", "512x512x16384"];
+        let at = |ratio: f64| {
+            let default = |shape: &str| Record { default: true, ..record("gemm_f32_scalar_4x4v_u1", shape, &[10.0; 5]) };
+            let mut records: Vec<Record> = shapes.iter().map(|shape| default(shape)).collect();
+            for (shape, ratio) in shapes.iter().zip([ratio, 1.0, 1.0, 1.0, 1.0, 1.0]) {
+                let timed = record("gemm_f32_scalar_2x4v_u1", shape, &[10.0 * ratio; 5]);
+                let mut pair = timed.clone();
+                pair.outcome = Outcome::paired(default(shape).config.label(), "class", &[(10.0 * ratio, 10.0); 9], 3).expect("pairs");
+                records.extend([timed, pair]);
+            }
+            let chosen = all(&records);
+            chosen.default_stays
+        };
+        assert_eq!([at(0.97), at(0.95)], [true, false]);
+    }
+
+    #[test]
     fn candidates_without_all_shapes_do_not_win() {
         let records = [record("a", "8x8x8", &[10.0]), record("a", "9x9x9", &[10.0]), record("b", "8x8x8", &[1.0])];
         assert_eq!(all(&records).way.kernel, "a");

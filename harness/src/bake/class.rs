@@ -109,7 +109,7 @@ impl<'a> Class<'a> {
     }
 
     /// What some shapes count for together.
-    fn weight(&self, shapes: &[usize]) -> f64 {
+    pub(super) fn weight(&self, shapes: &[usize]) -> f64 {
         shapes.iter().map(|shape| self.weights[*shape]).sum()
     }
 

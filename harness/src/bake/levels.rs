@@ -22,14 +22,16 @@ struct Neighbour {
     weight: f64,
 }
 
-/// The logarithm of each result's cost, with that of the default, whose place is given, as its own times have it. `pairs` may be
-/// of other shapes too.
+/// The logarithm of each result's cost, with that of the default, whose place is given, as its own times have it. A result may be
+/// there more than once: blocks that are larger than a matrix come to the same. `pairs` may be of other shapes too.
 pub(super) fn levels(row: &[&Record], default: Option<usize>, pairs: &[&Record]) -> Vec<f64> {
-    let neighbours = neighbours(row, pairs);
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let first: Vec<usize> = row.iter().enumerate().map(|(at, record)| *places.entry(record.config.label()).or_insert(at)).collect();
+    let neighbours = neighbours(row, &places, pairs);
     let own: Vec<f64> = row.iter().map(|record| record.cost().unwrap_or(f64::INFINITY).ln()).collect();
     let mut levels = own.clone();
     let mut seen = vec![false; row.len()];
-    for begin in default.into_iter().chain(0..row.len()) {
+    for begin in default.map(|default| first[default]).into_iter().chain(0..row.len()) {
         if seen[begin] {
             continue;
         }
@@ -53,18 +55,17 @@ pub(super) fn levels(row: &[&Record], default: Option<usize>, pairs: &[&Record])
             }
         }
     }
-    levels
+    first.into_iter().map(|at| levels[at]).collect()
 }
 
-/// For each result those that it was compared with.
-fn neighbours(row: &[&Record], pairs: &[&Record]) -> Vec<Vec<Neighbour>> {
-    let labels: HashMap<String, usize> = row.iter().enumerate().map(|(at, record)| (record.config.label(), at)).collect();
+/// For each result those that it was compared with, by the place of each label.
+fn neighbours(row: &[&Record], places: &HashMap<String, usize>, pairs: &[&Record]) -> Vec<Vec<Neighbour>> {
     let mut neighbours: Vec<Vec<Neighbour>> = row.iter().map(|_| Vec::new()).collect();
     for record in pairs {
         let Outcome::Paired { against, ratio, ratio_ci: (low, high), .. } = &record.outcome else { continue };
         // The label does not tell the shape.
-        let one = labels.get(&record.config.label()).copied().filter(|one| row[*one].config == record.config);
-        if let (Some(one), Some(other)) = (one, labels.get(against).copied()) {
+        let one = places.get(&record.config.label()).copied().filter(|one| row[*one].config == record.config);
+        if let (Some(one), Some(other)) = (one, places.get(against).copied()) {
             let (ratio, weight) = (ratio.ln(), (high / low).ln().max(SUREST).powi(-2));
             neighbours[one].push(Neighbour { at: other, ratio: -ratio, weight });
             neighbours[other].push(Neighbour { at: one, ratio, weight });
@@ -107,6 +108,14 @@ mod tests {
         let (ln9, ln8) = (0.9f64.ln(), 0.8f64.ln());
         let expected = [(2.0 * ln9 + ln8) / 3.0, (ln9 + 2.0 * ln8) / 3.0].map(|log: f64| 100.0 * log.exp());
         assert!((a - expected[0]).abs() < 1e-4 && (b - expected[1]).abs() < 1e-4 && d == 100.0, "{a} {b} {expected:?}");
+    }
+
+    #[test]
+    fn a_result_that_is_there_twice_stands_where_its_pairs_have_it_both_times() {
+        let row = ["a", "d", "b", "d", "a"].map(|kernel| record(kernel, "8x8x8", &[100.0; 5]));
+        let mut pair = row[0].clone();
+        pair.outcome = Outcome::paired(row[1].config.label(), "best", &[(0.8, 1.0); 8], 1).expect("pairs");
+        assert_eq!(times(&row, &[pair]), [80.0, 100.0, 100.0, 100.0, 80.0]);
     }
 
     /// The levels of results, the second of which is the default, as times.

@@ -3,7 +3,7 @@
 //!
 //! A table grows from the way that won over the whole class: its shapes are parted in two at a value of M, N or K, again and
 //! again, wherever that saves most and one part is shown to have a faster way. So a row's way always took the place of
-//! another one that it beat beyond doubt. What is learnt without a shape must not be slower there than the default: else the
+//! another one that it beat beyond doubt. A table that is hardly ahead of the default is not taken. What is learnt without a shape must not be slower there than the default: else the
 //! coarser table is taken, and in the end the default.
 
 use super::class::{Class, NEAR};
@@ -101,12 +101,24 @@ pub(super) fn learn(class: &Class, winner: usize) -> Gated {
         if rows.len() == 1 && Some(winner) == class.default {
             return finish(rows, refused);
         }
+        if !is_worth_it(class, &rows) {
+            continue;
+        }
         match harm(class, &rows, winner) {
             None => return finish(rows, refused),
             harm => refused = refused.or(harm),
         }
     }
     finish(vec![Row { way: class.default.unwrap_or(winner), ..root }], refused)
+}
+
+/// Whether rows are as much ahead of the default as two tunings may differ in: over the whole class by more than what is as good, or
+/// at one shape in pairs by more than twice the band. What is less, one tuning finds and the next one does not.
+fn is_worth_it(class: &Class, rows: &[Row]) -> bool {
+    let Some(default) = class.default else { return true };
+    let ahead: f64 = served(rows).map(|(shape, way)| class.excess(default, &[shape]) - class.excess(way, &[shape])).sum();
+    let far_at_one = || served(rows).any(|(shape, way)| class.slower(way, default, &[shape], 2.0 * BAND).is_some());
+    ahead > class.weight(&class.all()) * NEAR.ln_1p() || far_at_one()
 }
 
 /// The ways to choose from: of those that may share a class those that take least if each shape has the fastest of them; where that
