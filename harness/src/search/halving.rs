@@ -69,9 +69,8 @@ impl Run<'_> {
             let best = alive.first().and_then(|s| s.1.time()).unwrap_or(f64::INFINITY).min(self.best());
             let mut kept = Vec::new();
             for (place, (candidate, samples)) in alive.into_iter().enumerate() {
-                let hopeless = samples.time().is_some_and(|time| time > HOPELESS * best);
-                let behind = place >= keep && samples.time().is_some_and(|time| time > ALIKE * best);
-                let dropped = match (hopeless, behind) {
+                let time = samples.time().unwrap_or(f64::INFINITY);
+                let dropped = match (time > HOPELESS * best, place >= keep && time > ALIKE * best) {
                     // The default is kept to the end, so that gains over it rest on a full measurement.
                     _ if candidate == 0 => None,
                     (true, _) => Some(format!("round {round}: more than {HOPELESS} times the best")),
