@@ -38,8 +38,8 @@ pub(super) struct Chosen<'a> {
     /// Something finer was refused, because it is slower at this shape when it is learnt without: a table with more rows, or
     /// whatever is not the default.
     pub refused: Option<Shape>,
-    /// Of what was chosen at any shape, what of its layout takes least over all shapes, what does at each, and the default: those at
-    /// shapes where they were not compared in pairs, which would decide.
+    /// Of what was chosen at any shape, what of its layout takes least over all shapes, what does at each or may do so, and the default:
+    /// those at shapes where they were not compared in pairs, which would decide.
     pub open: Vec<(&'a Record, &'a Record)>,
     /// Worst time over the best one's when each shape in turn is held out of the choice.
     pub regret: Option<f64>,
@@ -93,6 +93,9 @@ pub(super) fn choose<'a>(records: &[&'a Record], allowed: &dyn Fn(&str) -> bool,
         }
         // What runs at other shapes may be faster here as well.
         undecided.extend(rival.into_iter().chain(served.iter().map(|elsewhere| elsewhere.1)).map(|other| (shape, other, way)));
+        // Times alone tell too little of kernels that take about as long.
+        let unsure = class.unsure(&rivals, shape, way).into_iter();
+        undecided.extend(unsure.map(|other| (shape, other, default.unwrap_or(way))));
     }
     undecided.extend(table::parted(&rows, winner));
     // One comparison of two, whichever is the one and the other.
@@ -369,6 +372,36 @@ mod tests {
         let of_both = |(one, other): &&(&Record, &Record)| one.config.kernel == "a" && other.config.kernel == "a";
         let shapes: std::collections::BTreeSet<Shape> = chosen.open.iter().filter(of_both).map(|(one, _)| one.config.shape).collect();
         assert_eq!(shapes.len(), 4);
+    }
+
+    #[test]
+    fn kernels_that_are_about_as_fast_by_their_times_are_asked_about_at_each_shape_unless_one_of_their_ways_was() {
+        let near = |kernel: &str, kc: usize, ratio: f64| at_four(kernel, kc, [100.0 * ratio; 4]);
+        let mut records =
+            [near("d", 256, 1.0), near("a", 128, 0.98), near("b", 128, 1.02), near("b", 400, 1.04), near("c", 128, 1.08)].concat();
+        let asked = |records: &[Record]| -> Vec<(String, usize)> {
+            let chosen = all(records);
+            assert!(chosen.open.iter().all(|(one, other)| one.default || other.default));
+            let others = chosen.open.iter().map(|(one, other)| if one.default { other } else { one });
+            let mut kernels: Vec<(String, usize)> = Vec::new();
+            for other in others.map(|other| (other.config.kernel.clone(), other.config.blocking.map_or(0, |b| b.0))) {
+                kernels.extend((!kernels.contains(&other)).then_some(other));
+            }
+            kernels
+        };
+        assert_eq!(asked(&records), [("a".to_owned(), 128), ("b".to_owned(), 128)], "c is too far behind");
+        let of_other = records.iter().filter(|r| r.config.kernel == "b" && r.config.blocking.is_some_and(|b| b.0 == 400));
+        let label = records[0].config.label();
+        let outcome = Outcome::paired(label, "best", &[(104.0, 100.0); 9], 3).expect("pairs");
+        let pairs: Vec<Record> = of_other.map(|r| Record { outcome: outcome.clone(), ..r.clone() }).collect();
+        records.extend(pairs);
+        assert_eq!(asked(&records), [("a".to_owned(), 128)]);
+        // Another way of the kernel that is chosen, which was compared itself.
+        let outcome = Outcome::paired(records[0].config.label(), "class", &[(90.0, 100.0); 9], 3).expect("pairs");
+        let of_chosen = records.iter().filter(|r| r.config.kernel == "a").map(|r| Record { outcome: outcome.clone(), ..r.clone() });
+        let pairs: Vec<Record> = of_chosen.chain(near("a", 400, 0.92)).collect();
+        records.extend(pairs);
+        assert_eq!((all(&records).way.kernel.as_str(), asked(&records)), ("a", vec![("a".to_owned(), 400)]));
     }
 
     #[test]

@@ -16,6 +16,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// way, and these are within the band of one another at every shape.
 pub(super) const NEAR: f64 = BAND / 2.0;
 
+/// How far the times of two ways that were measured in full and apart are off what pairs say of them, nine times in ten.
+const UNSURE: f64 = 0.05;
+
 /// The results of one class.
 pub(super) struct Class<'a> {
     /// The shapes at which candidates can be compared.
@@ -172,6 +175,24 @@ impl<'a> Class<'a> {
             Some(pairs) => Compared::Paired(pairs),
             None => through().map_or_else(|| Compared::Apart([one, other].map(|way| costs(self.at(shape, way)))), Compared::Through),
         }
+    }
+
+    /// Of each kernel among some ways the one that takes least at a shape, if for all that is known it may take less than `way`: it is no
+    /// farther behind than times are unsure, and no way of its kernel but `way` was compared with anything there in pairs.
+    pub(super) fn unsure(&self, ways: &[usize], shape: usize, way: usize) -> Vec<usize> {
+        let mut kernels: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for other in ways.iter().copied().filter(|other| *other != way && self.at(shape, *other).is_whole()) {
+            kernels.entry(&self.ways[other].kernel).or_default().push(other);
+        }
+        let near = |other: &usize| self.excess[shape][*other] - self.excess[shape][way] <= UNSURE.ln_1p();
+        let was_compared = |other: &usize| {
+            let config = &self.at(shape, *other).config;
+            let (label, shape) = (config.label(), config.shape);
+            let is_one = |pair: &&Record| matches!(&pair.outcome, Outcome::Paired { against, .. } if *against == label);
+            self.pairs.iter().any(|pair| pair.config == *config || (pair.config.shape == shape && is_one(pair)))
+        };
+        let of_kernel = |mine: Vec<usize>| self.least(&mine, &[shape]).filter(near).filter(|_| !mine.iter().any(was_compared));
+        kernels.into_values().filter_map(of_kernel).collect()
     }
 
     /// The results of two ways at a shape, unless they are one result or were compared in pairs.
