@@ -1,4 +1,5 @@
-//! What did well at one shape of a class, at the others: a choice is made for a class, of what has a result at every shape of it.
+//! What did well at one shape of a class, at the others, and with the blocking of one another: a choice is made for a class, of what
+//! has a result at every shape of it.
 
 use super::way::Way;
 use crate::ranking::standings;
@@ -8,12 +9,14 @@ use crate::store::{Config, Record};
 /// So many of the fastest at a problem are tried at the others, and more at those where that takes less time.
 const FASTEST: usize = 4;
 
-/// The places of those of a problem's configurations whose ways were among the fastest at other problems of the same class.
+/// The places of those of a problem's configurations whose ways are near those that were among the fastest.
 pub struct Elsewhere {
-    /// Of the four of each that did best of those that were measured in full.
+    /// The four ways that did best at each other problem of the same class, of those that were measured in full.
     pub leading: Vec<usize>,
-    /// Of as many as can be tried here in the time that four take at the problem of the class that takes longest.
+    /// As many as can be tried here in the time that four take at the problem of the class that takes longest.
     pub affordable: Vec<usize>,
+    /// The four that did best here, and the default, each with the blocking of another one.
+    pub crossed: Vec<usize>,
 }
 
 impl Elsewhere {
@@ -31,8 +34,22 @@ impl Elsewhere {
             places.dedup();
             places
         };
-        Elsewhere { leading: places(FASTEST, &Record::is_whole), affordable: places(affordable, &|_| true) }
+        let crossed = crossed(records.iter().copied().filter(|r| r.config.problem() == Some(*problem)), configs);
+        Elsewhere { leading: places(FASTEST, &Record::is_whole), affordable: places(affordable, &|_| true), crossed }
     }
+}
+
+/// The places of what comes of those of a problem's results that are of its fastest, or of the default, if two exchange blockings.
+fn crossed<'a>(here: impl Iterator<Item = &'a Record>, configs: &[Config]) -> Vec<usize> {
+    let standings = standings(here);
+    let timed = || standings.iter().flat_map(|standing| &standing.timed);
+    let fastest = timed().filter(|record| record.is_whole()).take(FASTEST).chain(timed().filter(|record| record.default));
+    let fastest: Vec<&Config> = fastest.map(|record| &record.config).collect();
+    let is_crossed = |config: &Config| {
+        let with_its_blocking = |kernel: &Config| Config { blocking: config.blocking, ..kernel.clone() } == *config;
+        fastest.iter().any(|f| f.tile == config.tile && f.blocking == config.blocking) && fastest.iter().any(|f| with_its_blocking(f))
+    };
+    (0..configs.len()).filter(|at| is_crossed(&configs[*at])).collect()
 }
 
 #[cfg(test)]
@@ -69,9 +86,31 @@ mod tests {
         let records: Vec<&Record> = records.iter().collect();
         let found = |at: &str| {
             let configs: Vec<Config> = records.iter().map(|r| record(&r.config.kernel, at, &[1.0]).config).collect();
-            let Elsewhere { leading, affordable } = Elsewhere::of(&records, &configs[0].problem().expect("a problem"), &configs);
+            let Elsewhere { leading, affordable, .. } = Elsewhere::of(&records, &configs[0].problem().expect("a problem"), &configs);
             (leading.len(), affordable.len())
         };
         assert_eq!([found("1024x64x64"), found("256x64x64"), found("128x64x64")], [(4, 4), (4, 8), (4, 9)]);
+    }
+
+    #[test]
+    fn the_fastest_and_the_default_are_tried_with_the_blocking_of_one_another_where_their_tiles_are_the_same() {
+        let of = |kernel: &str, kc: usize, tile: (usize, usize), ns: f64| {
+            let mut record = record(kernel, "512x64x64", &[ns; 5]);
+            record.config.blocking = Some(crate::store::Blocks(kc, 240, 1024, Default::default()));
+            record.config.tile = tile;
+            record
+        };
+        let mut records = vec![of("a", 128, (12, 2), 1.0), of("d", 256, (12, 2), 9.0), of("b", 512, (8, 2), 2.0)];
+        records[1].default = true;
+        records.extend([3.0, 4.0].map(|ns| of("c", 64, (6, 2), ns)));
+        records.push(of("e", 64, (12, 2), 5.0));
+        let kinds = [("a", (12, 2)), ("d", (12, 2)), ("b", (8, 2)), ("e", (12, 2))];
+        let configs: Vec<Config> =
+            kinds.iter().flat_map(|(kernel, tile)| [64, 128, 256, 512].map(|kc| of(kernel, kc, *tile, 1.0).config)).collect();
+        let records: Vec<&Record> = records.iter().collect();
+        let found = Elsewhere::of(&records, &configs[0].problem().expect("a problem"), &configs).crossed;
+        let named: Vec<(&str, usize)> =
+            found.iter().map(|at| (configs[*at].kernel.as_str(), configs[*at].blocking.map_or(0, |b| b.0))).collect();
+        assert_eq!(named, [("a", 128), ("a", 256), ("d", 128), ("d", 256), ("b", 512)]);
     }
 }

@@ -64,13 +64,14 @@ impl<'a, 's> GroupRun<'a, 's> {
         run.finals(&ranked(&known))
     }
 
-    /// Measures what did well at other problems of the class and was not measured in full at this one, within about `time`. Whether
-    /// there was anything.
+    /// Measures what did well at other problems of the class, or may well do so here, and was not measured in full at this one, within
+    /// about `time`. Whether there was anything.
     pub(super) fn try_fastest(session: &mut Session, group: &Group, time: Option<Duration>) -> anyhow::Result<bool> {
         let (mut run, mut known) = GroupRun::new(session, group, time);
         let counting = run.session.counting();
-        let Elsewhere { leading, affordable } = Elsewhere::of(&counting, &group.problem, &run.configs);
-        let new: BTreeSet<usize> = leading.iter().copied().chain(affordable).filter(|at| !known.contains_key(at)).collect();
+        let Elsewhere { leading, affordable, crossed } = Elsewhere::of(&counting, &group.problem, &run.configs);
+        let near = leading.iter().copied().chain(affordable).chain(crossed);
+        let new: BTreeSet<usize> = near.filter(|at| !known.contains_key(at)).collect();
         // What halving dropped here on a few samples is measured in full.
         let halved = |at: &usize| counting.iter().any(|r| r.config == run.configs[*at] && r.was_halved());
         let fastest: Vec<usize> = new.union(&leading.into_iter().filter(halved).collect()).copied().collect();
@@ -80,7 +81,7 @@ impl<'a, 's> GroupRun<'a, 's> {
         let (landscape, before) = (landscape::of(&run.configs), run.session.stored);
         known.retain(|at, _| !fastest.contains(at));
         run.session.progress.more(fastest.len() as u64);
-        run.session.progress.at(format!("{} {}: {} that did well elsewhere", group.problem.op, group.problem.shape, fastest.len()));
+        run.session.progress.at(format!("{} {}: {} near what did well", group.problem.op, group.problem.shape, fastest.len()));
         let order = run.search(&landscape, known).only(fastest, &mut run)?;
         // The search had counted them as passed over, or as left.
         let measured = order.ranking.iter().filter(|(at, _)| new.contains(at)).count();
