@@ -10,7 +10,7 @@ use crate::store::{Config, Record};
 const FASTEST: usize = 4;
 
 /// The places of those of a problem's configurations whose ways are near those that were among the fastest.
-pub struct Elsewhere {
+pub struct Promising {
     /// The four ways that did best at each other problem of the same class, of those that were measured in full.
     pub leading: Vec<usize>,
     /// As many as can be tried here in the time that four take at the problem of the class that takes longest.
@@ -19,9 +19,9 @@ pub struct Elsewhere {
     pub crossed: Vec<usize>,
 }
 
-impl Elsewhere {
+impl Promising {
     /// By the results of all problems.
-    pub fn of(records: &[&Record], problem: &Problem, configs: &[Config]) -> Elsewhere {
+    pub fn of(records: &[&Record], problem: &Problem, configs: &[Config]) -> Promising {
         let mine = records.iter().copied().filter(|r| r.config.problem().is_some_and(|p| p != *problem && p.is_of_class(problem)));
         let standings = standings(mine);
         let longest = standings.iter().map(|standing| standing.problem.cost()).fold(problem.cost(), f64::max);
@@ -35,7 +35,7 @@ impl Elsewhere {
             places
         };
         let crossed = crossed(records.iter().copied().filter(|r| r.config.problem() == Some(*problem)), configs);
-        Elsewhere { leading: places(FASTEST, &Record::is_whole), affordable: places(affordable, &|_| true), crossed }
+        Promising { leading: places(FASTEST, &Record::is_whole), affordable: places(affordable, &|_| true), crossed }
     }
 }
 
@@ -71,10 +71,10 @@ mod tests {
         let records: Vec<&Record> = records.iter().collect();
         let configs = ["e", "d", "c", "b", "a"].map(|kernel| record(kernel, "768x64x64", &[1.0]).config);
         let problem = configs[0].problem().expect("a problem");
-        assert_eq!(Elsewhere::of(&records, &problem, &configs).leading, [2, 3, 4]);
+        assert_eq!(Promising::of(&records, &problem, &configs).leading, [2, 3, 4]);
         // On other threads it is another class.
         let apart = Problem { threads: 2, ..problem };
-        assert_eq!(Elsewhere::of(&records, &apart, &configs).leading, [0usize; 0]);
+        assert_eq!(Promising::of(&records, &apart, &configs).leading, [0usize; 0]);
     }
 
     #[test]
@@ -86,7 +86,7 @@ mod tests {
         let records: Vec<&Record> = records.iter().collect();
         let found = |at: &str| {
             let configs: Vec<Config> = records.iter().map(|r| record(&r.config.kernel, at, &[1.0]).config).collect();
-            let Elsewhere { leading, affordable, .. } = Elsewhere::of(&records, &configs[0].problem().expect("a problem"), &configs);
+            let Promising { leading, affordable, .. } = Promising::of(&records, &configs[0].problem().expect("a problem"), &configs);
             (leading.len(), affordable.len())
         };
         assert_eq!([found("1024x64x64"), found("256x64x64"), found("128x64x64")], [(4, 4), (4, 8), (4, 9)]);
@@ -108,7 +108,7 @@ mod tests {
         let configs: Vec<Config> =
             kinds.iter().flat_map(|(kernel, tile)| [64, 128, 256, 512].map(|kc| of(kernel, kc, *tile, 1.0).config)).collect();
         let records: Vec<&Record> = records.iter().collect();
-        let found = Elsewhere::of(&records, &configs[0].problem().expect("a problem"), &configs).crossed;
+        let found = Promising::of(&records, &configs[0].problem().expect("a problem"), &configs).crossed;
         let named: Vec<(&str, usize)> =
             found.iter().map(|at| (configs[*at].kernel.as_str(), configs[*at].blocking.map_or(0, |b| b.0))).collect();
         assert_eq!(named, [("a", 128), ("a", 256), ("d", 128), ("d", 256), ("b", 512)]);

@@ -20,7 +20,7 @@ mod why;
 
 pub use agreement::{Agreement, agreements};
 pub use decide::{Decided, decide, decide_for};
-pub use everywhere::Elsewhere;
+pub use everywhere::Promising;
 pub use objective::{Objective, PROMPT, Total};
 pub use size::Sizes;
 pub use why::{Answer, AtShape, Compared, Costed, Figure, Near, OverClass, Question, RowAt, Sources, Verdict, Wrong, at, label, why};

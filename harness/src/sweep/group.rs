@@ -4,7 +4,7 @@
 use super::anchor::Anchor;
 use super::session::Session;
 use super::{Group, Options};
-use crate::bake::Elsewhere;
+use crate::bake::Promising;
 use crate::measure::apart::{Reply, Request, Sampling};
 use crate::measure::clock::Effort;
 use crate::measure::statistics::median;
@@ -69,7 +69,7 @@ impl<'a, 's> GroupRun<'a, 's> {
     pub(super) fn try_fastest(session: &mut Session, group: &Group, time: Option<Duration>) -> anyhow::Result<bool> {
         let (mut run, mut known) = GroupRun::new(session, group, time);
         let counting = run.session.counting();
-        let Elsewhere { leading, affordable, crossed } = Elsewhere::of(&counting, &group.problem, &run.configs);
+        let Promising { leading, affordable, crossed } = Promising::of(&counting, &group.problem, &run.configs);
         let near = leading.iter().copied().chain(affordable).chain(crossed);
         let new: BTreeSet<usize> = near.filter(|at| !known.contains_key(at)).collect();
         // What halving dropped here on a few samples is measured in full.
