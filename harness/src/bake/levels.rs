@@ -22,9 +22,18 @@ struct Neighbour {
     weight: f64,
 }
 
-/// The logarithm of each result's cost, with that of the default, whose place is given, as its own times have it. A result may be
-/// there more than once: blocks that are larger than a matrix come to the same. `pairs` may be of other shapes too.
-pub(super) fn levels(row: &[&Record], default: Option<usize>, pairs: &[&Record]) -> Vec<f64> {
+/// Where a result stands.
+#[derive(Clone, Copy)]
+pub(super) struct Level {
+    /// The logarithm of its cost.
+    pub log: f64,
+    /// Another of the row was compared with it in pairs.
+    pub was_compared: bool,
+}
+
+/// The level of each result, with that of the default, whose place is given, as its own times have it. A result may be
+/// there more than once: blocks that are larger than a matrix come to the same. `pairs` may be of other shapes and results too.
+pub(super) fn levels(row: &[&Record], default: Option<usize>, pairs: &[&Record]) -> Vec<Level> {
     let mut places: HashMap<String, usize> = HashMap::new();
     let first: Vec<usize> = row.iter().enumerate().map(|(at, record)| *places.entry(record.config.label()).or_insert(at)).collect();
     let neighbours = neighbours(row, &places, pairs);
@@ -55,7 +64,7 @@ pub(super) fn levels(row: &[&Record], default: Option<usize>, pairs: &[&Record])
             }
         }
     }
-    first.into_iter().map(|at| levels[at]).collect()
+    first.into_iter().map(|at| Level { log: levels[at], was_compared: !neighbours[at].is_empty() }).collect()
 }
 
 /// For each result those that it was compared with, by the place of each label.
@@ -121,6 +130,6 @@ mod tests {
     /// The levels of results, the second of which is the default, as times.
     fn times(row: &[Record], pairs: &[Record]) -> Vec<f64> {
         let levels = levels(&row.iter().collect::<Vec<_>>(), Some(1), &pairs.iter().collect::<Vec<_>>());
-        levels.iter().map(|level| (level.exp() * 1e6).round() / 1e6).collect()
+        levels.iter().map(|level| (level.log.exp() * 1e6).round() / 1e6).collect()
     }
 }
