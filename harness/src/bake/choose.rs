@@ -422,6 +422,16 @@ mod tests {
         assert_eq!(all(&spinning).table.len(), 0);
     }
 
+    #[test]
+    fn another_layout_takes_the_place_of_the_defaults_only_if_it_is_ahead_by_more_than_the_band() {
+        let other = "gemm_f32_scalar_4x4v_u1";
+        let chosen = |ratio: f64| {
+            let records = [at_four("d", 256, [100.0; 4]), at_four("a", 256, [95.0; 4]), at_four(other, 256, [95.0 * ratio; 4])].concat();
+            all(&records).way.kernel
+        };
+        assert_eq!([0.985, 0.97].map(chosen), ["a", other]);
+    }
+
     /// The same on two threads, where the default parks its own: so no row of a table can have it.
     fn parked(mut records: Vec<Record>) -> Vec<Record> {
         records.iter_mut().for_each(|r| (r.config.threads, r.config.spin) = (2, Some(if r.default { 0 } else { DEFAULT_SPIN })));
