@@ -35,8 +35,10 @@ pub(super) struct Class<'a> {
     bytes: Vec<u64>,
     /// For each shape the results of all ways.
     results: Vec<Vec<&'a Record>>,
-    /// For each shape the ways' levels over that of the best.
-    excess: Vec<Vec<Level>>,
+    /// For each shape the logarithms of the ways' times over that of the best.
+    excess: Vec<Vec<f64>>,
+    /// For each shape whether each way was compared in pairs with another one of the class.
+    was_compared: Vec<Vec<bool>>,
     /// Comparisons in pairs.
     pairs: Vec<&'a Record>,
 }
@@ -75,13 +77,13 @@ impl<'a> Class<'a> {
         let default = default.and_then(|default| ways.iter().position(|way| *way == default));
         let levels: Vec<Vec<Level>> = results.iter().map(|row| levels(row, default, &pairs)).collect();
         let least: Vec<f64> = levels.iter().map(|row| row.iter().map(|level| level.log).fold(f64::INFINITY, f64::min)).collect();
-        let over = |level: &Level, least: f64| Level { log: level.log - least, ..*level };
         let shapes: Vec<Shape> = grid.into_iter().map(|(shape, _)| shape).collect();
         let weight = |(shape, least): (&Shape, &f64)| calls.as_ref().map_or(1.0, |calls| calls[shape] * least.exp());
         let weights: Vec<f64> = shapes.iter().zip(&least).map(weight).collect();
         (!ways.is_empty()).then(|| Class {
             default,
-            excess: levels.iter().zip(&least).map(|(row, least)| row.iter().map(|level| over(level, *least)).collect()).collect(),
+            excess: levels.iter().zip(&least).map(|(row, least)| row.iter().map(|level| level.log - least).collect()).collect(),
+            was_compared: levels.iter().map(|row| row.iter().map(|level| level.was_compared).collect()).collect(),
             weighed: calls.is_some(),
             bytes: bytes(&ways, objective),
             shapes,
@@ -104,12 +106,12 @@ impl<'a> Class<'a> {
 
     /// The time of a way over that of the best at a shape.
     pub(super) fn over_best(&self, shape: usize, way: usize) -> f64 {
-        self.excess[shape][way].log.exp()
+        self.excess[shape][way].exp()
     }
 
     /// The logarithms of a way's time over the best one's, summed over shapes by what they count for.
     pub(super) fn excess(&self, way: usize, shapes: &[usize]) -> f64 {
-        shapes.iter().map(|shape| self.weights[*shape] * self.excess[*shape][way].log).sum()
+        shapes.iter().map(|shape| self.weights[*shape] * self.excess[*shape][way]).sum()
     }
 
     /// What some shapes count for together.
@@ -123,7 +125,7 @@ impl<'a> Class<'a> {
         let fastest = |shape: &usize| {
             let of = |full: bool| {
                 let mine = ways.iter().filter(|way| !full || self.at(*shape, **way).is_whole());
-                mine.map(|way| self.excess[*shape][*way].log).reduce(f64::min)
+                mine.map(|way| self.excess[*shape][*way]).reduce(f64::min)
             };
             self.weights[*shape] * of(true).or_else(|| of(false)).unwrap_or(f64::INFINITY)
         };
@@ -146,7 +148,7 @@ impl<'a> Class<'a> {
     /// shape, that with the least code, if that counts, and then the simplest. `None` of nothing.
     pub(super) fn best(&self, ways: &[usize], shapes: &[usize]) -> Option<usize> {
         let (least, first) = (self.least(ways, shapes)?, *shapes.first()?);
-        let behind = |way: usize, shape: &usize| self.excess[*shape][way].log - self.excess[*shape][least].log;
+        let behind = |way: usize, shape: &usize| self.excess[*shape][way] - self.excess[*shape][least];
         let tied = ways.iter().copied().filter(|way| shapes.iter().all(|shape| behind(*way, shape) <= NEAR.ln_1p()));
         tied.min_by_key(|way| (self.bytes[*way], simpler(self.at(first, *way))))
     }
@@ -185,8 +187,8 @@ impl<'a> Class<'a> {
         for other in ways.iter().copied().filter(|other| *other != way && self.at(shape, *other).is_whole()) {
             kernels.entry(&self.ways[other].kernel).or_default().push(other);
         }
-        let near = |other: &usize| self.excess[shape][*other].log - self.excess[shape][way].log <= UNSURE.ln_1p();
-        let was_compared = |other: &usize| self.excess[shape][*other].was_compared;
+        let near = |other: &usize| self.excess[shape][*other] - self.excess[shape][way] <= UNSURE.ln_1p();
+        let was_compared = |other: &usize| self.was_compared[shape][*other];
         let of_kernel = |mine: Vec<usize>| self.least(&mine, &[shape]).filter(near).filter(|_| !mine.iter().any(was_compared));
         kernels.into_values().filter_map(of_kernel).collect()
     }

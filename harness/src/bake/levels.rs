@@ -23,7 +23,6 @@ struct Neighbour {
 }
 
 /// Where a result stands.
-#[derive(Clone, Copy)]
 pub(super) struct Level {
     /// The logarithm of its cost.
     pub log: f64,
@@ -125,6 +124,19 @@ mod tests {
         let mut pair = row[0].clone();
         pair.outcome = Outcome::paired(row[1].config.label(), "best", &[(0.8, 1.0); 8], 1).expect("pairs");
         assert_eq!(times(&row, &[pair]), [80.0, 100.0, 100.0, 100.0, 80.0]);
+    }
+
+    #[test]
+    fn a_comparison_with_what_is_not_there_leaves_a_result_to_its_own_times_and_does_not_count() {
+        let row = ["a", "d", "b", "c"].map(|kernel| record(kernel, "8x8x8", &[100.0; 5]));
+        let pair = |one: &Record, against: &str| Record {
+            outcome: Outcome::paired(record(against, "8x8x8", &[1.0]).config.label(), "best", &[(0.8, 1.0); 8], 1).expect("pairs"),
+            ..one.clone()
+        };
+        let pairs = [pair(&row[0], "d"), pair(&row[2], "gone"), pair(&record("gone", "8x8x8", &[1.0]), "c")];
+        assert_eq!(times(&row, &pairs), [80.0, 100.0, 100.0, 100.0]);
+        let levels = levels(&row.iter().collect::<Vec<_>>(), Some(1), &pairs.iter().collect::<Vec<_>>());
+        assert_eq!(levels.iter().map(|level| level.was_compared).collect::<Vec<_>>(), [true, true, false, false]);
     }
 
     /// The levels of results, the second of which is the default, as times.

@@ -3,8 +3,8 @@
 //!
 //! A table grows from the way that won over the whole class: its shapes are parted in two at a value of M, N or K, again and
 //! again, wherever that saves most and one part is shown to have a faster way. So a row's way always took the place of
-//! another one that it beat beyond doubt. A table that is hardly ahead of the default is not taken. What is learnt without a shape must not be slower there than the default: else the
-//! coarser table is taken, and in the end the default.
+//! another one that it beat beyond doubt. A table that is hardly ahead of the default is not taken. What is learnt without a shape must
+//! not be slower there than the default: else the coarser table is taken, and in the end the default.
 
 use super::class::{Class, NEAR};
 use crate::filter::by_name;
