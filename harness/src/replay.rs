@@ -1,9 +1,12 @@
 //! Searches run again on paper: a strategy against results that are all there, so that strategies can be compared without
 //! a machine.
 //!
-//! Samples are drawn from those that were stored, with a price in time for each and for every candidate's preparation. A
-//! strategy's regret is the stored time of what it found to be best over that of the best there is.
+//! Samples are drawn from those that were stored, with a price in time for each, for every candidate's preparation and for each look at
+//! whether the machine is steady; what starts a process, makes operands and compares the fastest in pairs has none. A strategy's regret
+//! is the stored time of what it found to be best over that of the best there is.
 
+use crate::bake::promising;
+use crate::measure::bench;
 use crate::measure::clock::Effort;
 use crate::measure::statistics::{Random, median};
 use crate::model::Predictor;
@@ -11,15 +14,19 @@ use crate::search::{Landscape, Sampler, Search, Strategy, Verdict};
 use crate::space::Problem;
 use crate::space::landscape::{self, Pace};
 use crate::store::{Config, Outcome, Record};
+use crate::sweep::LOOK;
 use kiln_profiles::schema::Tier;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 /// One problem with a result for every candidate.
 pub struct Recorded {
     /// The problem.
     pub problem: Problem,
     configs: Vec<Config>,
-    /// Samples of each candidate in nanoseconds per call, or why it was not valid.
+    /// What each was stored as; the first is the default.
+    records: Vec<Record>,
+    /// Samples of each candidate in nanoseconds per call, as the machine was at first; or why it was not valid.
     outcomes: Vec<Result<Vec<f64>, String>>,
     landscape: Landscape,
 }
@@ -62,18 +69,14 @@ impl Recorded {
         if !records.first()?.default || records.len() < 2 {
             return None;
         }
-        let (mut configs, mut outcomes) = (Vec::new(), Vec::new());
-        for record in records {
-            outcomes.push(match record.outcome {
-                Outcome::Timed { samples_ns, .. } => Ok(samples_ns),
-                Outcome::Invalid { reason } => Err(reason),
-                Outcome::Paired { .. } | Outcome::Predicted { .. } => continue,
-            });
-            configs.push(record.config);
-        }
+        let samples = |record: &Record| match &record.outcome {
+            Outcome::Invalid { reason } => Err(reason.clone()),
+            _ => Ok(record.level_samples()),
+        };
+        let (configs, outcomes): (Vec<Config>, Vec<_>) = records.iter().map(|record| (record.config.clone(), samples(record))).unzip();
         let best = least(&outcomes);
         let stands = |o: &Result<Vec<f64>, String>| o.as_ref().map_or(true, |s| stands(s, best));
-        outcomes.iter().all(stands).then(|| Recorded { problem, landscape: landscape::of(&configs), configs, outcomes })
+        outcomes.iter().all(stands).then(|| Recorded { problem, landscape: landscape::of(&configs), configs, records, outcomes })
     }
 
     /// Candidates.
@@ -86,52 +89,62 @@ impl Recorded {
         self.landscape.predicted = self.configs.iter().map(|config| predictor.cycles(config)).collect();
     }
 
-    /// How its kernels did.
-    pub fn pace(&self) -> Pace {
-        let time =
-            |(config, outcome): (&'_ Config, &'_ Result<Vec<f64>, String>)| Some((config.kernel.clone(), median(outcome.as_ref().ok()?)?));
-        let times: Vec<(String, f64)> = self.configs.iter().zip(&self.outcomes).filter_map(time).collect();
-        Pace::of(self.problem, times.iter().map(|(kernel, time)| (kernel.as_str(), *time)))
+    /// The stored time of a candidate.
+    fn time(&self, candidate: usize) -> f64 {
+        self.outcomes[candidate].as_ref().ok().and_then(|samples| median(samples)).unwrap_or(f64::INFINITY)
     }
+}
 
-    /// Has searches know how kernels did at other problems, which are taken for searched before.
-    pub fn after(&mut self, paces: &[Pace]) {
-        self.landscape.hopeless = landscape::hopeless(&self.configs, paces);
-    }
-
-    /// Runs a strategy once for each of so many seeds.
-    ///
-    /// # Errors
-    /// Those of [`Search::run`].
-    pub fn run(&self, strategy: Strategy, effort: &Effort, seeds: u64) -> anyhow::Result<Replayed> {
-        let whole = self.once(Strategy::Exhaustive, effort, 0)?.spent;
-        let (mut regrets, mut spent, mut measured) = (Vec::new(), 0.0, 0);
-        for seed in 0..seeds.max(1) {
-            let paper = self.once(strategy, effort, seed)?;
-            regrets.push(paper.regret);
-            spent += paper.spent;
-            measured += paper.measured;
-        }
-        let runs = regrets.len() as f64;
-        Ok(Replayed {
+/// Runs a strategy, once for each of so many seeds, on problems of one machine that are searched one after another, the smaller first, as
+/// a sweep does it: with what did well at one of a class tried at its others. How it did at each.
+///
+/// # Errors
+/// Those of [`Search::run`].
+pub fn run(problems: &[Recorded], strategy: Strategy, effort: &Effort, seeds: u64) -> anyhow::Result<Vec<Replayed>> {
+    let whole = sweep(problems, Strategy::Exhaustive, effort, 0)?;
+    let runs: Vec<Vec<Paper>> = (0..seeds.max(1)).map(|seed| sweep(problems, strategy, effort, seed)).collect::<anyhow::Result<_>>()?;
+    let one = |(at, whole): (usize, &Paper)| {
+        let papers: Vec<&Paper> = runs.iter().map(|run| &run[at]).collect();
+        let mean = |of: &dyn Fn(&Paper) -> f64| papers.iter().map(|paper| of(paper)).sum::<f64>() / papers.len() as f64;
+        let regrets: Vec<f64> = papers.iter().map(|paper| paper.regret()).collect();
+        Replayed {
             strategy: strategy.name(),
             regret: median(&regrets).unwrap_or(0.0),
             worst_regret: regrets.iter().copied().fold(0.0, f64::max),
-            share_of_time: spent / runs / whole,
-            share_of_candidates: measured as f64 / runs / self.count() as f64,
-        })
-    }
+            share_of_time: mean(&|paper| paper.spent) / whole.spent,
+            share_of_candidates: mean(&|paper| paper.begun.iter().filter(|begun| **begun).count() as f64) / whole.begun.len() as f64,
+        }
+    };
+    Ok(whole.iter().enumerate().map(one).collect())
+}
 
-    fn once(&self, strategy: Strategy, effort: &Effort, seed: u64) -> anyhow::Result<Once> {
-        let mut paper =
-            Paper { recorded: self, effort, random: Random::new(seed ^ 0x7265_706c), spent: 0.0, begun: vec![false; self.count()] };
+/// One sweep on paper.
+fn sweep<'a>(problems: &'a [Recorded], strategy: Strategy, effort: &'a Effort, seed: u64) -> anyhow::Result<Vec<Paper<'a>>> {
+    let mut papers: Vec<Paper> = problems.iter().map(|recorded| Paper::new(recorded, effort, seed)).collect();
+    for at in 0..problems.len() {
+        let Recorded { configs, landscape, .. } = &problems[at];
+        let paces: Vec<Pace> = papers[..at].iter().map(Paper::pace).collect();
+        let landscape = Landscape { hopeless: landscape::hopeless(configs, &paces), ..landscape.clone() };
         let (samples, known) = (effort.samples, HashMap::new());
-        let search = Search { strategy, samples, evaluations: None, seed, known, landscape: &self.landscape };
-        let found = search.run(&mut paper)?.ranking.first().map(|r| r.0);
-        let time = |c: usize| self.outcomes[c].as_ref().ok().and_then(|s| median(s)).unwrap_or(f64::INFINITY);
-        let regret = found.map_or(f64::INFINITY, time) / least(&self.outcomes) - 1.0;
-        Ok(Once { regret, spent: paper.spent, measured: paper.begun.iter().filter(|b| **b).count() })
+        Search { strategy, samples, evaluations: None, seed, known, landscape: &landscape }.run(&mut papers[at])?;
     }
+    let mut tried = true;
+    while tried {
+        tried = false;
+        for (at, Recorded { problem, configs, landscape, .. }) in problems.iter().enumerate() {
+            let results: Vec<&Record> = papers.iter().flat_map(|paper| paper.results.values()).collect();
+            let untried = promising::untried(&results, problem, configs);
+            tried |= !untried.is_empty();
+            let known = papers[at].results.iter().filter(|(candidate, _)| !untried.contains(candidate));
+            let known = known.map(|(candidate, record)| (*candidate, record.cost())).collect();
+            Search { strategy, samples: effort.samples, evaluations: None, seed, known, landscape }.only(untried, &mut papers[at])?;
+        }
+    }
+    Ok(papers)
+}
+
+fn ns(time: Duration) -> f64 {
+    time.as_nanos() as f64
 }
 
 /// The least median.
@@ -139,47 +152,74 @@ fn least(outcomes: &[Result<Vec<f64>, String>]) -> f64 {
     outcomes.iter().filter_map(|o| median(o.as_ref().ok()?)).fold(f64::INFINITY, f64::min)
 }
 
-/// What came of one search.
-struct Once {
-    regret: f64,
-    spent: f64,
-    measured: usize,
-}
-
-/// Stored results as a sampler.
+/// Stored results of a problem as a sampler, with what came of a search.
 struct Paper<'a> {
     recorded: &'a Recorded,
     effort: &'a Effort,
     random: Random,
     /// Nanoseconds that the machine would have taken.
     spent: f64,
+    /// Candidates that were sampled.
     begun: Vec<bool>,
+    /// The one that was sampled last.
+    last: Option<usize>,
+    /// The results of candidates.
+    results: BTreeMap<usize, Record>,
+}
+
+impl<'a> Paper<'a> {
+    fn new(recorded: &'a Recorded, effort: &'a Effort, seed: u64) -> Paper<'a> {
+        let (random, begun) = (Random::new(seed ^ 0x7265_706c), vec![false; recorded.count()]);
+        Paper { recorded, effort, random, spent: 0.0, begun, last: None, results: BTreeMap::new() }
+    }
+
+    /// How kernels did.
+    fn pace(&self) -> Pace {
+        Pace::of(self.recorded.problem, self.results.values().filter_map(|record| Some((record.config.kernel.as_str(), record.cost()?))))
+    }
+
+    /// The stored time of what was found to be best over the least there is, less 1.
+    fn regret(&self) -> f64 {
+        let timed = self.results.iter().filter_map(|(candidate, record)| Some((*candidate, record.cost()?)));
+        let found = timed.min_by(|a, b| a.1.total_cmp(&b.1)).map_or(f64::INFINITY, |(candidate, _)| self.recorded.time(candidate));
+        found / least(&self.recorded.outcomes) - 1.0
+    }
 }
 
 impl Sampler for Paper<'_> {
     fn samples(&mut self, candidate: usize, count: usize) -> anyhow::Result<Result<Vec<f64>, String>> {
-        let warm_up = self.effort.warm_up.as_nanos() as f64;
-        let first = !std::mem::replace(&mut self.begun[candidate], true);
+        let Effort { warm_up, sample, .. } = *self.effort;
+        let new = !std::mem::replace(&mut self.begun[candidate], true);
+        let goes_on = self.last.replace(candidate) == Some(candidate);
         let stored = match &self.recorded.outcomes[candidate] {
             Ok(stored) => stored,
             Err(why) => {
-                self.spent += warm_up;
+                self.spent += ns(bench::brief(warm_up));
                 return Ok(Err(why.clone()));
             }
         };
         let call = median(stored).unwrap_or(0.0);
-        // A warm-up goes before samples in a row; before the first a call is checked too.
-        self.spent += if count > 0 { warm_up.max(call) + if first { call } else { 0.0 } } else { 0.0 };
-        self.spent += count as f64 * call.max(self.effort.sample.as_nanos() as f64);
+        // As a bench warms up, which checks a call first.
+        self.spent += if new { call } else { 0.0 };
+        self.spent += match (bench::is_look(warm_up, count, sample), goes_on) {
+            (true, true) => 0.0,
+            (false, _) if new || goes_on => ns(warm_up).max(call),
+            _ => ns(bench::brief(warm_up)).max(call),
+        };
+        self.spent += count as f64 * call.max(ns(sample));
         Ok(Ok((0..count).map(|_| stored[self.random.below(stored.len())]).collect()))
     }
 
-    fn finish(&mut self, _: usize, _: Verdict) -> anyhow::Result<()> {
+    fn finish(&mut self, candidate: usize, verdict: Verdict) -> anyhow::Result<()> {
+        if let Some(outcome) = verdict.outcome() {
+            self.results.insert(candidate, Record { outcome, ..self.recorded.records[candidate].clone() });
+        }
         Ok(())
     }
 
     fn is_steady(&mut self) -> anyhow::Result<bool> {
-        Ok(true)
+        // It is, but a look has its price.
+        self.samples(0, LOOK).map(|_| true)
     }
 
     fn drift(&self) -> f64 {
@@ -214,7 +254,8 @@ mod tests {
     fn halving_on_paper_finds_the_best_in_less_time() {
         let times: Vec<f64> = (0..60).map(|i| 1e6 * (1.0 + f64::from(i * 7 % 60) / 30.0)).collect();
         let recorded = recorded(&records(&times)).expect("an exhaustive search");
-        let run = |strategy| recorded.run(strategy, &Effort::FULL, 3).expect("a replay");
+        let problems = [recorded];
+        let run = |strategy| super::run(&problems, strategy, &Effort::FULL, 3).expect("a replay").remove(0);
         let (whole, half) = (run(Strategy::Exhaustive), run(Strategy::Halving));
         assert!((whole.share_of_time - 1.0).abs() < 0.05 && whole.share_of_candidates == 1.0, "{whole:?}");
         assert!(half.regret < 0.02 && half.share_of_time < 0.8, "{half:?}");
@@ -238,10 +279,29 @@ mod tests {
         // What was compared in pairs, or predicted, is no candidate's result.
         some.push(Record { outcome: Outcome::paired("best".into(), "best", &[(1.0, 1.0); 4], 1).expect("pairs"), ..some[1].clone() });
         some.push(Record { tier: Tier::Predicted, ..some[1].clone() });
-        let recorded = recorded(&some).expect("an exhaustive search");
+        let problems = [recorded(&some).expect("an exhaustive search")];
         for strategy in Strategy::ALL.into_iter().filter(|s| *s != Strategy::Model) {
-            assert_eq!(recorded.run(strategy, &Effort::QUICK, 1).expect("a replay").regret, 0.0, "{strategy:?}");
+            assert_eq!(run(&problems, strategy, &Effort::QUICK, 1).expect("a replay")[0].regret, 0.0, "{strategy:?}");
         }
-        assert!(recorded.run(Strategy::Model, &Effort::QUICK, 1).is_err(), "nothing was predicted");
+        assert!(run(&problems, Strategy::Model, &Effort::QUICK, 1).is_err(), "nothing was predicted");
+    }
+
+    #[test]
+    fn what_did_well_at_another_problem_is_tried_and_has_its_price() {
+        let at = |shape: &str, times: &mut dyn Iterator<Item = f64>| {
+            let times: Vec<f64> = times.collect();
+            let mut some = records(&times);
+            for record in &mut some {
+                record.config.shape = shape.parse().expect("a shape");
+            }
+            recorded(&some).expect("an exhaustive search")
+        };
+        let time = |i: i32| 1e6 * (1.0 + f64::from(i * 7 % 60) / 30.0);
+        // One fewer at the other, so that lots are not the same; and what is fast at the one is so there.
+        let alone = run(&[at("256x64x64", &mut (0..60).map(time))], Strategy::Random, &Effort::FULL, 8).expect("a replay").remove(0);
+        let both = [at("256x64x64", &mut (0..60).map(time)), at("512x64x64", &mut (0..59).map(|i| 2.0 * time(i)))];
+        let together = run(&both, Strategy::Random, &Effort::FULL, 8).expect("a replay");
+        assert!(together[0].share_of_candidates > alone.share_of_candidates && together[0].share_of_time > alone.share_of_time);
+        assert!(together[0].regret <= alone.regret, "{together:?} {alone:?}");
     }
 }

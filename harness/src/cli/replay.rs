@@ -7,10 +7,9 @@ use crate::measure::statistics::median;
 use crate::model::Predictor;
 use crate::progress::Progress;
 use crate::ranking::Current;
-use crate::replay::{Recorded, Replayed};
+use crate::replay::{self, Recorded, Replayed};
 use crate::search::Strategy;
 use crate::space::Problem;
-use crate::space::landscape::Pace;
 use crate::store::{self, Limits, Record};
 use anyhow::ensure;
 use kiln_kernels::format::Format;
@@ -76,12 +75,17 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
         let progress = progress.get_or_insert_with(|| Progress::new(problems.borrow().len() as u64, "replaying"));
         let machine = records.first().map(|record| record.machine.clone()).unwrap_or_default();
         match Recorded::new(problem, records) {
-            Some(recorded) => replaying.replay(recorded, machine, progress)?,
-            None => left += 1,
+            Some(recorded) => replaying.take(recorded, machine, progress)?,
+            None => {
+                left += 1;
+                progress.advance(1);
+            }
         }
-        progress.advance(1);
         Ok(())
     })?;
+    if let Some(progress) = &progress {
+        replaying.replay(progress)?;
+    }
     drop(progress);
     let beyond = format!("{} results are beyond the fastest {} of their problem, and are left out", walked.left, LIMITS.of_a_problem);
     let notes = [
@@ -131,14 +135,15 @@ impl Args {
     }
 }
 
-/// Replays one problem after the other; nothing is kept of one but what came of it, and how each kernel did.
+/// Replays the problems of one operation and format of a machine together, as they are swept; nothing is kept of them but what
+/// came of it.
 struct Replaying<'a> {
     args: &'a Args,
     /// The CPU that predictions are for; `None`: this one.
     cpu: Option<kiln_profiles::machine::Machine>,
     predictors: BTreeMap<(Op, Format), Predictor>,
-    /// How kernels did at the problems that are behind, by machine.
-    paces: BTreeMap<String, Vec<Pace>>,
+    /// Those that are to be replayed together, and their machine.
+    pending: (String, Vec<Recorded>),
     /// Each problem, and how many candidates it has.
     problems: Vec<(Problem, usize)>,
     /// What each strategy did at each of them.
@@ -152,17 +157,19 @@ impl<'a> Replaying<'a> {
             args,
             cpu: args.cpu.as_deref().map(|cpu| lookup::machine(lookup::default_root(), cpu)).transpose()?,
             predictors: BTreeMap::new(),
-            paces: BTreeMap::new(),
+            pending: Default::default(),
             problems: Vec::new(),
             strategies: strategies.iter().map(|strategy| (*strategy, Vec::new())).collect(),
         })
     }
 
-    fn replay(&mut self, mut recorded: Recorded, machine: String, progress: &Progress) -> anyhow::Result<()> {
-        let Problem { op, format, shape, .. } = recorded.problem;
-        let paces = self.paces.entry(machine).or_default();
-        recorded.after(paces);
-        paces.push(recorded.pace());
+    /// Takes one more problem. Those before it are replayed if it is not to be searched with them.
+    fn take(&mut self, mut recorded: Recorded, machine: String, progress: &Progress) -> anyhow::Result<()> {
+        let Problem { op, format, .. } = recorded.problem;
+        let (of, pending) = &self.pending;
+        if pending.first().is_some_and(|first| (first.problem.op, first.problem.format, of) != (op, format, &machine)) {
+            self.replay(progress)?;
+        }
         if self.strategies.iter().any(|s| s.0 == Strategy::Model) {
             match self.predictor(op, format, progress) {
                 Ok(predictor) => recorded.predict(predictor),
@@ -173,11 +180,23 @@ impl<'a> Replaying<'a> {
                 }
             }
         }
+        self.pending.0 = machine;
+        self.pending.1.push(recorded);
+        Ok(())
+    }
+
+    /// Replays what is pending.
+    fn replay(&mut self, progress: &Progress) -> anyhow::Result<()> {
+        let mut together = std::mem::take(&mut self.pending.1);
+        together.sort_by(|a, b| a.problem.cost().total_cmp(&b.problem.cost()));
         for (strategy, replayed) in &mut self.strategies {
-            progress.at(format!("{} {op} {shape}", strategy.name()));
-            replayed.push(recorded.run(*strategy, &Effort::FULL, self.args.seeds)?);
+            if let Some(Recorded { problem: Problem { op, format, .. }, .. }) = together.first() {
+                progress.at(format!("{} {op} {format}", strategy.name()));
+            }
+            replayed.extend(replay::run(&together, *strategy, &Effort::FULL, self.args.seeds)?);
         }
-        self.problems.push((recorded.problem, recorded.count()));
+        self.problems.extend(together.iter().map(|recorded| (recorded.problem, recorded.count())));
+        progress.advance(together.len() as u64);
         Ok(())
     }
 

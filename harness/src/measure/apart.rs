@@ -7,7 +7,7 @@
 
 use super::bench::{Workbench, candidate};
 use super::clock::{self, Effort, QUADRUPLE};
-use super::operands::{Operands, Room};
+use super::operands::{self, Operands, Room};
 use super::pairing::{Calls, abba_for};
 use super::runner::{self, Runner};
 use super::statistics::Random;
@@ -106,7 +106,7 @@ pub struct Listing {
     pub caches: (usize, usize, usize),
 }
 
-/// Which samples to take. The first request for a problem makes its operands.
+/// Which samples to take. The first request for a problem makes its operands, which stay as long as there is room.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sampling {
     /// What is timed.
@@ -247,9 +247,13 @@ impl Request {
     }
 }
 
-/// Where requests are answered in this process.
+/// Bytes of operands that are kept for problems that may come again.
+const KEPT: usize = 512 << 20;
+
+/// Where requests are answered in this process: the benches of problems, each with what its operands were drawn from and their bytes, the
+/// one that was used last at the end.
 #[derive(Default)]
-struct Here(Option<(Workbench, u64)>);
+struct Here(Vec<(Workbench, u64, usize)>);
 
 impl Here {
     fn answer(&mut self, request: &Request) -> Reply {
@@ -265,12 +269,20 @@ impl Here {
     fn samples(&mut self, sampling: &Sampling) -> anyhow::Result<Reply> {
         let Sampling { config, count, times_ns, room: (last_cache, memory), seed } = sampling;
         let problem = config.problem().context("this build does not know the operation")?;
-        self.0 = self.0.take().filter(|(bench, of)| *bench.problem() == problem && of == seed);
-        if self.0.is_none() {
-            let room = Room { last_cache: *last_cache, memory: *memory };
-            self.0 = Some((Workbench::new(&problem, room, *seed)?, *seed));
-        }
-        let (bench, _) = self.0.as_mut().context("a bench that was just made")?;
+        let room = Room { last_cache: *last_cache, memory: *memory };
+        let found = self.0.iter().position(|(bench, of, _)| *bench.problem() == problem && of == seed);
+        let bench = match found {
+            Some(at) => self.0.remove(at),
+            None => {
+                let bytes = operands::bytes(&problem, room);
+                while !self.0.is_empty() && self.0.iter().map(|b| b.2).sum::<usize>() + bytes > KEPT.min(*memory) {
+                    self.0.remove(0);
+                }
+                (Workbench::new(&problem, room, *seed)?, *seed, bytes)
+            }
+        };
+        self.0.push(bench);
+        let (bench, ..) = self.0.last_mut().context("a bench that was just put there")?;
         let (sample, warm_up) = (Duration::from_nanos(times_ns.0), Duration::from_nanos(times_ns.1));
         Ok(bench.samples(config, *count, (warm_up, sample))?.map_or_else(Reply::Invalid, |(samples, error)| Reply::Samples(samples, error)))
     }

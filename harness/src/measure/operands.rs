@@ -146,6 +146,11 @@ fn plan(problem: &Problem, room: Room) -> (usize, usize) {
     (sets, sets * (per_set + s.panel_bytes) + s.unpacked_bytes)
 }
 
+/// Bytes of a problem's operands, with room for two packed copies of what is packed.
+pub fn bytes(problem: &Problem, room: Room) -> usize {
+    plan(problem, room).1
+}
+
 /// Refuses a problem whose operands would not fit, or that its format cannot hold.
 ///
 /// # Errors

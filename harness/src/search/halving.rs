@@ -2,8 +2,8 @@
 //! round get as many samples, and the fastest third goes on to a round of three times as many, with all that a few samples cannot
 //! tell from the best.
 //!
-//! Variations of a kernel join when the kernel has stood its own rounds, so that no time goes to variations of
-//! what is slow anyway; and kernels that took more than twice the best at a smaller problem do not take part. A probe of each of
+//! Variations of a kernel join what is left when the kernel has stood its own rounds, so that no time goes to variations of
+//! what is slow anyway; and kernels that took half as long again as the best at a smaller problem do not take part. A probe of each of
 //! those takes longer than all the rounds of the others: they are most kernels, and the slowest. By model it is the same among the candidates that are predicted to be fastest.
 
 use super::{BLOCK, HOPELESS, LEFT_BEHIND, PROBE, REPEATS, Run, SURVIVORS, Samples, TIME_RAN_OUT, Verdict, between, usual_number};
@@ -25,7 +25,7 @@ impl Run<'_> {
         let (parents, hopeless) = (&self.search.landscape.parents, &self.search.landscape.hopeless);
         let (mut own, variations): (Vec<usize>, Vec<usize>) = (0..parents.len()).partition(|c| parents[*c].is_none());
         own.retain(|c| *c == 0 || !hopeless[*c]);
-        let alive = self.halve(own)?;
+        let mut alive = self.halve(self.fresh(own))?;
         if variations.is_empty() {
             return self.conclude(alive);
         }
@@ -41,9 +41,15 @@ impl Run<'_> {
         order.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
         let varied: Vec<usize> = order.iter().take(VARIED).map(|o| o.0).collect();
         let joins = |c: &usize| self.search.landscape.parents[*c].is_some_and(|parent| varied.contains(&parent));
-        let joining = variations.into_iter().filter(joins).collect();
-        let survivors = self.halve(joining)?;
-        self.conclude(alive.into_iter().chain(survivors).collect())
+        alive.extend(self.fresh(variations.into_iter().filter(joins).collect()));
+        let survivors = self.halve(alive)?;
+        self.conclude(survivors)
+    }
+
+    /// Those of some candidates that nothing is known of, without any samples.
+    fn fresh(&self, mut candidates: Vec<usize>) -> Vec<Sampled> {
+        candidates.retain(|c| !self.search.known.contains_key(c));
+        candidates.into_iter().map(|c| (c, Samples::default())).collect()
     }
 
     pub(super) fn by_model(&mut self) -> anyhow::Result<()> {
@@ -54,14 +60,12 @@ impl Run<'_> {
         order.truncate(usual_number(predicted.len()));
         let mut chosen: Vec<usize> = order.into_iter().map(|o| o.0).filter(|c| *c != 0).collect();
         chosen.insert(0, 0);
-        let survivors = self.halve(chosen)?;
+        let survivors = self.halve(self.fresh(chosen))?;
         self.conclude(survivors)
     }
 
-    /// Rounds among `candidates` until few are left, or one more round would be a full measurement.
-    fn halve(&mut self, candidates: Vec<usize>) -> anyhow::Result<Vec<Sampled>> {
-        let mut alive: Vec<Sampled> =
-            candidates.into_iter().filter(|c| !self.search.known.contains_key(c)).map(|c| (c, Samples::default())).collect();
+    /// Rounds among candidates until few are left, or one more round would be a full measurement.
+    fn halve(&mut self, mut alive: Vec<Sampled>) -> anyhow::Result<Vec<Sampled>> {
         let mut target = PROBE.min(self.search.samples);
         for round in 1.. {
             alive = self.sampled(alive, target)?;

@@ -11,7 +11,7 @@ mod halving;
 mod tests;
 
 use crate::measure::statistics::{Random, median};
-use crate::store::{LEFT_BEHIND, TIME_RAN_OUT, UNSTEADY};
+use crate::store::{LEFT_BEHIND, Outcome, TIME_RAN_OUT, UNSTEADY};
 use std::collections::{HashMap, HashSet};
 
 /// How to go about it.
@@ -102,6 +102,14 @@ impl Verdict {
             Verdict::Invalid(_) => None,
         }
     }
+
+    /// It as a result. `None` without a sample.
+    pub fn outcome(self) -> Option<Outcome> {
+        match self {
+            Verdict::Timed { samples, drift, dropped } => Outcome::timed(&samples, dropped).map(|timed| timed.drifted(drift)),
+            Verdict::Invalid(reason) => Some(Outcome::Invalid { reason }),
+        }
+    }
 }
 
 /// Samples of a candidate in nanoseconds per call: as they were taken, and as they would have been when the search began.
@@ -142,7 +150,7 @@ pub struct Landscape {
     pub parents: Vec<Option<usize>>,
     /// What a model makes of each: its time, in any unit. Not every candidate has a prediction.
     pub predicted: Vec<Option<f64>>,
-    /// Whether each is of a kernel that took more than twice the best at a smaller problem.
+    /// Whether each is of a kernel that was too far from the best at a smaller problem.
     pub hopeless: Vec<bool>,
 }
 
@@ -158,13 +166,19 @@ pub struct Order {
 }
 
 /// Candidates that are measured between two looks at whether the machine is steady, and again if it was not…
-const BLOCK: usize = 4;
+const BLOCK: usize = 8;
 /// …so many times.
 const REPEATS: usize = 3;
 /// Samples of a probe.
 const PROBE: usize = 2;
 /// Times the best median beyond which a candidate is dropped.
-pub(crate) const HOPELESS: f64 = 2.0;
+const HOPELESS: f64 = 2.0;
+/// What is measured in full, unless so many samples show that it takes so many times the best.
+type Bars = [(usize, f64)];
+/// Of what a search asks for.
+const USUAL: &Bars = &[(PROBE, HOPELESS)];
+/// Of what a search had no need to look at, and what may be among the fastest all the same.
+const NARROW: &Bars = &[(PROBE, 1.1), (3 * PROBE, 1.06)];
 /// Halving ends with no more than this many, which are then measured in full.
 const SURVIVORS: usize = 4;
 /// The share of all candidates that strategies take which could go on for ever, if no number is given…
@@ -200,6 +214,8 @@ struct Run<'a> {
     /// Candidates that could not be measured while it was.
     unsteady: HashSet<usize>,
     unmeasured: usize,
+    /// When a candidate is dropped that is measured by itself.
+    bars: &'static Bars,
 }
 
 /// What came of asking for a candidate's time.
@@ -229,12 +245,13 @@ impl Search<'_> {
         run.order()
     }
 
-    /// Measures these candidates of the landscape and no others, whatever the strategy.
+    /// Measures these candidates of the landscape and no others, whatever the strategy; what a few samples show to be several percent
+    /// off the best is dropped.
     ///
     /// # Errors
     /// Those of the sampler.
     pub fn only(self, candidates: Vec<usize>, sampler: &mut dyn Sampler) -> anyhow::Result<Order> {
-        let mut run = Run::new(self, sampler);
+        let mut run = Run { bars: NARROW, ..Run::new(self, sampler) };
         run.one_after_another(candidates)?;
         run.order()
     }
@@ -243,7 +260,7 @@ impl Search<'_> {
 impl<'a> Run<'a> {
     fn new(search: Search<'a>, sampler: &'a mut dyn Sampler) -> Run<'a> {
         let (random, begun) = (Random::new(search.seed), search.known.len());
-        Run { search, sampler, random, begun, pending: Vec::new(), unsteady: HashSet::new(), unmeasured: 0 }
+        Run { search, sampler, random, begun, pending: Vec::new(), unsteady: HashSet::new(), unmeasured: 0, bars: USUAL }
     }
 
     /// Hands over what is still to be, and ends.
@@ -291,20 +308,19 @@ impl<'a> Run<'a> {
         Ok(Step::Time(self.search.known.get(&candidate).copied().flatten()))
     }
 
-    /// Probes a candidate and, unless that was hopeless, measures it in full.
+    /// Probes a candidate and, unless it is beyond a bar, measures it in full.
     fn measure(&mut self, candidate: usize) -> anyhow::Result<Verdict> {
         let all = self.search.samples;
         let (mut samples, drift) = (Samples::default(), self.sampler.drift());
-        match self.sampler.samples(candidate, PROBE.min(all))? {
-            Ok(probe) => samples.add(probe, drift),
-            Err(why) => return Ok(Verdict::Invalid(why)),
-        }
-        let hopeless = candidate != 0 && samples.time().is_some_and(|time| time > HOPELESS * self.best());
-        let dropped = hopeless.then(|| format!("its probe took more than {HOPELESS} times the best"));
-        if dropped.is_none() {
-            match self.sampler.samples(candidate, all.saturating_sub(samples.taken.len()))? {
+        let mut dropped = None;
+        for (count, bar) in self.bars.iter().copied().chain([(all, f64::INFINITY)]) {
+            match self.sampler.samples(candidate, count.min(all).saturating_sub(samples.taken.len()))? {
                 Ok(more) => samples.add(more, drift),
                 Err(why) => return Ok(Verdict::Invalid(why)),
+            }
+            if candidate != 0 && samples.time().is_some_and(|time| time > bar * self.best()) {
+                dropped = Some(format!("its first {count} samples took more than {bar} times the best"));
+                break;
             }
         }
         Ok(samples.verdict(dropped))

@@ -162,6 +162,33 @@ fn of_a_list_these_are_measured_and_no_others() {
     assert_eq!((order.ranking, order.passed_over), (vec![(3, 2.0), (2, 3.0), (0, 5.0)], 2));
 }
 
+#[test]
+fn what_is_measured_beside_a_search_is_left_as_soon_as_it_is_told_apart_from_the_best() {
+    let (mut fake, landscape) = (Fake::new(&[100.0, 103.0, 108.0, 115.0], usize::MAX), line(4));
+    let known = HashMap::from([(0, Some(100.0))]);
+    let search = Search { strategy: Strategy::Halving, samples: 8, evaluations: None, seed: 1, known, landscape: &landscape };
+    search.only(vec![1, 2, 3], &mut fake).expect("an order");
+    let samples = fake.verdicts.iter().map(|(c, verdict)| match verdict {
+        Verdict::Timed { samples, dropped, .. } => (*c, samples.len(), dropped.is_some()),
+        Verdict::Invalid(why) => panic!("{why}"),
+    });
+    assert_eq!(samples.collect::<Vec<_>>(), [(1, 8, false), (2, 6, true), (3, 2, true)]);
+}
+
+#[test]
+fn variations_have_to_stand_beside_the_kernels_that_are_left() {
+    // Of each of eight kernels the own configuration and three variations, which are slower.
+    let mut landscape = line(32);
+    landscape.parents = (0..32).map(|at| (at % 4 > 0).then_some(at - at % 4)).collect();
+    let times: Vec<f64> = (0..32).map(|at| f64::from(100 + 5 * (at / 4) + 20 * (at % 4))).collect();
+    let found = search_in(&landscape, Strategy::Halving, &times, HashMap::new(), usize::MAX);
+    let whole = |(_, verdict): &&(usize, Verdict)| matches!(verdict, Verdict::Timed { dropped: None, .. });
+    let mut whole: Vec<usize> = found.verdicts.iter().filter(whole).map(|v| v.0).collect();
+    whole.sort_unstable();
+    assert_eq!(whole, [0, 4, 8, 12]);
+    assert_eq!(found.verdicts.len(), 8 + 2 * 3, "the variations of two kernels joined");
+}
+
 /// Two parameters of twenty values each: one valley, whose bottom is at (13, 6), and a third that makes variations of each
 /// kernel, of which the second is a little better.
 fn valley() -> (Landscape, Vec<f64>) {

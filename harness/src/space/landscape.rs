@@ -6,7 +6,7 @@
 
 use super::Problem;
 use crate::filter::by_name;
-use crate::search::{HOPELESS, Landscape};
+use crate::search::Landscape;
 use crate::store::{Blocks, Config};
 use kiln_kernels::registry::Meta;
 use kiln_kernels::team::DEFAULT_SPIN;
@@ -70,7 +70,10 @@ impl Pace {
     }
 }
 
-/// Which of a problem's configurations are of kernels that were hopeless at the largest smaller problem of the same class that
+/// What took so many times the best at a smaller problem will hardly be the best at a larger one.
+const TOO_SLOW: f64 = 1.5;
+
+/// Which of a problem's configurations are of kernels that were too slow at the largest smaller problem of the same class that
 /// they were measured at. That is no proof: it is for searches that save time by not looking.
 pub fn hopeless(configs: &[Config], paces: &[Pace]) -> Vec<bool> {
     let Some(problem) = configs.first().and_then(Config::problem) else { return Vec::new() };
@@ -78,7 +81,7 @@ pub fn hopeless(configs: &[Config], paces: &[Pace]) -> Vec<bool> {
         paces.iter().filter(|pace| pace.problem.is_of_class(&problem) && pace.problem.cost() < problem.cost()).collect();
     smaller.sort_by(|a, b| b.problem.cost().total_cmp(&a.problem.cost()));
     let is_hopeless =
-        |config: &Config| smaller.iter().find_map(|pace| pace.kernels.get(&config.kernel)).is_some_and(|pace| *pace > HOPELESS);
+        |config: &Config| smaller.iter().find_map(|pace| pace.kernels.get(&config.kernel)).is_some_and(|pace| *pace > TOO_SLOW);
     configs.iter().map(is_hopeless).collect()
 }
 
@@ -150,12 +153,12 @@ mod tests {
     }
 
     #[test]
-    fn what_was_hopeless_at_the_largest_smaller_problem_of_the_class_is_so() {
+    fn what_was_too_slow_at_the_largest_smaller_problem_of_the_class_is_so() {
         let config = |kernel: &str, shape: &str| crate::store::tests::record(kernel, shape, &[1.0]).config;
         let pace =
             |shape: &str, times: &[(&'static str, f64)]| Pace::of(config("a", shape).problem().expect("a problem"), times.iter().copied());
         let paces = [
-            pace("128x64x64", &[("a", 10.0), ("b", 10.0), ("c", 30.0), ("c", 19.0), ("d", 21.0)]),
+            pace("128x64x64", &[("a", 10.0), ("b", 10.0), ("c", 30.0), ("c", 14.0), ("d", 21.0)]),
             // Better in a larger one, and worse.
             pace("256x64x64", &[("a", 10.0), ("b", 25.0), ("d", 12.0)]),
             // Larger than the problem, and of another class.

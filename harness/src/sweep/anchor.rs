@@ -9,6 +9,9 @@
 /// Looks one after the other that differ by more than this are of two machines, so to speak.
 const DRIFT: f64 = 0.1;
 
+/// Samples of the default in one look.
+pub(crate) const LOOK: usize = 3;
+
 /// What the default took, in nanoseconds.
 #[derive(Debug, Default)]
 pub(super) struct Anchor {

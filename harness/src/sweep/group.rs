@@ -1,10 +1,10 @@
 //! One problem of a sweep: has its candidates verified and timed as the search asks, what did well at other problems timed too,
 //! and the finalists compared in pairs.
 
-use super::anchor::Anchor;
+use super::anchor::{Anchor, LOOK};
 use super::session::Session;
 use super::{Group, Options};
-use crate::bake::Promising;
+use crate::bake::promising;
 use crate::measure::apart::{Reply, Request, Sampling};
 use crate::measure::clock::Effort;
 use crate::measure::statistics::median;
@@ -13,7 +13,7 @@ use crate::search::{Landscape, Sampler, Search, Verdict, ranked};
 use crate::space::landscape::{self, Pace};
 use crate::store::{Config, Outcome, Record};
 use anyhow::bail;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// A problem that is being measured.
@@ -31,8 +31,6 @@ pub(super) struct GroupRun<'a, 's> {
     time: Option<Duration>,
 }
 
-/// Samples of the default that tell whether the machine is as it was.
-const ANCHOR: usize = 3;
 /// Fewer pairs than this say nothing.
 const FEWEST_PAIRS: usize = 8;
 
@@ -69,21 +67,17 @@ impl<'a, 's> GroupRun<'a, 's> {
     pub(super) fn try_fastest(session: &mut Session, group: &Group, time: Option<Duration>) -> anyhow::Result<bool> {
         let (mut run, mut known) = GroupRun::new(session, group, time);
         let counting = run.session.counting();
-        let Promising { leading, affordable, crossed } = Promising::of(&counting, &group.problem, &run.configs);
-        let near = leading.iter().copied().chain(affordable).chain(crossed);
-        let new: BTreeSet<usize> = near.filter(|at| !known.contains_key(at)).collect();
-        // What halving dropped here on a few samples is measured in full.
-        let halved = |at: &usize| counting.iter().any(|r| r.config == run.configs[*at] && r.was_halved());
-        let fastest: Vec<usize> = new.union(&leading.into_iter().filter(halved).collect()).copied().collect();
+        let fastest = promising::untried(&counting, &group.problem, &run.configs);
         if fastest.is_empty() {
             return Ok(false);
         }
         let (landscape, before) = (landscape::of(&run.configs), run.session.stored);
+        // The search had counted these as passed over, or as left.
+        let new: Vec<usize> = fastest.iter().copied().filter(|at| !known.contains_key(at)).collect();
         known.retain(|at, _| !fastest.contains(at));
         run.session.progress.more(fastest.len() as u64);
         run.session.progress.at(format!("{} {}: {} near what did well", group.problem.op, group.problem.shape, fastest.len()));
         let order = run.search(&landscape, known).only(fastest, &mut run)?;
-        // The search had counted them as passed over, or as left.
         let measured = order.ranking.iter().filter(|(at, _)| new.contains(at)).count();
         run.session.passed_over = run.session.passed_over.saturating_sub(measured);
         Ok(run.session.stored > before)
@@ -112,22 +106,21 @@ impl<'a, 's> GroupRun<'a, 's> {
         Search { strategy, samples, evaluations, seed, known, landscape }
     }
 
-    /// Makes ready for measuring, once, in a process of its own: what places and values of operands are drawn from.
+    /// Makes ready for measuring, once: what places and values of operands are drawn from.
     fn begin(&mut self) -> anyhow::Result<u64> {
         if let Some(seed) = self.seed {
             return Ok(seed);
         }
         self.session.noise(self.group)?;
-        self.session.bench.renew();
         // The noise floor is the session's: this problem's time begins after it.
         self.began = Instant::now();
-        // The same each time: where operands lie makes a difference of several percent, and what one process times is held against what
-        // another one did.
+        // The same each time: where operands lie makes a difference of several percent, and what is timed now is held against what was
+        // timed before, often on the very same operands.
         let seed = self.group.problem.cost().to_bits() ^ self.group.problem.threads as u64;
         self.seed = Some(seed);
         if self.anchor.has_begun() {
             // What an earlier session measured was on the machine as it was then.
-            let _ = self.samples(0, ANCHOR)?;
+            let _ = self.samples(0, LOOK)?;
         }
         Ok(seed)
     }
@@ -221,15 +214,11 @@ impl Sampler for GroupRun<'_, '_> {
 
     fn finish(&mut self, candidate: usize, verdict: Verdict) -> anyhow::Result<()> {
         let config = self.configs[candidate].clone();
-        let outcome = match verdict {
-            Verdict::Timed { samples, drift, dropped } => Outcome::timed(&samples, dropped).map(|timed| timed.drifted(drift)),
-            Verdict::Invalid(reason) => {
-                self.session.progress.note(&format!("not valid, so not timed: {}: {reason}", config.label()));
-                Some(Outcome::Invalid { reason })
-            }
-        };
+        if let Verdict::Invalid(reason) = &verdict {
+            self.session.progress.note(&format!("not valid, so not timed: {}: {reason}", config.label()));
+        }
         self.session.progress.advance(1);
-        match outcome {
+        match verdict.outcome() {
             Some(outcome) => {
                 let error = self.errors.get(&candidate).copied();
                 self.session.keep(config, self.group.candidates[candidate].default, error, outcome)
@@ -240,7 +229,7 @@ impl Sampler for GroupRun<'_, '_> {
 
     /// By the default, which is timed again each time.
     fn is_steady(&mut self) -> anyhow::Result<bool> {
-        let Ok(samples) = self.samples(0, ANCHOR)? else { return Ok(true) };
+        let Ok(samples) = self.samples(0, LOOK)? else { return Ok(true) };
         Ok(median(&samples).is_none_or(|now| self.anchor.look(now)))
     }
 

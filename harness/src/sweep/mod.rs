@@ -9,6 +9,8 @@ mod blame;
 mod group;
 mod session;
 
+pub(crate) use anchor::LOOK;
+
 use crate::filter::Filter;
 use crate::machine::{Machine, lock};
 use crate::measure::clock::Effort;

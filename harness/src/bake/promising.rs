@@ -4,24 +4,44 @@
 use super::way::Way;
 use crate::ranking::standings;
 use crate::space::Problem;
-use crate::store::{Config, Record};
+use crate::store::{Config, Outcome, Record};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// So many of the fastest at a problem are tried at the others, and more at those where that takes less time.
 const FASTEST: usize = 4;
 
+/// What a few samples had this many times as slow as the best is not as fast as the best: of a hundred such none was within 2 %.
+const FAR: f64 = 1.12;
+
+/// The places of those of a problem's configurations that are to be tried, by the results of all problems: of those whose ways are near
+/// what was among the fastest those that were not measured here, and those that did best elsewhere and were left behind here by
+/// successive halving on a few samples, if these had them near the best.
+pub fn untried(records: &[&Record], problem: &Problem, configs: &[Config]) -> Vec<usize> {
+    let here: Vec<&Record> = records.iter().copied().filter(|r| r.config.problem() == Some(*problem)).collect();
+    let best = here.iter().filter_map(|r| r.cost()).fold(f64::INFINITY, f64::min);
+    let measured = here.iter().filter(|r| matches!(r.outcome, Outcome::Timed { .. } | Outcome::Invalid { .. }));
+    let was_near = |r: &Record| r.was_halved() && r.cost().is_some_and(|cost| cost <= FAR * best);
+    let measured: BTreeMap<&Config, bool> = measured.map(|r| (&r.config, was_near(r))).collect();
+    let Promising { leading, affordable, crossed } = Promising::of(records, problem, configs);
+    let halved = leading.iter().copied().filter(|at| measured.get(&configs[*at]) == Some(&true));
+    let near = leading.iter().copied().chain(affordable).chain(crossed);
+    let new = near.filter(|at| !measured.contains_key(&configs[*at]));
+    halved.chain(new).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
 /// The places of those of a problem's configurations whose ways are near those that were among the fastest.
-pub struct Promising {
+struct Promising {
     /// The four ways that did best at each other problem of the same class, of those that were measured in full.
-    pub leading: Vec<usize>,
+    leading: Vec<usize>,
     /// As many as can be tried here in the time that four take at the problem of the class that takes longest.
-    pub affordable: Vec<usize>,
+    affordable: Vec<usize>,
     /// The four that did best here, and the default, each with the blocking of another one.
-    pub crossed: Vec<usize>,
+    crossed: Vec<usize>,
 }
 
 impl Promising {
     /// By the results of all problems.
-    pub fn of(records: &[&Record], problem: &Problem, configs: &[Config]) -> Promising {
+    fn of(records: &[&Record], problem: &Problem, configs: &[Config]) -> Promising {
         let mine = records.iter().copied().filter(|r| r.config.problem().is_some_and(|p| p != *problem && p.is_of_class(problem)));
         let standings = standings(mine);
         let longest = standings.iter().map(|standing| standing.problem.cost()).fold(problem.cost(), f64::max);
@@ -75,6 +95,30 @@ mod tests {
         // On other threads it is another class.
         let apart = Problem { threads: 2, ..problem };
         assert_eq!(Promising::of(&records, &apart, &configs).leading, [0usize; 0]);
+    }
+
+    #[test]
+    fn of_what_was_measured_here_that_is_tried_again_which_did_best_elsewhere_and_was_left_behind() {
+        use crate::store::LEFT_BEHIND;
+        let halved = |kernel: &str, ns: f64| {
+            let outcome = Outcome::timed(&[ns, ns], Some(format!("round 1: {LEFT_BEHIND}"))).expect("samples");
+            Record { outcome, ..record(kernel, "512x64x64", &[1.0]) }
+        };
+        let records = [
+            record("near", "256x64x64", &[1.0; 5]),
+            record("far", "256x64x64", &[2.0; 5]),
+            record("wrong", "256x64x64", &[3.0; 5]),
+            record("new", "256x64x64", &[4.0; 5]),
+            // Beyond the four that did best.
+            record("slower", "256x64x64", &[5.0; 5]),
+            halved("near", 9.0),
+            halved("far", 10.5),
+            halved("slower", 9.0),
+            Record { outcome: Outcome::Invalid { reason: "wrong".into() }, ..record("wrong", "512x64x64", &[1.0]) },
+        ];
+        let records: Vec<&Record> = records.iter().collect();
+        let configs = ["near", "far", "wrong", "new", "slower", "other"].map(|kernel| record(kernel, "512x64x64", &[1.0]).config);
+        assert_eq!(untried(&records, &configs[0].problem().expect("a problem"), &configs), [0, 3]);
     }
 
     #[test]
