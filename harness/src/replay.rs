@@ -2,15 +2,16 @@
 //! a machine.
 //!
 //! Samples are drawn from those that were stored, with a price in time for each, for every candidate's preparation and for each look at
-//! whether the machine is steady; what starts a process, makes operands and compares the fastest in pairs has none. A strategy's regret
+//! whether the machine is steady; a warm-up is taken to last no longer than it has to. Making operands and comparing the
+//! fastest in pairs have none. A strategy's regret
 //! is the stored time of what it found to be best over that of the best there is.
 
 use crate::bake::promising;
-use crate::measure::bench;
+use crate::measure::bench::Stage;
 use crate::measure::clock::Effort;
 use crate::measure::statistics::{Random, median};
 use crate::model::Predictor;
-use crate::search::{Landscape, Sampler, Search, Strategy, Verdict};
+use crate::search::{HOPELESS, Landscape, Sampler, Search, Strategy, Verdict};
 use crate::space::Problem;
 use crate::space::landscape::{self, Pace};
 use crate::store::{Config, Outcome, Record};
@@ -23,9 +24,10 @@ use std::time::Duration;
 pub struct Recorded {
     /// The problem.
     pub problem: Problem,
+    /// All candidates; the first is the default.
     configs: Vec<Config>,
-    /// What each was stored as; the first is the default.
-    records: Vec<Record>,
+    /// The stored result of the default.
+    default: Record,
     /// Samples of each candidate in nanoseconds per call, as the machine was at first; or why it was not valid.
     outcomes: Vec<Result<Vec<f64>, String>>,
     landscape: Landscape,
@@ -40,7 +42,7 @@ pub struct Replayed {
     pub regret: f64,
     /// The worst of them.
     pub worst_regret: f64,
-    /// Time that it took over that of an exhaustive search.
+    /// Time that it took, with what was tried because it did well elsewhere, over that of an exhaustive search.
     pub share_of_time: f64,
     /// Candidates that it measured over all there are.
     pub share_of_candidates: f64,
@@ -52,7 +54,7 @@ const FEWEST: usize = 5;
 /// Whether a candidate's samples stand for its time where `best` is the least median. What was dropped after its probe was
 /// hopeless, and whoever measures it will find that too; what halving dropped may not have been.
 pub(crate) fn stands(samples: &[f64], best: f64) -> bool {
-    samples.len() >= FEWEST || median(samples) > Some(2.0 * best)
+    samples.len() >= FEWEST || median(samples) > Some(HOPELESS * best)
 }
 
 impl Recorded {
@@ -69,14 +71,16 @@ impl Recorded {
         if !records.first()?.default || records.len() < 2 {
             return None;
         }
+        let default = records.first()?.clone();
         let samples = |record: &Record| match &record.outcome {
             Outcome::Invalid { reason } => Err(reason.clone()),
-            _ => Ok(record.level_samples()),
+            _ => Ok(record.level_ns()),
         };
-        let (configs, outcomes): (Vec<Config>, Vec<_>) = records.iter().map(|record| (record.config.clone(), samples(record))).unzip();
+        let outcomes: Vec<Result<Vec<f64>, String>> = records.iter().map(samples).collect();
+        let configs: Vec<Config> = records.into_iter().map(|record| record.config).collect();
         let best = least(&outcomes);
         let stands = |o: &Result<Vec<f64>, String>| o.as_ref().map_or(true, |s| stands(s, best));
-        outcomes.iter().all(stands).then(|| Recorded { problem, landscape: landscape::of(&configs), configs, records, outcomes })
+        outcomes.iter().all(stands).then(|| Recorded { problem, landscape: landscape::of(&configs), configs, default, outcomes })
     }
 
     /// Candidates.
@@ -101,18 +105,20 @@ impl Recorded {
 /// # Errors
 /// Those of [`Search::run`].
 pub fn run(problems: &[Recorded], strategy: Strategy, effort: &Effort, seeds: u64) -> anyhow::Result<Vec<Replayed>> {
-    let whole = sweep(problems, Strategy::Exhaustive, effort, 0)?;
-    let runs: Vec<Vec<Paper>> = (0..seeds.max(1)).map(|seed| sweep(problems, strategy, effort, seed)).collect::<anyhow::Result<_>>()?;
-    let one = |(at, whole): (usize, &Paper)| {
-        let papers: Vec<&Paper> = runs.iter().map(|run| &run[at]).collect();
-        let mean = |of: &dyn Fn(&Paper) -> f64| papers.iter().map(|paper| of(paper)).sum::<f64>() / papers.len() as f64;
-        let regrets: Vec<f64> = papers.iter().map(|paper| paper.regret()).collect();
+    let sweep = |strategy, seed| -> anyhow::Result<Vec<Once>> {
+        Ok(sweep(problems, strategy, effort, seed)?.into_iter().map(|paper| paper.once()).collect())
+    };
+    let whole = sweep(Strategy::Exhaustive, 0)?;
+    let runs: Vec<Vec<Once>> = (0..seeds.max(1)).map(|seed| sweep(strategy, seed)).collect::<anyhow::Result<_>>()?;
+    let one = |(at, whole): (usize, &Once)| {
+        let mean = |of: &dyn Fn(&Once) -> f64| runs.iter().map(|run| of(&run[at])).sum::<f64>() / runs.len() as f64;
+        let regrets: Vec<f64> = runs.iter().map(|run| run[at].regret).collect();
         Replayed {
             strategy: strategy.name(),
             regret: median(&regrets).unwrap_or(0.0),
             worst_regret: regrets.iter().copied().fold(0.0, f64::max),
-            share_of_time: mean(&|paper| paper.spent) / whole.spent,
-            share_of_candidates: mean(&|paper| paper.begun.iter().filter(|begun| **begun).count() as f64) / whole.begun.len() as f64,
+            share_of_time: mean(&|once| once.spent) / whole.spent,
+            share_of_candidates: mean(&|once| once.measured as f64) / problems[at].count() as f64,
         }
     };
     Ok(whole.iter().enumerate().map(one).collect())
@@ -134,7 +140,12 @@ fn sweep<'a>(problems: &'a [Recorded], strategy: Strategy, effort: &'a Effort, s
         for (at, Recorded { problem, configs, landscape, .. }) in problems.iter().enumerate() {
             let results: Vec<&Record> = papers.iter().flat_map(|paper| paper.results.values()).collect();
             let untried = promising::untried(&results, problem, configs);
-            tried |= !untried.is_empty();
+            if untried.is_empty() {
+                continue;
+            }
+            tried = true;
+            // As a search that is taken up again looks at the machine first.
+            papers[at].is_steady()?;
             let known = papers[at].results.iter().filter(|(candidate, _)| !untried.contains(candidate));
             let known = known.map(|(candidate, record)| (*candidate, record.cost())).collect();
             Search { strategy, samples: effort.samples, evaluations: None, seed, known, landscape }.only(untried, &mut papers[at])?;
@@ -152,15 +163,22 @@ fn least(outcomes: &[Result<Vec<f64>, String>]) -> f64 {
     outcomes.iter().filter_map(|o| median(o.as_ref().ok()?)).fold(f64::INFINITY, f64::min)
 }
 
+/// What came of one problem in one sweep.
+struct Once {
+    regret: f64,
+    spent: f64,
+    measured: usize,
+}
+
 /// Stored results of a problem as a sampler, with what came of a search.
 struct Paper<'a> {
     recorded: &'a Recorded,
     effort: &'a Effort,
     random: Random,
-    /// Nanoseconds that the machine would have taken.
+    /// Nanoseconds that the machine would have taken, at the least.
     spent: f64,
-    /// Candidates that were sampled.
-    begun: Vec<bool>,
+    /// How far each candidate has warmed up; none that was not sampled.
+    stages: Vec<Option<Stage>>,
     /// The one that was sampled last.
     last: Option<usize>,
     /// The results of candidates.
@@ -169,8 +187,12 @@ struct Paper<'a> {
 
 impl<'a> Paper<'a> {
     fn new(recorded: &'a Recorded, effort: &'a Effort, seed: u64) -> Paper<'a> {
-        let (random, begun) = (Random::new(seed ^ 0x7265_706c), vec![false; recorded.count()]);
-        Paper { recorded, effort, random, spent: 0.0, begun, last: None, results: BTreeMap::new() }
+        let (random, stages) = (Random::new(seed ^ 0x7265_706c), vec![None; recorded.count()]);
+        Paper { recorded, effort, random, spent: 0.0, stages, last: None, results: BTreeMap::new() }
+    }
+
+    fn once(&self) -> Once {
+        Once { regret: self.regret(), spent: self.spent, measured: self.stages.iter().flatten().count() }
     }
 
     /// How kernels did.
@@ -188,31 +210,35 @@ impl<'a> Paper<'a> {
 
 impl Sampler for Paper<'_> {
     fn samples(&mut self, candidate: usize, count: usize) -> anyhow::Result<Result<Vec<f64>, String>> {
+        if count == 0 {
+            return Ok(Ok(Vec::new()));
+        }
         let Effort { warm_up, sample, .. } = *self.effort;
-        let new = !std::mem::replace(&mut self.begun[candidate], true);
-        let goes_on = self.last.replace(candidate) == Some(candidate);
+        let stage = match self.stages[candidate] {
+            None if self.last.is_none() => Stage::First,
+            None => Stage::New,
+            Some(stage) if self.last == Some(candidate) => stage,
+            Some(_) => Stage::Back,
+        };
+        self.last = Some(candidate);
+        let (time, then) = stage.warm_up(warm_up, (count, sample));
+        let new = self.stages[candidate].replace(then).is_none();
         let stored = match &self.recorded.outcomes[candidate] {
             Ok(stored) => stored,
-            Err(why) => {
-                self.spent += ns(bench::brief(warm_up));
-                return Ok(Err(why.clone()));
-            }
+            Err(why) => return Ok(Err(why.clone())),
         };
         let call = median(stored).unwrap_or(0.0);
-        // As a bench warms up, which checks a call first.
+        // A call is checked first; a warm-up finds how many calls a sample has, and lasts as long as one.
         self.spent += if new { call } else { 0.0 };
-        self.spent += match (bench::is_look(warm_up, count, sample), goes_on) {
-            (true, true) => 0.0,
-            (false, _) if new || goes_on => ns(warm_up).max(call),
-            _ => ns(bench::brief(warm_up)).max(call),
-        };
+        self.spent += time.map_or(0.0, |time| ns(time.max(sample)).max(call));
         self.spent += count as f64 * call.max(ns(sample));
         Ok(Ok((0..count).map(|_| stored[self.random.below(stored.len())]).collect()))
     }
 
     fn finish(&mut self, candidate: usize, verdict: Verdict) -> anyhow::Result<()> {
         if let Some(outcome) = verdict.outcome() {
-            self.results.insert(candidate, Record { outcome, ..self.recorded.records[candidate].clone() });
+            let (config, default) = (self.recorded.configs[candidate].clone(), candidate == 0);
+            self.results.insert(candidate, Record { config, default, outcome, ..self.recorded.default.clone() });
         }
         Ok(())
     }

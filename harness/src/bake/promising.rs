@@ -48,7 +48,10 @@ impl Promising {
         let affordable = (FASTEST as f64 * longest / problem.cost()) as usize;
         let places = |count: usize, counts: &dyn Fn(&Record) -> bool| {
             let fastest = standings.iter().flat_map(|standing| standing.timed.iter().filter(|record| counts(record)).take(count));
-            let of_way = |record: &&Record| configs.iter().position(|config| Way::of(&record.config).is_of(config));
+            let of_way = |record: &&Record| {
+                let way = Way::of(&record.config);
+                configs.iter().position(|config| way.is_of(config))
+            };
             let mut places: Vec<usize> = fastest.filter_map(of_way).collect();
             places.sort_unstable();
             places.dedup();

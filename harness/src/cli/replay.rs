@@ -41,7 +41,7 @@ pub struct Args {
     /// The CPU that the results are of, by the name of its profile, for the strategy model [default: this one]
     #[arg(long, value_name = "NAME")]
     cpu: Option<String>,
-    /// Times that each search is run, each with another seed
+    /// Times that each sweep is played, each with another seed
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     seeds: u64,
     /// One JSON document on stdout
@@ -51,6 +51,9 @@ pub struct Args {
 
 /// What is kept of a store at a time: of a problem more results than any has candidates.
 const LIMITS: Limits = Limits { of_a_problem: 1 << 15, problems: usize::MAX, bytes: 256 << 20 };
+
+/// Candidates that are held at most, so that their problems are replayed together: half a kilobyte each.
+const TOGETHER: usize = 1 << 19;
 
 /// Prints a line for each strategy.
 ///
@@ -135,15 +138,15 @@ impl Args {
     }
 }
 
-/// Replays the problems of one operation and format of a machine together, as they are swept; nothing is kept of them but what
-/// came of it.
+/// Replays the problems of one operation and format of a machine together, as they are swept, unless there are so many that they take too
+/// much memory.
 struct Replaying<'a> {
     args: &'a Args,
     /// The CPU that predictions are for; `None`: this one.
     cpu: Option<kiln_profiles::machine::Machine>,
     predictors: BTreeMap<(Op, Format), Predictor>,
-    /// Those that are to be replayed together, and their machine.
-    pending: (String, Vec<Recorded>),
+    /// Those that are to be replayed together, by machine.
+    pending: BTreeMap<(String, Op, Format), Vec<Recorded>>,
     /// Each problem, and how many candidates it has.
     problems: Vec<(Problem, usize)>,
     /// What each strategy did at each of them.
@@ -157,19 +160,15 @@ impl<'a> Replaying<'a> {
             args,
             cpu: args.cpu.as_deref().map(|cpu| lookup::machine(lookup::default_root(), cpu)).transpose()?,
             predictors: BTreeMap::new(),
-            pending: Default::default(),
+            pending: BTreeMap::new(),
             problems: Vec::new(),
             strategies: strategies.iter().map(|strategy| (*strategy, Vec::new())).collect(),
         })
     }
 
-    /// Takes one more problem. Those before it are replayed if it is not to be searched with them.
+    /// Takes one more problem.
     fn take(&mut self, mut recorded: Recorded, machine: String, progress: &Progress) -> anyhow::Result<()> {
         let Problem { op, format, .. } = recorded.problem;
-        let (of, pending) = &self.pending;
-        if pending.first().is_some_and(|first| (first.problem.op, first.problem.format, of) != (op, format, &machine)) {
-            self.replay(progress)?;
-        }
         if self.strategies.iter().any(|s| s.0 == Strategy::Model) {
             match self.predictor(op, format, progress) {
                 Ok(predictor) => recorded.predict(predictor),
@@ -180,23 +179,22 @@ impl<'a> Replaying<'a> {
                 }
             }
         }
-        self.pending.0 = machine;
-        self.pending.1.push(recorded);
-        Ok(())
+        self.pending.entry((machine, op, format)).or_default().push(recorded);
+        let held: usize = self.pending.values().flatten().map(Recorded::count).sum();
+        if held > TOGETHER { self.replay(progress) } else { Ok(()) }
     }
 
-    /// Replays what is pending.
+    /// Replays what was taken.
     fn replay(&mut self, progress: &Progress) -> anyhow::Result<()> {
-        let mut together = std::mem::take(&mut self.pending.1);
-        together.sort_by(|a, b| a.problem.cost().total_cmp(&b.problem.cost()));
-        for (strategy, replayed) in &mut self.strategies {
-            if let Some(Recorded { problem: Problem { op, format, .. }, .. }) = together.first() {
+        for ((_, op, format), mut together) in std::mem::take(&mut self.pending) {
+            together.sort_by(|a, b| a.problem.cost().total_cmp(&b.problem.cost()));
+            for (strategy, replayed) in &mut self.strategies {
                 progress.at(format!("{} {op} {format}", strategy.name()));
+                replayed.extend(replay::run(&together, *strategy, &Effort::FULL, self.args.seeds)?);
             }
-            replayed.extend(replay::run(&together, *strategy, &Effort::FULL, self.args.seeds)?);
+            self.problems.extend(together.iter().map(|recorded| (recorded.problem, recorded.count())));
+            progress.advance(together.len() as u64);
         }
-        self.problems.extend(together.iter().map(|recorded| (recorded.problem, recorded.count())));
-        progress.advance(together.len() as u64);
         Ok(())
     }
 
@@ -225,5 +223,38 @@ fn overall(replayed: &[Replayed]) -> Replayed {
         worst_regret: replayed.iter().map(|r| r.worst_regret).fold(0.0, f64::max),
         share_of_time: middle(&|r| r.share_of_time),
         share_of_candidates: middle(&|r| r.share_of_candidates),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::record;
+
+    #[test]
+    fn the_problems_of_each_machine_are_replayed_together_in_whatever_order_they_come() {
+        let recorded = |shape: &str, count: u32| {
+            let all = (0..count).map(|at| {
+                let ns = 1e6 * (1.0 + f64::from(at * 7 % 60) / 30.0);
+                let mut record = record(&format!("kernel_{at:03}"), shape, &[ns; 5]);
+                record.default = at == 0;
+                record
+            });
+            let all: Vec<Record> = all.collect();
+            Recorded::new(all[0].config.problem().expect("a problem"), all).expect("an exhaustive search")
+        };
+        let (strategy, seeds) = (vec![Strategy::Random], 3);
+        let args = Args { store: PathBuf::new(), strategy, op: Vec::new(), format: Vec::new(), cpu: None, seeds, json: false };
+        let progress = Progress::new(4, "replaying");
+        let mut replaying = Replaying::new(&args).expect("strategies");
+        for (shape, count) in [("512x64x64", 59), ("256x64x64", 60)] {
+            for machine in ["one", "two"] {
+                replaying.take(recorded(shape, count), machine.into(), &progress).expect("a problem");
+            }
+        }
+        replaying.replay(&progress).expect("a replay");
+        let together = [recorded("256x64x64", 60), recorded("512x64x64", 59)];
+        let once = replay::run(&together, Strategy::Random, &Effort::FULL, seeds).expect("a replay");
+        assert_eq!(replaying.strategies[0].1, [once.clone(), once].concat());
     }
 }

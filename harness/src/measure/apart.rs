@@ -18,6 +18,7 @@ use crate::store::Config;
 use anyhow::{Context, bail, ensure};
 use kiln_kernels::gemm::Caches;
 use kiln_kernels::registry::{self, Op};
+use rayon::ThreadPool;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::ffi::{OsStr, OsString};
@@ -25,6 +26,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -250,10 +252,14 @@ impl Request {
 /// Bytes of operands that are kept for problems that may come again.
 const KEPT: usize = 512 << 20;
 
-/// Where requests are answered in this process: the benches of problems, each with what its operands were drawn from and their bytes, the
-/// one that was used last at the end.
+/// Where requests are answered in this process.
 #[derive(Default)]
-struct Here(Vec<(Workbench, u64, usize)>);
+struct Here {
+    /// Benches of problems, each with what its operands were drawn from and their bytes; the one that was used last is at the end.
+    benches: Vec<(Workbench, u64, usize)>,
+    /// Where all of them time.
+    pool: Option<Arc<ThreadPool>>,
+}
 
 impl Here {
     fn answer(&mut self, request: &Request) -> Reply {
@@ -270,21 +276,30 @@ impl Here {
         let Sampling { config, count, times_ns, room: (last_cache, memory), seed } = sampling;
         let problem = config.problem().context("this build does not know the operation")?;
         let room = Room { last_cache: *last_cache, memory: *memory };
-        let found = self.0.iter().position(|(bench, of, _)| *bench.problem() == problem && of == seed);
+        let found = self.benches.iter().position(|(bench, of, _)| *bench.problem() == problem && of == seed);
         let bench = match found {
-            Some(at) => self.0.remove(at),
+            Some(at) => self.benches.remove(at),
             None => {
                 let bytes = operands::bytes(&problem, room);
-                while !self.0.is_empty() && self.0.iter().map(|b| b.2).sum::<usize>() + bytes > KEPT.min(*memory) {
-                    self.0.remove(0);
-                }
-                (Workbench::new(&problem, room, *seed)?, *seed, bytes)
+                self.make_room(bytes, KEPT.min(*memory));
+                let pool = match &self.pool {
+                    Some(pool) => Arc::clone(pool),
+                    None => Arc::clone(self.pool.insert(Arc::new(runner::pinned()?))),
+                };
+                (Workbench::new(&problem, room, *seed, pool)?, *seed, bytes)
             }
         };
-        self.0.push(bench);
-        let (bench, ..) = self.0.last_mut().context("a bench that was just put there")?;
+        self.benches.push(bench);
+        let (bench, ..) = self.benches.last_mut().context("a bench that was just put there")?;
         let (sample, warm_up) = (Duration::from_nanos(times_ns.0), Duration::from_nanos(times_ns.1));
         Ok(bench.samples(config, *count, (warm_up, sample))?.map_or_else(Reply::Invalid, |(samples, error)| Reply::Samples(samples, error)))
+    }
+
+    /// Lets go of the benches that were not used for longest, until there is room for so many bytes more within a limit, or none is left.
+    fn make_room(&mut self, bytes: usize, limit: usize) {
+        while !self.benches.is_empty() && self.benches.iter().map(|bench| bench.2).sum::<usize>() + bytes > limit {
+            self.benches.remove(0);
+        }
     }
 }
 
@@ -513,6 +528,24 @@ mod tests {
         assert!(pairs.len() == 3 && pairs.iter().all(|(a, b)| *a > 0.0 && *b > 0.0), "{pairs:?}");
         let other = Config { shape: "8x8x8".parse().expect("a shape"), ..job.other.clone() };
         assert!(Bench::new(None).pairs(Job { other, ..job }).unwrap_err().to_string().contains("different problems"));
+    }
+
+    #[test]
+    fn benches_of_problems_stay_while_there_is_room_and_the_oldest_goes_first() {
+        let (_, configs) = configs();
+        let at = |shape: &str| Config { shape: shape.parse().expect("a shape"), ..configs[0].clone() };
+        let mut here = Here::default();
+        let mut ask = |shape: &str, room: Room| {
+            let reply = here.answer(&Request::Samples(Sampling::new(&at(shape), 1, &Effort::QUICK, room, 1)));
+            assert!(matches!(reply, Reply::Samples(..)), "{reply:?}");
+            here.benches.iter().map(|bench| bench.0.problem().shape.to_string()).collect::<Vec<_>>()
+        };
+        ask("24x32x40", ROOM);
+        ask("16x32x40", ROOM);
+        assert_eq!(ask("24x32x40", ROOM), ["16x32x40", "24x32x40"], "it was used again");
+        let bytes = operands::bytes(&at("24x32x40").problem().expect("a problem"), ROOM);
+        let little = Room { memory: 2 * bytes, ..ROOM };
+        assert_eq!(ask("8x32x40", little), ["24x32x40", "8x32x40"]);
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! One process's bench: the operands of one problem, and the candidate that is at work on them.
+//! A bench: the operands of one problem, and the candidate that is at work on them. A process may have several.
 //!
-//! It times what it is told to, after it has verified that very call, and keeps no results. A look, of samples that take no longer
-//! than a warm-up would, does with a brief one, and so does what comes back, in a later round of a search or to tell whether the
-//! machine is as it was, which was verified and has settled before.
+//! It times what it is told to, after it has verified that very call, once for each candidate, and keeps no results. What is asked for as
+//! few samples as would, at their least, take less than a warm-up is looked at, after a brief one; so is what comes back, in a later round
+//! of a search or to tell whether the machine is as it was. The first candidate of all has a warm-up in full: the others are held against
+//! it.
 
 use super::clock;
 use super::operands::{Operands, Room};
@@ -11,8 +12,10 @@ use crate::space::{Candidate, Problem};
 use crate::store::Config;
 use anyhow::Context;
 use kiln_profiles::schema::BlockSizes;
+use rayon::ThreadPool;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a warm-up is divided by where a brief one will do.
@@ -21,7 +24,7 @@ const BRIEF: u32 = 20;
 /// Operands of a problem with a thread to use them.
 pub struct Workbench {
     problem: Problem,
-    pool: rayon::ThreadPool,
+    pool: Arc<ThreadPool>,
     operands: Operands,
     /// What was timed last.
     current: Option<(Config, Ready)>,
@@ -32,32 +35,51 @@ pub struct Workbench {
 /// A candidate that can be timed.
 struct Ready {
     runner: Runner,
-    /// The calls in one sample; none before its first warm-up.
+    /// The error of its verification as a fraction of the tolerance.
+    error: f64,
+    /// The calls in one sample.
     calls: usize,
-    /// Whether another warm-up would be wasted: it had one in full, or was timed before.
-    settled: bool,
+    stage: Stage,
 }
 
-/// The brief warm-up that stands for one in full.
-pub(crate) fn brief(full: Duration) -> Duration {
-    full / BRIEF
+/// How far a candidate has warmed up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// It is the first of its bench.
+    First,
+    /// It was not timed before.
+    New,
+    /// It was timed before, and another one since.
+    Back,
+    /// It had a brief warm-up, and was just looked at.
+    Looked,
+    /// It had all that it needs.
+    Settled,
 }
 
-/// Whether so many samples of a length are no more than a look.
-pub(crate) fn is_look(full: Duration, count: usize, sample: Duration) -> bool {
-    sample * (count as u32) < full
+impl Stage {
+    /// The warm-up before so many samples of a length, by what one lasts in full; and the stage after it.
+    pub(crate) fn warm_up(self, full: Duration, (count, sample): (usize, Duration)) -> (Option<Duration>, Stage) {
+        let is_look = sample * (count as u32) < full;
+        match (self, is_look) {
+            (Stage::First, _) | (Stage::New | Stage::Looked, false) => (Some(full), Stage::Settled),
+            (Stage::New, true) => (Some(full / BRIEF), Stage::Looked),
+            (Stage::Back, _) => (Some(full / BRIEF), Stage::Settled),
+            (Stage::Looked, true) | (Stage::Settled, _) => (None, self),
+        }
+    }
 }
 
 /// Samples in nanoseconds per call with the error of the verification, or why the candidate is not valid.
 pub type Timed = Result<(Vec<f64>, f64), String>;
 
 impl Workbench {
-    /// Operands of a problem; their values and places are drawn from the seed.
+    /// Operands of a problem; their values and places are drawn from the seed. What is timed runs in the [pool](runner::pinned).
     ///
     /// # Errors
-    /// If memory or a thread cannot be had.
-    pub fn new(problem: &Problem, room: Room, seed: u64) -> anyhow::Result<Workbench> {
-        let (pool, operands) = (runner::pinned()?, Operands::new(problem, room, seed)?);
+    /// If memory cannot be had.
+    pub fn new(problem: &Problem, room: Room, seed: u64, pool: Arc<ThreadPool>) -> anyhow::Result<Workbench> {
+        let operands = Operands::new(problem, room, seed)?;
         Ok(Workbench { problem: *problem, pool, operands, current: None, verified: HashMap::new() })
     }
 
@@ -66,8 +88,8 @@ impl Workbench {
         &self.problem
     }
 
-    /// `count` samples of a configuration of its problem, each of at least `sample`, after a warm-up, in full of `warm_up`, if another
-    /// one was timed before.
+    /// `count` samples of a configuration of its problem, each of at least `sample`, after a warm-up that lasts `full` where a brief one
+    /// will not do.
     ///
     /// # Errors
     /// If there is no such kernel in this build, or memory cannot be had.
@@ -79,38 +101,41 @@ impl Workbench {
                 Err(reason) => return Ok(Err(reason)),
             },
         };
-        let Workbench { pool, operands, verified, .. } = self;
-        let samples = pool.install(|| {
-            let in_full = !ready.settled && !is_look(full, count, sample);
-            if in_full || ready.calls == 0 {
-                let time = if in_full { full } else { brief(full) };
+        let (time, stage) = ready.stage.warm_up(full, (count, sample));
+        let operands = &mut self.operands;
+        let timed = caught(&self.pool, || {
+            if let Some(time) = time {
                 ready.calls = clock::warm_up(time, sample, || ready.runner.call(operands));
-                ready.settled |= in_full;
             }
-            (0..count).map(|_| clock::sample(ready.calls, || ready.runner.call(operands))).collect()
+            Ok((0..count).map(|_| clock::sample(ready.calls, || ready.runner.call(operands))).collect())
         });
-        let error = verified.get(config).copied().unwrap_or(0.0);
-        self.current = Some((config.clone(), ready));
-        Ok(Ok((samples, error)))
+        let error = ready.error;
+        match &timed {
+            Ok(_) => self.current = Some((config.clone(), Ready { stage, ..ready })),
+            Err(_) => drop(self.verified.remove(config)),
+        }
+        Ok(timed.map(|samples| (samples, error)))
     }
 
     /// Makes a candidate ready and verifies the call that is to be timed, unless it was.
     fn prepare(&mut self, config: &Config) -> anyhow::Result<Result<Ready, String>> {
         let candidate = candidate(config)?;
-        let Workbench { pool, operands, verified, .. } = self;
-        let mut runner = Runner::new(&candidate, operands)?;
-        let settled = verified.contains_key(config);
-        if settled {
-            return Ok(Ok(Ready { runner, calls: 0, settled }));
+        let mut runner = Runner::new(&candidate, &self.operands)?;
+        if let Some(&error) = self.verified.get(config) {
+            return Ok(Ok(Ready { runner, error, calls: 1, stage: Stage::Back }));
         }
-        let verify = || runner.verify(operands);
-        let error = catch_unwind(AssertUnwindSafe(|| pool.install(verify)));
-        let error = error.unwrap_or_else(|panic| Err(format!("panicked: {}", crate::check::panic_message(panic.as_ref()))));
-        Ok(error.map(|error| {
-            verified.insert(config.clone(), error);
-            Ready { runner, calls: 0, settled }
+        let stage = if self.verified.is_empty() { Stage::First } else { Stage::New };
+        Ok(caught(&self.pool, || runner.verify(&mut self.operands)).map(|error| {
+            self.verified.insert(config.clone(), error);
+            Ready { runner, error, calls: 1, stage }
         }))
     }
+}
+
+/// What comes of calling a kernel in a pool, or what it panicked with.
+fn caught<T: Send>(pool: &ThreadPool, call: impl FnOnce() -> Result<T, String> + Send) -> Result<T, String> {
+    let called = catch_unwind(AssertUnwindSafe(|| pool.install(call)));
+    called.unwrap_or_else(|panic| Err(format!("panicked: {}", crate::check::panic_message(panic.as_ref()))))
 }
 
 /// The candidate that a configuration describes.
@@ -137,25 +162,42 @@ mod tests {
     use kiln_kernels::registry::{self, Op};
 
     #[test]
-    fn what_comes_again_has_the_verdict_that_it_had_and_settles_in_less_time() {
+    fn what_comes_back_is_not_verified_again_and_a_panic_is_its_reason() {
         let shape = "24x32x40".parse().expect("a shape");
         let problem = Problem { op: Op::Gemm, format: Op::Gemm.format(), shape, packed: false, threads: 1, operands: Temperature::Hot };
         let caches = caches(&crate::machine::Machine::detect());
         let all = all_candidates(&problem, &registry::all().collect::<Vec<_>>(), Blockings::Analytical, caches).expect("candidates");
         let configs: Vec<Config> = all.iter().take(2).map(|c| Config::new(&problem, c)).collect();
-        let mut bench = Workbench::new(&problem, Room { last_cache: 1 << 20, memory: 1 << 30 }, 1).expect("operands");
-        let times = (Duration::from_millis(20), Duration::from_millis(1));
-        let mut samples = |at: usize, count: usize| {
+        let pool = Arc::new(runner::pinned().expect("a thread"));
+        let room = Room { last_cache: 1 << 20, memory: 1 << 30 };
+        let mut bench = Workbench::new(&problem, room, 1, Arc::clone(&pool)).expect("operands");
+        let times = (Duration::from_millis(2), Duration::from_micros(100));
+        let mut error = |at: usize, count: usize| {
             let (samples, error) = bench.samples(&configs[at], count, times).expect("an answer").expect("a right one");
             assert_eq!(samples.len(), count);
-            let settled = bench.current.as_ref().map(|current| current.1.settled);
-            (error, settled.expect("a candidate"))
+            // Where it comes from is seen when it is asked for again.
+            bench.verified.insert(configs[at].clone(), 0.123);
+            error
         };
-        let first = samples(0, 2);
-        assert!(!first.1, "a look is brief");
-        assert!(samples(0, 20).1, "as many samples as take as long as a warm-up have one");
-        assert!(!samples(1, 2).1, "another candidate");
-        assert_eq!(samples(0, 2), (first.0, true));
-        assert!(samples(1, 20).1);
+        let first = (error(0, 2), error(0, 30));
+        assert!(first.0 == first.1 && first.0 != 0.123, "{first:?}");
+        assert_ne!(error(1, 1), 0.123);
+        assert_eq!(error(0, 2), 0.123);
+        assert_eq!(caught(&pool, || -> Result<(), String> { panic!("of its own") }), Err("panicked: of its own".into()));
+    }
+
+    #[test]
+    fn a_warm_up_is_in_full_where_what_is_timed_is_new_and_is_timed_for_as_long() {
+        let (full, sample) = (Duration::from_millis(20), Duration::from_millis(4));
+        let after = |stage: Stage, count: usize| {
+            let (time, then) = stage.warm_up(full, (count, sample));
+            (time.map(|time| time.as_millis()), then)
+        };
+        use Stage::{Back, First, Looked, New, Settled};
+        assert_eq!(after(First, 2), (Some(20), Settled));
+        assert_eq!((after(New, 2), after(New, 13)), ((Some(1), Looked), (Some(20), Settled)));
+        assert_eq!((after(Looked, 4), after(Looked, 9)), ((None, Looked), (Some(20), Settled)));
+        assert_eq!((after(Back, 3), after(Back, 13)), ((Some(1), Settled), (Some(1), Settled)));
+        assert_eq!((after(Settled, 2), after(Settled, 13)), ((None, Settled), (None, Settled)));
     }
 }

@@ -3,8 +3,8 @@
 //! tell from the best.
 //!
 //! Variations of a kernel join what is left when the kernel has stood its own rounds, so that no time goes to variations of
-//! what is slow anyway; and kernels that took half as long again as the best at a smaller problem do not take part. A probe of each of
-//! those takes longer than all the rounds of the others: they are most kernels, and the slowest. By model it is the same among the candidates that are predicted to be fastest.
+//! what is slow anyway; and kernels that took half as long again as the best at a smaller problem do not take part: they are most
+//! kernels, and a probe takes as long as they are slow. By model it is the same among the candidates that are predicted to be fastest.
 
 use super::{BLOCK, HOPELESS, LEFT_BEHIND, PROBE, REPEATS, Run, SURVIVORS, Samples, TIME_RAN_OUT, Verdict, between, usual_number};
 use anyhow::ensure;
@@ -23,7 +23,7 @@ type Sampled = (usize, Samples);
 impl Run<'_> {
     pub(super) fn halving(&mut self) -> anyhow::Result<()> {
         let (parents, hopeless) = (&self.search.landscape.parents, &self.search.landscape.hopeless);
-        let (mut own, variations): (Vec<usize>, Vec<usize>) = (0..parents.len()).partition(|c| parents[*c].is_none());
+        let (mut own, variations): (Vec<usize>, Vec<usize>) = (0..parents.len()).partition(|c| *c == 0 || parents[*c].is_none());
         own.retain(|c| *c == 0 || !hopeless[*c]);
         let mut alive = self.halve(self.fresh(own))?;
         if variations.is_empty() {
@@ -67,8 +67,10 @@ impl Run<'_> {
     /// Rounds among candidates until few are left, or one more round would be a full measurement.
     fn halve(&mut self, mut alive: Vec<Sampled>) -> anyhow::Result<Vec<Sampled>> {
         let mut target = PROBE.min(self.search.samples);
-        for round in 1.. {
+        loop {
             alive = self.sampled(alive, target)?;
+            self.rounds += 1;
+            let round = self.rounds;
             let keep = alive.len().div_ceil(PARTS).max(SURVIVORS);
             let best = alive.first().and_then(|s| s.1.time()).unwrap_or(f64::INFINITY).min(self.best());
             let mut kept = Vec::new();
@@ -106,7 +108,7 @@ impl Run<'_> {
     /// Brings all of `alive` to `target` samples, fastest first. When the budget ends, what was sampled is a result all
     /// the same, and the rest is counted.
     fn sampled(&mut self, alive: Vec<Sampled>, target: usize) -> anyhow::Result<Vec<Sampled>> {
-        let mut done: Vec<Sampled> = Vec::with_capacity(alive.len());
+        let (mut done, alive): (Vec<Sampled>, Vec<Sampled>) = alive.into_iter().partition(|(_, samples)| samples.taken.len() >= target);
         let mut alive = alive.into_iter().peekable();
         while alive.peek().is_some() {
             let mut block: Vec<Sampled> = Vec::with_capacity(BLOCK);
@@ -133,10 +135,12 @@ impl Run<'_> {
     /// are finished.
     fn block(&mut self, block: Vec<Sampled>, target: usize) -> anyhow::Result<Vec<Sampled>> {
         for repeat in 1..=REPEATS {
-            let (mut more, before) = (Vec::with_capacity(block.len()), self.sampler.drift());
+            let mut more = Vec::with_capacity(block.len());
             for (candidate, samples) in &block {
                 more.push(self.sampler.samples(*candidate, target.saturating_sub(samples.taken.len()))?);
             }
+            // Not before: the first sample of all has the machine looked at.
+            let before = self.sampler.drift();
             if !block.is_empty() && !self.sampler.is_steady()? {
                 if repeat < REPEATS {
                     continue;

@@ -1,6 +1,7 @@
 //! Which candidates are measured, in which order, and how thoroughly.
 //!
-//! Each is probed first, and one slower than twice the best is dropped at once. A search only orders the
+//! Each is probed first, and one slower than twice the best is dropped at once; of what a search had no need to look at, one that is a few
+//! percent slower. A search only orders the
 //! candidates; who wins is decided afterwards, in pairs. It does not know what a candidate is, beside where
 //! it stands among the others, and reads no clock.
 
@@ -17,10 +18,10 @@ use std::collections::{HashMap, HashSet};
 /// How to go about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum Strategy {
-    /// Every candidate in full, unless its probe is hopeless
+    /// Every candidate in full, unless its probe takes twice the best
     Exhaustive,
-    /// Successive halving: rounds that treble the samples and keep the fastest third, of kernels first and then
-    /// of the variations of those that are left (Li et al. 2018); without what was hopeless at a smaller problem
+    /// Successive halving: rounds that treble the samples and keep the fastest third, of kernels first and then of those that are left
+    /// with their variations (Li et al. 2018); without what took 1.5 times the best at a smaller problem
     Halving,
     /// The candidates that the model predicts to be fastest, by halving
     Model,
@@ -172,7 +173,7 @@ const REPEATS: usize = 3;
 /// Samples of a probe.
 const PROBE: usize = 2;
 /// Times the best median beyond which a candidate is dropped.
-const HOPELESS: f64 = 2.0;
+pub(crate) const HOPELESS: f64 = 2.0;
 /// What is measured in full, unless so many samples show that it takes so many times the best.
 type Bars = [(usize, f64)];
 /// Of what a search asks for.
@@ -216,6 +217,8 @@ struct Run<'a> {
     unmeasured: usize,
     /// When a candidate is dropped that is measured by itself.
     bars: &'static Bars,
+    /// Rounds of halving so far.
+    rounds: usize,
 }
 
 /// What came of asking for a candidate's time.
@@ -260,7 +263,7 @@ impl Search<'_> {
 impl<'a> Run<'a> {
     fn new(search: Search<'a>, sampler: &'a mut dyn Sampler) -> Run<'a> {
         let (random, begun) = (Random::new(search.seed), search.known.len());
-        Run { search, sampler, random, begun, pending: Vec::new(), unsteady: HashSet::new(), unmeasured: 0, bars: USUAL }
+        Run { search, sampler, random, begun, pending: Vec::new(), unsteady: HashSet::new(), unmeasured: 0, bars: USUAL, rounds: 0 }
     }
 
     /// Hands over what is still to be, and ends.
@@ -283,7 +286,10 @@ impl<'a> Run<'a> {
         if let Verdict::Timed { dropped, .. } = &mut verdict
             && self.unsteady.contains(&candidate)
         {
-            dropped.get_or_insert(UNSTEADY.into());
+            // What is dropped for a few percent may have been so for want of peace.
+            if dropped.is_none() || self.bars != USUAL {
+                *dropped = Some(UNSTEADY.into());
+            }
         }
         self.search.known.insert(candidate, verdict.time());
         self.sampler.finish(candidate, verdict)
@@ -311,11 +317,12 @@ impl<'a> Run<'a> {
     /// Probes a candidate and, unless it is beyond a bar, measures it in full.
     fn measure(&mut self, candidate: usize) -> anyhow::Result<Verdict> {
         let all = self.search.samples;
-        let (mut samples, drift) = (Samples::default(), self.sampler.drift());
-        let mut dropped = None;
-        for (count, bar) in self.bars.iter().copied().chain([(all, f64::INFINITY)]) {
-            match self.sampler.samples(candidate, count.min(all).saturating_sub(samples.taken.len()))? {
-                Ok(more) => samples.add(more, drift),
+        let (mut samples, mut dropped) = (Samples::default(), None);
+        let bars = self.bars.iter().copied().filter(|bar| bar.0 < all);
+        for (count, bar) in bars.chain([(all, f64::INFINITY)]) {
+            match self.sampler.samples(candidate, count - samples.taken.len())? {
+                // The first sample of all has the machine looked at.
+                Ok(more) => samples.add(more, self.sampler.drift()),
                 Err(why) => return Ok(Verdict::Invalid(why)),
             }
             if candidate != 0 && samples.time().is_some_and(|time| time > bar * self.best()) {

@@ -13,6 +13,8 @@ struct Fake {
     looks: usize,
     /// Times that everything becomes slower from look to look.
     slower: f64,
+    /// What the look makes of the machine that comes before the first sample.
+    opening: f64,
 }
 
 impl Sampler for Fake {
@@ -34,7 +36,7 @@ impl Sampler for Fake {
     }
 
     fn drift(&self) -> f64 {
-        self.slower.powi(self.looks as i32)
+        self.slower.powi(self.looks as i32) * if self.sampled > 0 { self.opening } else { 1.0 }
     }
 
     fn out_of_time(&self) -> bool {
@@ -46,7 +48,7 @@ impl Sampler for Fake {
 impl Fake {
     fn new(times: &[f64], until: usize) -> Fake {
         let (times, asked) = (times.to_vec(), Cell::new(0));
-        Fake { times, sampled: 0, verdicts: Vec::new(), asked, until, restless: Vec::new(), looks: 0, slower: 1.0 }
+        Fake { times, sampled: 0, verdicts: Vec::new(), asked, until, restless: Vec::new(), looks: 0, slower: 1.0, opening: 1.0 }
     }
 }
 
@@ -176,6 +178,43 @@ fn what_is_measured_beside_a_search_is_left_as_soon_as_it_is_told_apart_from_the
 }
 
 #[test]
+fn the_first_that_is_measured_counts_for_what_the_look_before_it_says() {
+    let (times, landscape) = ([100.0, 101.0], line(2));
+    let known = HashMap::from([(0, Some(100.0))]);
+    for strategy in WHOLE {
+        let mut fake = Fake { opening: 1.08, ..Fake::new(&times, usize::MAX) };
+        let search = Search { strategy, samples: 8, evaluations: None, seed: 1, known: known.clone(), landscape: &landscape };
+        match strategy {
+            Strategy::Exhaustive => search.only(vec![1], &mut fake),
+            _ => search.run(&mut fake),
+        }
+        .expect("an order");
+        let (candidate, verdict) = &fake.verdicts[0];
+        assert!(*candidate == 1 && matches!(verdict, Verdict::Timed { dropped: None, .. }), "{strategy:?}: {verdict:?}");
+        assert!(verdict.time().is_some_and(|time| (time - 101.0).abs() < 1e-9), "{strategy:?}: {verdict:?}");
+    }
+}
+
+#[test]
+fn what_is_dropped_for_a_few_percent_on_a_restless_machine_says_that() {
+    let (mut fake, landscape) = (Fake { restless: vec![0, 1, 2], ..Fake::new(&[100.0, 108.0], usize::MAX) }, line(2));
+    let known = HashMap::from([(0, Some(100.0))]);
+    let search = Search { strategy: Strategy::Halving, samples: 8, evaluations: None, seed: 1, known, landscape: &landscape };
+    search.only(vec![1], &mut fake).expect("an order");
+    assert!(matches!(&fake.verdicts[0].1, Verdict::Timed { dropped: Some(why), .. } if why == UNSTEADY), "{:?}", fake.verdicts);
+}
+
+#[test]
+fn halving_measures_a_default_that_is_a_variation() {
+    let mut landscape = line(12);
+    landscape.parents[0] = Some(1);
+    let times: Vec<f64> = (0..12).map(|at| if at < 2 { 150.0 } else { 100.0 }).collect();
+    let found = search_in(&landscape, Strategy::Halving, &times, HashMap::new(), usize::MAX);
+    let default = found.verdicts.iter().find(|v| v.0 == 0);
+    assert!(matches!(default, Some((_, Verdict::Timed { dropped: None, .. }))), "{default:?}");
+}
+
+#[test]
 fn variations_have_to_stand_beside_the_kernels_that_are_left() {
     // Of each of eight kernels the own configuration and three variations, which are slower.
     let mut landscape = line(32);
@@ -187,6 +226,12 @@ fn variations_have_to_stand_beside_the_kernels_that_are_left() {
     whole.sort_unstable();
     assert_eq!(whole, [0, 4, 8, 12]);
     assert_eq!(found.verdicts.len(), 8 + 2 * 3, "the variations of two kernels joined");
+    let of_round = |round: &str| {
+        let is_of =
+            |(_, verdict): &&(usize, Verdict)| matches!(verdict, Verdict::Timed { dropped: Some(why), .. } if why.starts_with(round));
+        found.verdicts.iter().filter(is_of).count()
+    };
+    assert_eq!((of_round("round 1:"), of_round("round 2:")), (4, 6));
 }
 
 /// Two parameters of twenty values each: one valley, whose bottom is at (13, 6), and a third that makes variations of each
@@ -282,7 +327,7 @@ fn what_time_did_not_suffice_for_is_not_said_to_be_passed_over() {
 
 #[test]
 fn on_a_machine_that_becomes_slower_the_fastest_is_found_all_the_same() {
-    // By the clock each block of four takes a fifth longer than the one before, and later candidates are only a little faster.
+    // By the clock each block takes a fifth longer than the one before, and later candidates are only a little faster.
     let times: Vec<f64> = (0..24).map(|i| 100.0 - f64::from(i)).collect();
     for strategy in WHOLE {
         let mut fake = Fake { slower: 1.2, ..Fake::new(&times, usize::MAX) };

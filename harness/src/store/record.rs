@@ -349,14 +349,6 @@ impl Record {
         self.samples_ns().iter().map(|ns| ns / drift).collect()
     }
 
-    /// The samples in nanoseconds per call as they would have been when the problem was begun; empty unless it was timed.
-    pub fn level_samples(&self) -> Vec<f64> {
-        match &self.outcome {
-            Outcome::Timed { samples_ns, drift, .. } => samples_ns.iter().map(|ns| ns / drift.unwrap_or(1.0)).collect(),
-            _ => Vec::new(),
-        }
-    }
-
     /// The samples in nanoseconds per call, as they were taken; empty unless it was timed.
     pub fn samples_ns(&self) -> &[f64] {
         match &self.outcome {

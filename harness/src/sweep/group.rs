@@ -67,19 +67,25 @@ impl<'a, 's> GroupRun<'a, 's> {
     pub(super) fn try_fastest(session: &mut Session, group: &Group, time: Option<Duration>) -> anyhow::Result<bool> {
         let (mut run, mut known) = GroupRun::new(session, group, time);
         let counting = run.session.counting();
-        let fastest = promising::untried(&counting, &group.problem, &run.configs);
+        let mut fastest = promising::untried(&counting, &group.problem, &run.configs);
+        // Once: what is measured again on a restless machine may count for less than what is there.
+        fastest.retain(|at| !run.session.tried.contains(&run.configs[*at]));
         if fastest.is_empty() {
             return Ok(false);
         }
+        run.session.tried.extend(fastest.iter().map(|at| run.configs[*at].clone()));
         let (landscape, before) = (landscape::of(&run.configs), run.session.stored);
-        // The search had counted these as passed over, or as left.
         let new: Vec<usize> = fastest.iter().copied().filter(|at| !known.contains_key(at)).collect();
         known.retain(|at, _| !fastest.contains(at));
         run.session.progress.more(fastest.len() as u64);
         run.session.progress.at(format!("{} {}: {} near what did well", group.problem.op, group.problem.shape, fastest.len()));
-        let order = run.search(&landscape, known).only(fastest, &mut run)?;
-        let measured = order.ranking.iter().filter(|(at, _)| new.contains(at)).count();
-        run.session.passed_over = run.session.passed_over.saturating_sub(measured);
+        run.search(&landscape, known).only(fastest, &mut run)?;
+        // The search had counted them as passed over, or as left.
+        let is_there = |at: &&usize| run.session.records.iter().any(|record| record.config == run.configs[**at]);
+        let measured = new.iter().filter(is_there).count();
+        let left = measured.saturating_sub(run.session.passed_over);
+        run.session.passed_over -= measured - left;
+        run.session.unmeasured = run.session.unmeasured.saturating_sub(left);
         Ok(run.session.stored > before)
     }
 

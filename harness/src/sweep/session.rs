@@ -14,7 +14,7 @@ use crate::model::Predictor;
 use crate::progress::Progress;
 use crate::store::{self, Config, Outcome, Record, SCHEMA, Store, Thoroughness};
 use kiln_profiles::schema::Tier;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 /// Times that the noise floor is measured where it is too high: the last counts.
@@ -41,6 +41,8 @@ pub(super) struct Session<'a> {
     pub stored: usize,
     pub unmeasured: usize,
     pub passed_over: usize,
+    /// What was tried because it did well elsewhere.
+    pub tried: HashSet<Config>,
     pub progress: Progress,
     /// What the search is ordered by, if it goes by model.
     pub predictor: Option<Predictor>,
@@ -68,6 +70,7 @@ impl<'a> Session<'a> {
             stored: 0,
             unmeasured: 0,
             passed_over: 0,
+            tried: HashSet::new(),
             progress,
             predictor,
         }
