@@ -7,7 +7,7 @@
 
 use super::clock;
 use super::operands::{Operands, Room};
-use super::runner::{self, Runner};
+use super::runner::Runner;
 use crate::space::{Candidate, Problem};
 use crate::store::Config;
 use anyhow::Context;
@@ -74,7 +74,7 @@ impl Stage {
 pub type Timed = Result<(Vec<f64>, f64), String>;
 
 impl Workbench {
-    /// Operands of a problem; their values and places are drawn from the seed. What is timed runs in the [pool](runner::pinned).
+    /// Operands of a problem; their values and places are drawn from the seed. What is timed runs in the [pool](super::runner::pinned).
     ///
     /// # Errors
     /// If memory cannot be had.
@@ -157,6 +157,7 @@ pub fn candidate(config: &Config) -> anyhow::Result<Candidate> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::runner;
     use super::*;
     use crate::space::{Blockings, Temperature, all_candidates, caches};
     use kiln_kernels::registry::{self, Op};
