@@ -2,9 +2,8 @@
 //! a machine.
 //!
 //! Samples are drawn from those that were stored, with a price in time for each, for every candidate's preparation and for each look at
-//! whether the machine is steady; a warm-up is taken to last no longer than it has to. Making operands and comparing the
-//! fastest in pairs have none. A strategy's regret
-//! is the stored time of what it found to be best over that of the best there is.
+//! whether the machine is steady; a warm-up is taken to last no longer than it has to. Making operands and comparing the fastest in pairs
+//! have none. A strategy's regret is the stored time of what it found to be best over that of the best there is.
 
 use crate::bake::promising;
 use crate::measure::bench::Stage;
@@ -197,7 +196,7 @@ impl<'a> Paper<'a> {
 
     /// How kernels did.
     fn pace(&self) -> Pace {
-        Pace::of(self.recorded.problem, self.results.values().filter_map(|record| Some((record.config.kernel.as_str(), record.cost()?))))
+        Pace::of_results(self.recorded.problem, self.results.values())
     }
 
     /// The stored time of what was found to be best over the least there is, less 1.

@@ -7,7 +7,7 @@
 use super::Problem;
 use crate::filter::by_name;
 use crate::search::Landscape;
-use crate::store::{Blocks, Config};
+use crate::store::{Blocks, Config, Record};
 use kiln_kernels::registry::Meta;
 use kiln_kernels::team::DEFAULT_SPIN;
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,6 +57,11 @@ pub struct Pace {
 }
 
 impl Pace {
+    /// That of a problem's results that have a cost.
+    pub fn of_results<'a>(problem: Problem, results: impl Iterator<Item = &'a Record>) -> Pace {
+        Pace::of(problem, results.filter_map(|record| Some((record.config.kernel.as_str(), record.cost()?))))
+    }
+
     /// That of results of a problem: of each the kernel and its time, in any unit.
     pub fn of<'a>(problem: Problem, times: impl Iterator<Item = (&'a str, f64)>) -> Pace {
         let mut kernels: BTreeMap<String, f64> = BTreeMap::new();

@@ -100,10 +100,7 @@ impl<'a, 's> GroupRun<'a, 's> {
     /// How kernels did at each problem that has results.
     fn paces(&self) -> Vec<Pace> {
         let standings = ranking::standings(self.session.counting());
-        let pace = |standing: &ranking::Standing| {
-            let times = standing.timed.iter().filter_map(|record| Some((record.config.kernel.as_str(), record.cost()?)));
-            Pace::of(standing.problem, times)
-        };
+        let pace = |standing: &ranking::Standing| Pace::of_results(standing.problem, standing.timed.iter().copied());
         standings.iter().map(pace).collect()
     }
 
