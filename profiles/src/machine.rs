@@ -26,6 +26,10 @@ pub struct Machine {
     /// with: as measured, beside others of the same pipes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub slower: BTreeMap<String, f64>,
+    /// Instructions that predictions let LLVM's model of the core take for others, which go where these really go; broadcasts
+    /// only where they load.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub simulated_as: BTreeMap<String, String>,
     /// How it is recognised; empty for a generic profile.
     #[serde(default, rename = "match", skip_serializing_if = "Vec::is_empty")]
     pub matches: Vec<Match>,

@@ -207,6 +207,7 @@ fn cpu_profile(options: &Options, machine: &Machine) -> anyhow::Result<CpuProfil
         arch: id.arch.clone(),
         llvm_cpu: "generic".into(),
         slower: BTreeMap::new(),
+        simulated_as: BTreeMap::new(),
         sve_bits: machine.sve_bytes.map(|bytes| 8 * bytes as usize),
         caches: Caches { l1: caches.l1, l2: caches.l2, l3: caches.l3 },
         matches: vec![Match { vendor: id.vendor, family: id.family, models: vec![[id.model, id.model]] }],

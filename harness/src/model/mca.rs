@@ -1,7 +1,7 @@
 //! Asking llvm-mca: cycles of a loop in the long run, and what limits them.
 
-use super::Tools;
 use super::multiply::Multiply;
+use super::{Tools, corrections};
 use anyhow::{Context, bail};
 use kiln_profiles::machine::Machine;
 use std::collections::BTreeMap;
@@ -36,10 +36,12 @@ pub(super) struct Busiest {
 
 /// Simulates `text` as the body of a loop; `None` when the CPU lacks an instruction in it.
 pub(super) fn run(tools: &Tools, machine: &Machine, text: &str) -> anyhow::Result<Option<Run>> {
+    let text = corrections::simulated(text, &machine.simulated_as);
     let mut child = Command::new(&tools.mca)
         .arg(format!("-mtriple={}-unknown-linux-gnu", machine.arch))
         .arg(format!("-mcpu={}", machine.llvm_cpu))
         .arg(format!("-iterations={ITERATIONS}"))
+        .arg(format!("-noalias={}", !corrections::spills(&text)))
         .args(["-instruction-info=false", "-resource-pressure=true"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

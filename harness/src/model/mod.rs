@@ -5,6 +5,7 @@
 //! packing, no edges, no cache misses. Its tier is always `predicted`; nothing here is timed.
 
 pub mod call;
+mod corrections;
 mod disassembly;
 pub mod figure;
 mod mca;
