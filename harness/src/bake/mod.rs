@@ -33,7 +33,7 @@ use crate::target;
 use anyhow::{Context, bail, ensure};
 use kiln_kernels::isa::IsaId;
 use kiln_profiles::lookup;
-use kiln_profiles::machine::{Caches, Machine as CpuProfile, Match};
+use kiln_profiles::machine::{Caches, Machine as CpuProfile, Match, Rates};
 use kiln_profiles::schema::{Choice, SCHEMA, Tier, Tuned, Variant};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -208,6 +208,7 @@ fn cpu_profile(options: &Options, machine: &Machine) -> anyhow::Result<CpuProfil
         llvm_cpu: "generic".into(),
         slower: BTreeMap::new(),
         simulated_as: BTreeMap::new(),
+        rates: Rates::default(),
         sve_bits: machine.sve_bytes.map(|bytes| 8 * bytes as usize),
         caches: Caches { l1: caches.l1, l2: caches.l2, l3: caches.l3 },
         matches: vec![Match { vendor: id.vendor, family: id.family, models: vec![[id.model, id.model]] }],

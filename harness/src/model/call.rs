@@ -2,14 +2,15 @@
 //! Low et al., "Analytical modeling is enough for high-performance BLIS" (ACM TOMS 43, 2016), with the CPU's own cache
 //! sizes: operands that stream from where they fit, C that is written, blocks that are packed.
 //!
-//! It orders candidates. Its constants are few, each of something that a CPU does. Those that say where they were fitted are of
-//! one CPU (an Ice Lake Xeon, with the kernels of f32 and s8; those of bf16 and q8_0 were held out), the others are of no CPU in
-//! particular, so that what it says in cycles is no claim; how far it is off is measured wherever results are.
+//! It orders candidates. Its constants are few, each of something that a CPU does: those that are most the CPU's own are in its
+//! profile ([`Rates`]), the others here. They were fitted to few CPUs, so that what it says in cycles is no claim; how far it is
+//! off is measured wherever results are.
 
 use crate::space::{Shape, Temperature};
 use crate::store::{Blocks, Config};
 use kiln_kernels::format::Format;
 use kiln_kernels::gemm::Caches;
+use kiln_profiles::machine::Rates;
 use kiln_profiles::schema::{BlockSizes, Order};
 
 /// Cycles of one call, by what takes them.
@@ -25,20 +26,7 @@ pub struct Cycles {
     pub packing: f64,
 }
 
-/// Bytes in a cycle of operands from the second level, packed so that they are read one after another: what Intel gives as
-/// sustained for its servers since Skylake. The fit takes 48 to 64.
-const FROM_L2: f64 = 52.0;
-/// The same from the last level. Fitted; twice what Intel gives as sustained (15), since prefetchers bring the next of it while
-/// what is there is multiplied.
-const FROM_L3: f64 = 32.0;
-/// The same from memory: what one core of a server has of it. Not fitted: no product that was measured waits for memory.
-const FROM_MEMORY: f64 = 4.0;
-/// The part of what is the shorter of multiplying and moving that the longer does not hide. Fitted.
-const EXPOSED: f64 = 0.5;
-/// Cycles for each row of a tile of C that comes from the last level and goes back: rows lie too far apart for prefetchers, so
-/// that each is waited for, for about the level's latency (50 to 70 cycles by Intel). Fitted.
-const ROW_OF_C: f64 = 60.0;
-/// The part of that where what is met of C between two depths fits the second level. Fitted at 256x256x256 alone, which can
+/// The part of what a row of C costs where what is met of C between two depths fits the second level. Fitted at 256x256x256 alone, which can
 /// hardly tell it from a third.
 const NEAR_C: f64 = 0.5;
 /// How many times that where it does not fit the last level. Not fitted.
@@ -52,10 +40,10 @@ const PACKED: f64 = 0.6;
 const USABLE: f64 = 0.75;
 
 impl Cycles {
-    /// All of them.
-    pub fn total(&self) -> f64 {
+    /// All of them; `exposed` is the part of the shorter of multiplying and moving that the longer does not hide.
+    pub fn total(&self, exposed: f64) -> f64 {
         let (longer, shorter) = (self.multiply.max(self.traffic), self.multiply.min(self.traffic));
-        longer + EXPOSED * shorter + self.tiles + self.packing
+        longer + exposed * shorter + self.tiles + self.packing
     }
 
     /// What takes most.
@@ -67,7 +55,7 @@ impl Cycles {
 
 /// Predicts one call of a product whose inner loop does that many multiply-adds in a cycle; on several threads that of the
 /// busiest. `None` if it is no product.
-pub fn product(config: &Config, mac_per_cycle: f64, caches: Caches) -> Option<Cycles> {
+pub fn product(config: &Config, mac_per_cycle: f64, caches: Caches, rates: &Rates) -> Option<Cycles> {
     let (Shape::Product { m, n, k }, (mr, nr)) = (config.shape, config.tile) else { return None };
     let format: Format = crate::filter::format(&config.format).ok()?;
     let Blocks(kc, mc, nc, order) = config.blocking?;
@@ -81,15 +69,15 @@ pub fn product(config: &Config, mac_per_cycle: f64, caches: Caches) -> Option<Cy
     let multiply = m * n * k / mac_per_cycle;
     let depths = (k / kc).ceil();
     let count = m / mr * (n / nr) * depths;
-    let tiles = count * (TILE + mr * ROW_OF_C * by_level(m * nc * 4.0, caches, [NEAR_C, 1.0, FAR_C]));
+    let tiles = count * (TILE + mr * rates.row_of_c * by_level(m * nc * 4.0, caches, [NEAR_C, 1.0, FAR_C]));
     let packs_of_a = (n / nc).ceil();
     let packing = PACKED * (m * k * packs_of_a + if config.packed { 0.0 } else { n * k });
 
     // One of the two stays in the first cache while the other's pieces go by.
     let (strip, panel, block_a, block_b) = (mr * kc * a, nr * kc * b, mc * kc * a, nc * kc * b);
     let cold = config.packed && config.operands == Temperature::Cold;
-    let from = |bytes: f64| by_level(bytes, caches, [FROM_L2, FROM_L3, FROM_MEMORY]);
-    let b_rate = if cold { FROM_MEMORY } else { from(if config.packed { n * k * b } else { block_b }) };
+    let from = |bytes: f64| by_level(bytes, caches, [rates.from_l2, rates.from_l3, rates.from_memory]);
+    let b_rate = if cold { rates.from_memory } else { from(if config.packed { n * k * b } else { block_b }) };
     let (kept, passing, turns) = match order {
         Order::Panels => (panel, strip, mc / mr),
         Order::Strips => (strip, panel, nc / nr),
@@ -141,7 +129,7 @@ mod tests {
 
     fn at(shape: &str, tile: (usize, usize), blocking: Blocks) -> Cycles {
         let config = Config { tile, blocking: Some(blocking), packed: false, ..record("a", shape, &[1.0]).config };
-        product(&config, 32.0, CACHES).expect("a product")
+        product(&config, 32.0, CACHES, &Rates::default()).expect("a product")
     }
 
     #[test]
@@ -150,7 +138,7 @@ mod tests {
         let (fair, narrow) = (at("1024x1024x1024", (12, 32), blocking), at("1024x1024x1024", (1, 32), blocking));
         assert_eq!(fair.limit(), "multiplying");
         assert!(fair.multiply < 1024f64.powi(3) / 32.0 * 1.02 && fair.multiply >= 1024f64.powi(3) / 32.0, "{fair:?}");
-        assert!(narrow.total() > 1.3 * fair.total(), "{narrow:?}");
+        assert!(narrow.total(0.5) > 1.3 * fair.total(0.5), "{narrow:?}");
     }
 
     #[test]
@@ -178,9 +166,9 @@ mod tests {
             let blocking = Some(Blocks(1024, 240, 256, order));
             let config =
                 Config { tile: (1, 32), blocking, packed: true, operands: Temperature::Cold, ..record("a", "4x128x896", &[1.0]).config };
-            product(&config, 32.0, CACHES).expect("a product").traffic
+            product(&config, 32.0, CACHES, &Rates::default()).expect("a product").traffic
         };
-        let weights = 128.0 * 896.0 * 4.0 / FROM_MEMORY;
+        let weights = 128.0 * 896.0 * 4.0 / Rates::default().from_memory;
         for order in [Order::Panels, Order::Strips] {
             assert!(few(order) >= weights && few(order) < 1.5 * weights, "{order:?}: {} {weights}", few(order));
         }
@@ -196,6 +184,6 @@ mod tests {
 
     #[test]
     fn rows_have_no_such_prediction() {
-        assert_eq!(product(&record("a", "8x8", &[1.0]).config, 32.0, CACHES), None);
+        assert_eq!(product(&record("a", "8x8", &[1.0]).config, 32.0, CACHES, &Rates::default()), None);
     }
 }

@@ -63,7 +63,7 @@ impl Multiply {
     pub(super) fn independent(&self) -> (String, usize) {
         let (encoding, text) = self.encoding();
         let (name, operands) = text.split_once(' ').unwrap_or((text, ""));
-        let mut operands = split(operands);
+        let mut operands: Vec<String> = split(operands).into_iter().map(str::to_owned).collect();
         let x86 = self.text.contains('%');
         if x86 {
             operands.reverse();
@@ -122,24 +122,17 @@ fn x86_elements(instruction: &str, name: &str) -> Option<usize> {
 }
 
 /// Operands at the commas that stand outside of brackets.
-fn split(operands: &str) -> Vec<String> {
-    let mut out = vec![String::new()];
+pub(super) fn split(operands: &str) -> Vec<&str> {
     let mut depth = 0usize;
-    for c in operands.chars() {
+    let outside = |c: char| {
         match c {
             '(' | '{' | '[' => depth += 1,
             ')' | '}' | ']' => depth = depth.saturating_sub(1),
-            ',' if depth == 0 => {
-                out.push(String::new());
-                continue;
-            }
             _ => {}
         }
-        if let Some(last) = out.last_mut() {
-            last.push(c);
-        }
-    }
-    out.iter().map(|o| o.trim().to_owned()).collect()
+        c == ',' && depth == 0
+    };
+    operands.split(outside).map(str::trim).collect()
 }
 
 /// Where the number of a vector register stands in an operand.

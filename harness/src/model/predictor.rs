@@ -8,7 +8,7 @@ use anyhow::Context;
 use kiln_kernels::gemm::Caches;
 use kiln_kernels::registry::Op;
 use kiln_profiles::lookup;
-use kiln_profiles::machine::Machine;
+use kiln_profiles::machine::{Machine, Rates};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -17,6 +17,7 @@ pub struct Predictor {
     /// Multiply-adds, or bytes, that a kernel's main loop does in a cycle, by its name.
     rates: HashMap<String, f64>,
     caches: Caches,
+    costs: Rates,
 }
 
 impl Predictor {
@@ -37,7 +38,7 @@ impl Predictor {
             }
             _ => anyhow::bail!("the model knows gemm and operations on rows, one at a time, and nothing else"),
         };
-        Ok(Predictor { rates, caches: machine.caches.into() })
+        Ok(Predictor { rates, caches: machine.caches.into(), costs: machine.rates })
     }
 
     /// As [`Predictor::new`], of this CPU and this program.
@@ -57,13 +58,13 @@ impl Predictor {
     pub fn cycles(&self, config: &Config) -> Option<f64> {
         let rate = *self.rates.get(&config.kernel)?;
         match self.product(config) {
-            Some(cycles) => Some(cycles.total()),
+            Some(cycles) => Some(cycles.total(self.costs.exposed)),
             None => Some(config.problem()?.bytes() / rate),
         }
     }
 
     /// The same by what takes them, of products.
     pub fn product(&self, config: &Config) -> Option<Cycles> {
-        call::product(config, *self.rates.get(&config.kernel)?, self.caches)
+        call::product(config, *self.rates.get(&config.kernel)?, self.caches, &self.costs)
     }
 }
