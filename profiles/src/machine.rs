@@ -26,8 +26,8 @@ pub struct Machine {
     /// with: as measured, beside others of the same pipes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub slower: BTreeMap<String, f64>,
-    /// Instructions that predictions let LLVM's model of the core take for others, which go where these really go; broadcasts
-    /// only where they load.
+    /// Instructions, by name or by name and kind of register, such as `vpbroadcastd zmm`, that predictions let LLVM's model of the
+    /// core take for others, which go where these really go; broadcasts only where they load.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub simulated_as: BTreeMap<String, String>,
     /// What moving operands costs, for predictions of whole products.

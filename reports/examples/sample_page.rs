@@ -97,7 +97,7 @@ fn residual(shape: &str) -> Residual {
         shape: shape.into(),
         candidates: 40,
         note: "3 in part".into(),
-        rank_of_kernels: Some(0.91),
+        rank_of_tiles: Some(0.91),
         rank: Some(0.93),
         first: "gemm_f32_avx2_6x2v_u1".into(),
         regret: 0.021,

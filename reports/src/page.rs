@@ -198,8 +198,8 @@ pub struct Residual {
     pub candidates: usize,
     /// A remark on them, such as how many were not measured in full.
     pub note: String,
-    /// Spearman's rank correlation over kernels; a model that has the order right has 1.
-    pub rank_of_kernels: Option<f64>,
+    /// Spearman's rank correlation over tiles; a model that has the order right has 1.
+    pub rank_of_tiles: Option<f64>,
     /// The same over all candidates.
     pub rank: Option<f64>,
     /// What the model would have chosen.

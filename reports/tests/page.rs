@@ -33,7 +33,7 @@ fn full(s: &str, tier: Tier) -> Page {
         shape: t(),
         candidates: 40,
         note: t(),
-        rank_of_kernels: Some(0.875),
+        rank_of_tiles: Some(0.875),
         rank: None,
         first: t(),
         regret: 0.031,

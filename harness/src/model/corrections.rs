@@ -4,12 +4,15 @@
 use super::multiply;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The loop with every instruction that has a substitute called by its name.
+/// The loop with every instruction that has a substitute called by its name. What has one is an instruction's name, followed or not by
+/// the kind of register that it writes.
 pub(super) fn simulated(text: &str, substitutes: &BTreeMap<String, String>) -> String {
     let line = |line: &str| {
         let (before, rest) = line.strip_prefix("{vex} ").map_or(("", line), |rest| ("{vex} ", rest));
         let (name, operands) = rest.split_once(' ').unwrap_or((rest, ""));
-        match substitutes.get(name) {
+        let target = multiply::split(operands).last().and_then(|operand| operand.strip_prefix('%')?.get(..3));
+        let of_kind = target.and_then(|kind| substitutes.get(&format!("{name} {kind}")));
+        match substitutes.get(name).or(of_kind) {
             Some(_) if name.contains("broadcast") && !operands.contains('(') => line.to_owned(),
             Some(other) => format!("{before}{other} {operands}"),
             None => line.to_owned(),
@@ -106,10 +109,11 @@ mod tests {
 
     #[test]
     fn instructions_are_simulated_as_others_and_broadcasts_only_where_they_load() {
-        let substitutes = [("vbroadcastss", "vmovups"), ("vpdpbusd", "vfmadd231ps")].map(|(of, by)| (of.to_owned(), by.to_owned()));
-        let text = "vbroadcastss 4(%rax), %zmm1\nvbroadcastss %xmm2, %zmm1\n{vex} vpdpbusd %ymm0, %ymm1, %ymm2\nvpdpbusds %zmm0, %zmm1, %zmm2\nnop";
-        let want =
-            "vmovups 4(%rax), %zmm1\nvbroadcastss %xmm2, %zmm1\n{vex} vfmadd231ps %ymm0, %ymm1, %ymm2\nvpdpbusds %zmm0, %zmm1, %zmm2\nnop";
+        let substitutes = [("vbroadcastss zmm", "vmovups"), ("vpdpbusd", "vfmadd231ps")].map(|(of, by)| (of.to_owned(), by.to_owned()));
+        let text = "vbroadcastss 4(%rax), %zmm1\nvbroadcastss 4(%rax), %ymm1\nvbroadcastss %xmm2, %zmm1\n\
+                    {vex} vpdpbusd %ymm0, %ymm1, %ymm2\nvpdpbusds %zmm0, %zmm1, %zmm2\nnop";
+        let want = "vmovups 4(%rax), %zmm1\nvbroadcastss 4(%rax), %ymm1\nvbroadcastss %xmm2, %zmm1\n\
+                    {vex} vfmadd231ps %ymm0, %ymm1, %ymm2\nvpdpbusds %zmm0, %zmm1, %zmm2\nnop";
         assert_eq!(simulated(text, &substitutes.into()), want);
         assert_eq!(simulated(text, &BTreeMap::new()), text);
     }

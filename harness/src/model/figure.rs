@@ -118,8 +118,8 @@ fn figures_of(f: &Figures) -> page::Residual {
     let parts = parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!(", {count} {what}"));
     page::Residual {
         candidates: f.candidates,
-        note: format!("{} kernels{}", f.kernels, parts.collect::<String>()),
-        rank_of_kernels: f.rank_of_kernels,
+        note: format!("{} tiles{}", f.tiles, parts.collect::<String>()),
+        rank_of_tiles: f.rank_of_tiles,
         rank: f.rank,
         regret: f.regret,
         median: f.median,
@@ -171,7 +171,7 @@ mod tests {
         let lines: Vec<page::Residual> = residuals(4, &["f32"]).problems.iter().map(line).collect();
         let [line] = &lines[..] else { panic!("{lines:?}") };
         assert_eq!((line.what.as_str(), line.shape.as_str()), ("gemm f32, packed", "64x64x64, hot, 1 thread(s)"));
-        assert_eq!((line.candidates, line.note.as_str(), line.regret), (4, "4 kernels", 0.0));
+        assert_eq!((line.candidates, line.note.as_str(), line.regret), (4, "2 tiles", 0.0));
         assert!(line.first.starts_with("k00000"), "{line:?}");
     }
 

@@ -11,9 +11,10 @@ use crate::ranking;
 use crate::replay;
 use crate::space::Problem;
 use crate::store::{Config, GENERATED, Record};
+use kiln_kernels::registry::Op;
 use kiln_profiles::schema::Tier;
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// One candidate: what was predicted and what was measured.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -52,11 +53,12 @@ pub struct Figures {
     pub few: usize,
     /// Candidates that were measured, of whose kernels nothing is predicted; they count in the regret alone.
     pub unpredicted: usize,
-    /// Kernels among the candidates; of several problems, the most at one of them.
-    pub kernels: usize,
-    /// Spearman's rank correlation over kernels, each by its configuration that is predicted to be fastest; `None` of fewer
-    /// than [`FEWEST`].
-    pub rank_of_kernels: Option<f64>,
+    /// Tiles among the candidates: kernels of one instruction set that differ in unroll or in how far they ask ahead have one. Of
+    /// operations on rows, kernels. Of several problems, the most at one of them.
+    pub tiles: usize,
+    /// Spearman's rank correlation over tiles, each by the least that is predicted of it and the least that was measured; `None`
+    /// of fewer than [`FEWEST`].
+    pub rank_of_tiles: Option<f64>,
     /// The same over all candidates.
     pub rank: Option<f64>,
     /// Measured time of the model's first choice over the least measured, less 1.
@@ -112,8 +114,8 @@ impl Residuals {
             candidates: sum(&|f| f.candidates),
             few: sum(&|f| f.few),
             unpredicted: sum(&|f| f.unpredicted),
-            kernels: all.iter().map(|f| f.kernels).max()?,
-            rank_of_kernels: middle(&|f| f.rank_of_kernels),
+            tiles: all.iter().map(|f| f.tiles).max()?,
+            rank_of_tiles: middle(&|f| f.rank_of_tiles),
             rank: middle(&|f| f.rank),
             regret: middle(&|f| Some(f.regret))?,
             ns_per_cycle: middle(&|f| Some(f.ns_per_cycle))?,
@@ -136,9 +138,14 @@ fn residual(problem: Problem, machine: &str, records: &[&Record], predict: impl 
     }
     let best = records.iter().map(|r| time(r)).fold(f64::INFINITY, f64::min);
     let pairs: Vec<(f64, f64)> = predicted.iter().map(|(r, cycles)| (*cycles, time(r))).collect();
-    let mut seen = BTreeSet::new();
-    let of_kernels: Vec<(f64, f64)> =
-        predicted.iter().zip(&pairs).filter(|((r, _), _)| seen.insert(&r.config.kernel)).map(|(_, pair)| *pair).collect();
+    let mut of_tiles: BTreeMap<(&str, (usize, usize), &str), (f64, f64)> = BTreeMap::new();
+    for ((record, _), (cycles, ns)) in predicted.iter().zip(&pairs) {
+        let Config { kernel, isa, tile, .. } = &record.config;
+        let kernel = if problem.op == Op::Gemm { "" } else { kernel };
+        let least = of_tiles.entry((isa, *tile, kernel)).or_insert((f64::INFINITY, f64::INFINITY));
+        *least = (least.0.min(*cycles), least.1.min(*ns));
+    }
+    let of_tiles: Vec<(f64, f64)> = of_tiles.into_values().collect();
     let ns_per_cycle = median(&pairs.iter().map(|(cycles, ns)| ns / cycles).collect::<Vec<_>>())?;
     let mut off: Vec<f64> = pairs.iter().map(|(cycles, ns)| (ns / (ns_per_cycle * cycles)).ln().abs()).collect();
     off.sort_by(f64::total_cmp);
@@ -146,8 +153,8 @@ fn residual(problem: Problem, machine: &str, records: &[&Record], predict: impl 
         candidates: predicted.len(),
         few: predicted.iter().filter(|(r, _)| !replay::stands(r.samples_ns(), best)).count(),
         unpredicted: records.len() - predicted.len(),
-        kernels: of_kernels.len(),
-        rank_of_kernels: spearman(&of_kernels),
+        tiles: of_tiles.len(),
+        rank_of_tiles: spearman(&of_tiles),
         rank: spearman(&pairs),
         regret: pairs[0].1 / best - 1.0,
         ns_per_cycle,
@@ -224,8 +231,8 @@ mod tests {
     fn a_model_that_is_right_up_to_a_factor_is_off_by_nothing() {
         let residuals = Residuals::of(&records(&[("a100", 300.0), ("a200", 600.0), ("a400", 1200.0), ("a150", 450.0)]), by_name);
         let f = &residuals.problems[0].figures;
-        assert_eq!((f.candidates, f.kernels, f.few, f.unpredicted), (4, 4, 0, 0));
-        assert_eq!((f.rank_of_kernels, f.rank, f.regret, f.ns_per_cycle), (Some(1.0), Some(1.0), 0.0, 3.0));
+        assert_eq!((f.candidates, f.few, f.unpredicted), (4, 0, 0));
+        assert_eq!((f.rank, f.regret, f.ns_per_cycle), (Some(1.0), 0.0, 3.0));
         assert!(f.median < 1e-12 && f.ninth < 1e-12);
     }
 
@@ -243,15 +250,15 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_counts_by_the_configuration_that_is_predicted_to_be_its_fastest() {
-        let mut some = records(&[("a1", 10.0), ("a1", 90.0), ("a2", 20.0), ("a3", 30.0)]);
-        for (at, record) in some.iter_mut().enumerate() {
-            record.config.blocking = Some(crate::store::Blocks(64 + at, 64, 64, Default::default()));
+    fn a_tile_counts_by_the_best_that_is_predicted_and_measured_of_its_kernels() {
+        let mut some = records(&[("a1", 10.0), ("a4", 90.0), ("a2", 20.0), ("a3", 30.0), ("a5", 9.0)]);
+        for (record, (isa, tile)) in some.iter_mut().zip([("x", (4, 8)), ("x", (4, 8)), ("x", (8, 8)), ("x", (2, 8)), ("y", (4, 8))]) {
+            (record.config.isa, record.config.tile) = (isa.into(), tile);
         }
-        // The second configuration of a1 is slow, which the model says too.
-        let predict = |c: &Config| Some(by_name(c)? + if c.blocking?.0 == 65 { 9.0 } else { 0.0 });
-        let f = &Residuals::of(&some, predict).problems[0].figures;
-        assert_eq!((f.kernels, f.candidates, f.rank_of_kernels), (3, 4, Some(1.0)));
+        // Four tiles: 1 2 3 5 predicted, 10 20 30 9 measured. Of the first one's two kernels the slow one counts for nothing.
+        let f = &Residuals::of(&some, by_name).problems[0].figures;
+        assert_eq!((f.tiles, f.candidates), (4, 5));
+        assert!((f.rank_of_tiles.expect("ranks") - -0.2).abs() < 1e-12, "{f:?}");
     }
 
     #[test]

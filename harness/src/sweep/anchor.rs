@@ -5,20 +5,12 @@
 //! first look is kept as well, and a time counts for what it would have been then, by the looks before and after it: a clock that
 //! falls or rises by a few percent does so for all kernels alike, and by more than most of them are apart. Samples are
 //! stored as they were taken, and the drift beside them.
-//!
-//! Of a look the least sample counts: whatever else makes one longer, a neighbour or an interrupt, is of that moment and not of
-//! what is measured between the looks.
 
 /// Looks one after the other that differ by more than this are of two machines, so to speak.
 const DRIFT: f64 = 0.1;
 
 /// Samples of the default in one look.
 pub(crate) const LOOK: usize = 3;
-
-/// What a look says that began with these samples of the default.
-pub(super) fn seen(samples: &[f64]) -> Option<f64> {
-    samples.iter().take(LOOK).copied().min_by(f64::total_cmp)
-}
 
 /// What the default took, in nanoseconds.
 #[derive(Debug, Default)]
@@ -72,12 +64,6 @@ mod tests {
         let looks: Vec<(bool, f64)> = [100.0, 105.0, 109.0, 115.0, 120.0, 101.0].map(|ns| (anchor.look(ns), anchor.drift())).into();
         assert!(looks[..5].iter().all(|look| look.0) && !looks[5].0, "each is near the one before, but the last");
         assert_eq!(looks.iter().map(|look| look.1).collect::<Vec<_>>(), [1.0, 1.05, 1.09, 1.15, 1.2, 1.01]);
-    }
-
-    #[test]
-    fn what_disturbs_a_sample_is_not_seen() {
-        assert_eq!(seen(&[130.0, 100.0, 110.0, 90.0]), Some(100.0), "the fourth is of no look");
-        assert_eq!((seen(&[120.0]), seen(&[])), (Some(120.0), None));
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! One problem of a sweep: has its candidates verified and timed as the search asks, what did well at other problems timed too,
 //! and the finalists compared in pairs.
 
-use super::anchor::{Anchor, LOOK, seen};
+use super::anchor::{Anchor, LOOK};
 use super::session::Session;
 use super::{Group, Options};
 use crate::bake::promising;
 use crate::measure::apart::{Reply, Request, Sampling};
 use crate::measure::clock::Effort;
+use crate::measure::statistics::median;
 use crate::ranking;
 use crate::search::{Landscape, Sampler, Search, Verdict, ranked};
 use crate::space::landscape::{self, Pace};
@@ -91,10 +92,8 @@ impl<'a, 's> GroupRun<'a, 's> {
     /// With the candidates whose results are there.
     fn new(session: &'a mut Session<'s>, group: &'a Group, time: Option<Duration>) -> (GroupRun<'a, 's>, Known) {
         let configs: Vec<Config> = group.candidates.iter().map(|c| Config::new(&group.problem, c)).collect();
-        let counting = session.counting();
-        let known = known(&counting, &configs);
-        let default = counting.iter().find(|record| Some(&record.config) == configs.first());
-        let anchor = Anchor::since(default.and_then(|record| seen(&record.level_ns())));
+        let known = known(&session.counting(), &configs);
+        let anchor = Anchor::since(known.get(&0).copied().flatten());
         (GroupRun { session, group, configs, seed: None, anchor, errors: HashMap::new(), began: Instant::now(), time }, known)
     }
 
@@ -209,7 +208,7 @@ impl Sampler for GroupRun<'_, '_> {
         };
         if candidate == 0
             && self.anchor.is_new()
-            && let Some(now) = seen(&samples)
+            && let Some(now) = median(&samples)
         {
             self.anchor.look(now);
         }
@@ -234,7 +233,7 @@ impl Sampler for GroupRun<'_, '_> {
     /// By the default, which is timed again each time.
     fn is_steady(&mut self) -> anyhow::Result<bool> {
         let Ok(samples) = self.samples(0, LOOK)? else { return Ok(true) };
-        Ok(seen(&samples).is_none_or(|now| self.anchor.look(now)))
+        Ok(median(&samples).is_none_or(|now| self.anchor.look(now)))
     }
 
     fn drift(&self) -> f64 {

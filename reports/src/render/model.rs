@@ -7,8 +7,8 @@ use crate::text::{self, MISSING};
 /// What the section's figures mean.
 pub(super) const INTRO: &str = "Predicted cycles against measured times; the model chooses nothing here. Its cycles are put \
     on the clock's scale by the median ratio of each problem; the factor that a candidate is off beyond that, either way, is its \
-    residual, of which the median is shown. Rank correlation is Spearman's, over kernels each by its best predicted \
-    configuration, and below it over all candidates. \
+    residual, of which the median is shown. Rank correlation is Spearman's, over tiles each by its best, and below it over all \
+    candidates. \
     Regret is what the model's first choice takes longer than the fastest that was measured, which noise alone makes positive.";
 
 /// The pictures and the table; empty without either.
@@ -36,7 +36,7 @@ fn row(r: &Residual) -> Vec<Cell> {
     vec![
         Cell { sub: r.shape.clone(), ..cell(&r.what) },
         Cell { sub: r.note.clone(), ..number(r.candidates.to_string()) },
-        Cell { sub: format!("of all {}", rank(r.rank)), ..number(rank(r.rank_of_kernels)) },
+        Cell { sub: format!("of all {}", rank(r.rank)), ..number(rank(r.rank_of_tiles)) },
         cell(&r.first),
         Cell { sub: format!("noise {}", percent(r.noise_floor)), ..number(percent(r.regret)) },
         Cell { sub: format!("9 in 10: {}", factor(r.ninth)), ..number(factor(r.median)) },
