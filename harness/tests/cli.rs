@@ -536,6 +536,7 @@ fn a_comparison_refuses_what_it_cannot_do_before_any_work() {
     refused(dir, &["model", "attention", "--cpu", "zen4"], "operations on rows");
     refused(dir, &["model", "softmax", "--cpu", "zen4", "--peer", "a.so"], "for gemm");
     refused(dir, &["model", "gemm", "--cpu", "zen4", "--peer", "a.so", "--against", "s.jsonl"], "cannot be used with");
+    refused(dir, &["model", "gemm", "--cpu", "zen4", "--pairs"], "--against");
     refused(dir, &["sweep", "attention", "--format", "q8_0", "--shapes", "1x16x4x2x48"], "multiples of 32");
     refused(dir, &["compare", "gemm", "--sizes", "0"], "nothing to measure");
     refused(dir, &["compare", "gemm", "--sizes", "1048576"], "MiB");

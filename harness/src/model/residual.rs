@@ -38,6 +38,10 @@ pub struct Residual {
     pub problem: Problem,
     /// The key of the machine that the results are of.
     pub machine: String,
+    /// The model's choice.
+    pub first: Config,
+    /// Of all others the [`RIVALS`] that were measured as fastest.
+    pub rivals: Vec<Config>,
     /// Its candidates, in the order of the model: the first is its choice. At least [`FEWEST`].
     pub points: Vec<Point>,
     /// The figures.
@@ -75,6 +79,9 @@ pub struct Figures {
 
 /// Fewer candidates than this have no order to speak of.
 pub const FEWEST: usize = 3;
+
+/// How many of the fastest are known by name.
+pub const RIVALS: usize = 3;
 
 /// What could be said of results, and how much could not.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -169,7 +176,11 @@ fn residual(problem: Problem, machine: &str, records: &[&Record], predict: impl 
         cycles: *cycles,
         ns: time(r),
     };
-    Some(Residual { problem, machine: machine.to_owned(), points: predicted.iter().map(point).collect(), figures })
+    let first = predicted[0].0.config.clone();
+    let mut others: Vec<&&Record> = records.iter().filter(|r| r.config != first).collect();
+    others.sort_by(|a, b| time(a).total_cmp(&time(b)));
+    let rivals = others.iter().take(RIVALS).map(|r| r.config.clone()).collect();
+    Some(Residual { problem, machine: machine.to_owned(), first, rivals, points: predicted.iter().map(point).collect(), figures })
 }
 
 /// Spearman's rank correlation, from -1 to 1; what is equal shares the mean of its ranks. `None` of fewer than [`FEWEST`]
@@ -244,6 +255,9 @@ mod tests {
         let Residual { figures: f, points, .. } = &residuals.problems[0];
         assert_eq!((f.candidates, f.unpredicted, points[0].label.starts_with("a100")), (3, 1, true));
         assert!((f.regret - 0.5).abs() < 1e-12, "{f:?}");
+        let Residual { first, rivals, .. } = &residuals.problems[0];
+        let rivals: Vec<&str> = rivals.iter().map(|rival| rival.kernel.as_str()).collect();
+        assert_eq!((first.kernel.as_str(), rivals), ("a100", vec!["none", "a200", "a300"]));
         // Ratios of 3, 2 and 2: two are on the scale, the third is off by ln 1.5.
         assert_eq!((f.ns_per_cycle, f.median), (2.0, 0.0));
         assert!((f.ninth - 1.5f64.ln()).abs() < 1e-12, "{f:?}");

@@ -1,5 +1,6 @@
 //! `kiln model --against`: predictions beside a CPU's measured results, a line for each problem.
 
+use super::pairs::{self, InPairs};
 use crate::cli::{Table, emit, emit_json};
 use crate::filter::Filter;
 use crate::machine::cpu;
@@ -26,6 +27,8 @@ pub(super) struct Options<'a> {
     pub binary: &'a Path,
     /// Kernels of one operation that count.
     pub kernels: Filter,
+    /// Whether its first choices are measured in pairs with the fastest.
+    pub pairs: bool,
     pub json: bool,
 }
 
@@ -102,12 +105,13 @@ pub(super) fn run(options: &Options) -> anyhow::Result<i32> {
     let beyond =
         (walked.left > 0).then(|| format!("{} results are beyond the fastest {} of their problem", walked.left, LIMITS.of_a_problem));
     notes.chain(beyond).for_each(|note| eprintln!("note: {note}"));
+    let pairs = if options.pairs { pairs::compared(&residuals.problems)? } else { vec![None; residuals.problems.len()] };
     if options.json {
-        let problems: Vec<Value> = residuals.problems.iter().map(document).collect();
+        let problems: Vec<Value> = residuals.problems.iter().zip(&pairs).map(|(r, pairs)| document(r, pairs.as_ref())).collect();
         let tiers = json!({ "cycles": "predicted", "ns": "measured" });
         return emit_json(&json!({ "cpu": machine.name, "tiers": tiers, "problems": problems, "overall": overall, "left": left }));
     }
-    emit(&text(&residuals, &overall, &left, machine))
+    emit(&text((&residuals, &pairs), &overall, &left, machine))
 }
 
 impl Options<'_> {
@@ -126,17 +130,17 @@ impl Options<'_> {
 }
 
 /// A problem as part of a document.
-fn document(r: &Residual) -> Value {
+fn document(r: &Residual, pairs: Option<&InPairs>) -> Value {
     let p = &r.problem;
     json!({
         "op": p.op.name(), "format": p.format.name(), "shape": p.shape.to_string(), "threads": p.threads, "packed": p.packed,
         "operands": p.operands.name(), "machine": r.machine, "first": r.points.first().map(|p| &p.label), "figures": r.figures,
-        "points": r.points,
+        "points": r.points, "in_pairs": pairs.map(InPairs::document),
     })
 }
 
 /// The table, and what to know of it.
-fn text(residuals: &Residuals, overall: &Figures, left: &Left, cpu: &Machine) -> String {
+fn text((residuals, pairs): (&Residuals, &[Option<InPairs>]), overall: &Figures, left: &Left, cpu: &Machine) -> String {
     let machines: Vec<&str> = residuals.problems.iter().map(|r| r.machine.as_str()).collect::<BTreeSet<_>>().into_iter().collect();
     let mut table = Table::new([
         "problem",
@@ -148,6 +152,7 @@ fn text(residuals: &Residuals, overall: &Figures, left: &Left, cpu: &Machine) ->
         "rank, all",
         "first choice",
         "regret",
+        "in pairs",
         "noise",
         "residual",
         "9 in 10",
@@ -155,7 +160,7 @@ fn text(residuals: &Residuals, overall: &Figures, left: &Left, cpu: &Machine) ->
     let rank = |rank: Option<f64>| rank.map_or_else(|| "-".to_owned(), |r| format!("{r:.2}"));
     let percent = |share: f64| format!("{:.1} %", 100.0 * share);
     let factor = |log: f64| format!("{:.2}x", log.exp());
-    let mut row = |problem: &str, machine: &str, first: &str, f: &Figures| {
+    let mut row = |problem: &str, machine: &str, first: &str, f: &Figures, pairs: Option<String>| {
         table.row([
             problem,
             machine,
@@ -166,19 +171,20 @@ fn text(residuals: &Residuals, overall: &Figures, left: &Left, cpu: &Machine) ->
             &rank(f.rank),
             first,
             &percent(f.regret),
+            &pairs.unwrap_or_else(|| "-".into()),
             &percent(f.noise_floor),
             &factor(f.median),
             &factor(f.ninth),
         ]);
     };
-    for r in &residuals.problems {
+    for (r, pairs) in residuals.problems.iter().zip(pairs) {
         let p = &r.problem;
         let packed = if p.packed { ", packed" } else { "" };
         let problem = format!("{} {} {}{packed}, {}, {} thread(s)", p.op, p.format, p.shape, p.operands.name(), p.threads);
         let number = machines.iter().position(|m| *m == r.machine).map_or(0, |at| at + 1);
-        row(&problem, &number.to_string(), r.points.first().map_or("", |p| &p.label), &r.figures);
+        row(&problem, &number.to_string(), &r.first.label(), &r.figures, pairs.as_ref().map(InPairs::text));
     }
-    row("medians, and all candidates", "", "", overall);
+    row("medians, and all candidates", "", "", overall, pairs::overall(pairs).map(percent));
     let machines: Vec<String> = machines.iter().enumerate().map(|(at, key)| format!("machine {}: {key}", at + 1)).collect();
     format!(
         "{table}\n{}\n{} problems on {}; predicted cycles against measured times, each problem on its own scale (the median over problems is \

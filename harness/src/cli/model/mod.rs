@@ -1,6 +1,7 @@
 //! `kiln model`: static prediction of each kernel on a CPU, here or not, and how far such predictions are off.
 
 mod against;
+mod pairs;
 
 use super::{Table, emit, emit_json};
 use crate::filter::{self, Filter};
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
     kiln model f16_to_f32 --cpu neoverse-n2 --binary … --isa neon,sve\n  \
     kiln model gemm --cpu neoverse-n2 --peer libopenblas.so.0:sgemm_kernel\n  \
     kiln model gemm --cpu zen4 --against kiln-results.jsonl\n  \
+    kiln model gemm --cpu zen4 --against kiln-results.jsonl --pairs\n  \
     kiln model gemm --cpu zen4 --against fleet.jsonl --format s8,q8_0 --json")]
 pub struct Args {
     /// The operation: gemm, or any on rows
@@ -39,6 +41,10 @@ pub struct Args {
     /// predicted and measured times, what the model's first choice costs, and the residuals
     #[arg(long, value_name = "STORE", conflicts_with = "peer")]
     against: Option<PathBuf>,
+    /// With --against: measure the model's first choice in fresh pairs with the three fastest in the store, on the machine that they
+    /// were measured on
+    #[arg(long, requires = "against")]
+    pairs: bool,
     #[command(flatten)]
     filter: ModelFilter,
     /// One JSON document on stdout
@@ -81,7 +87,7 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
     };
     if let Some(store) = &args.against {
         let kernels = Filter { op: vec![args.op], isa: args.filter.isa.clone(), format: args.filter.format.clone() };
-        return against::run(&against::Options { store, machine: &machine, binary: &binary, kernels, json: args.json });
+        return against::run(&against::Options { store, machine: &machine, binary: &binary, kernels, pairs: args.pairs, json: args.json });
     }
     let format = if args.filter.format.is_empty() { vec![args.op.format()] } else { args.filter.format.clone() };
     let filter = Filter { op: vec![args.op], isa: args.filter.isa.clone(), format };
