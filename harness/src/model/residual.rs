@@ -145,11 +145,11 @@ fn residual(problem: Problem, machine: &str, records: &[&Record], predict: impl 
     }
     let best = records.iter().map(|r| time(r)).fold(f64::INFINITY, f64::min);
     let pairs: Vec<(f64, f64)> = predicted.iter().map(|(r, cycles)| (*cycles, time(r))).collect();
-    let mut of_tiles: BTreeMap<(&str, (usize, usize), &str), (f64, f64)> = BTreeMap::new();
+    let mut of_tiles = BTreeMap::new();
     for ((record, _), (cycles, ns)) in predicted.iter().zip(&pairs) {
         let Config { kernel, isa, tile, .. } = &record.config;
-        let kernel = if problem.op == Op::Gemm { "" } else { kernel };
-        let least = of_tiles.entry((isa, *tile, kernel)).or_insert((f64::INFINITY, f64::INFINITY));
+        let kernel = if problem.op == Op::Gemm { "" } else { kernel.as_str() };
+        let least = of_tiles.entry((isa.as_str(), *tile, kernel)).or_insert((f64::INFINITY, f64::INFINITY));
         *least = (least.0.min(*cycles), least.1.min(*ns));
     }
     let of_tiles: Vec<(f64, f64)> = of_tiles.into_values().collect();
