@@ -10,6 +10,7 @@ mod check;
 mod compare;
 mod count_calls;
 mod flame;
+mod fresh;
 mod lab;
 mod list;
 mod model;

@@ -1,17 +1,13 @@
 //! `kiln stability`: whether several tunings of the same problems choose the same, and what it costs where they do not.
 
+use super::fresh::{self, Question};
 use super::{Table, emit, emit_json};
 use crate::bake::{Agreement, agreements};
-use crate::machine::others::Watch;
-use crate::machine::{Machine, lock};
-use crate::measure::apart::{self, Bench, Job};
+use crate::machine::Machine;
 use crate::measure::clock::Effort;
-use crate::measure::comparison::compare;
 use crate::measure::statistics::Ratio;
-use crate::progress::Progress;
 use crate::ranking::{BAND, Current};
 use crate::store::{self, Config, Limits, Record};
-use crate::sweep::room;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -66,30 +62,21 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
     let tunings = args.stores.iter().map(|path| read(path, machine.key())).collect::<anyhow::Result<Vec<_>>>()?;
     let agreed = agreements(&tunings)?;
     anyhow::ensure!(!agreed.is_empty(), "the {} stores have no problem in common that all of them measured", args.stores.len());
-    machine.allow_timing(&agreed.iter().map(|a| a.problem.threads).collect::<Vec<_>>())?;
     let effort = if args.quick { Effort::QUICK } else { Effort::FULL };
-    let _machine = lock::machine(|note| eprintln!("note: {note}"))?;
-    let mut bench = Bench::new(Some(&apart::this_program()?));
-    let to_do: usize = agreed.iter().map(|a| a.others.len()).sum();
-    let (progress, watch) = (Progress::new(to_do as u64, "comparing"), Watch::start());
-    let mut rows: Vec<(Agreement, Vec<Other>)> = Vec::new();
-    for (seed, agreement) in agreed.into_iter().enumerate() {
-        progress.at(format!("{} {}", agreement.problem.op, agreement.problem.shape));
-        let (commonest, mut compared) = (&agreement.commonest.0, Vec::new());
-        for (config, tunings) in &agreement.others {
-            let job = Job::new((config.clone(), commonest.clone()), &effort, 0, room(&machine), seed as u64);
-            let ratio = compare(&mut bench, &job, (&effort, effort.pairs))?.map_err(anyhow::Error::msg)?.ratio;
-            compared.push(Other { config: config.clone(), tunings: *tunings, ratio });
-            progress.advance(1);
-        }
-        rows.push((agreement, compared));
-    }
-    drop(progress);
+    let question = |a| {
+        let Agreement { problem, commonest, others }: &Agreement = a;
+        Question { problem, pairs: others.iter().map(|(config, _)| (config, &commonest.0)).collect() }
+    };
+    let questions: Vec<Question> = agreed.iter().map(question).collect();
+    let (ratios, remark) = fresh::compared(&machine, &effort, &questions)?;
+    let other = |((config, tunings), ratio): (&(Config, usize), Ratio)| Other { config: config.clone(), tunings: *tunings, ratio };
+    let others: Vec<Vec<Other>> = agreed.iter().zip(ratios).map(|(a, ratios)| a.others.iter().zip(ratios).map(other).collect()).collect();
+    let rows: Vec<(Agreement, Vec<Other>)> = agreed.into_iter().zip(others).collect();
     let beyond = rows.iter().flat_map(|r| &r.1).filter(|other| !other.ratio.is_tie(BAND)).count();
     if args.json {
         emit_json(&document(&machine, args.stores.len(), &rows))?;
     } else {
-        let remark = watch.and_then(|w| w.remark()).map(|r| format!("\n{r}")).unwrap_or_default();
+        let remark = remark.map(|r| format!("\n{r}")).unwrap_or_default();
         emit(&(text(args.stores.len(), &rows, beyond) + &remark))?;
     }
     Ok(i32::from(beyond > 0))

@@ -108,7 +108,7 @@ fn line(r: &Residual) -> page::Residual {
     page::Residual {
         what: format!("{} {}{}", p.op, p.format, if p.packed { ", packed" } else { "" }),
         shape: format!("{}, {}, {} thread(s)", p.shape, p.operands.name(), p.threads),
-        first: r.points.first().map(|p| p.label.clone()).unwrap_or_default(),
+        first: r.first.label(),
         ..figures_of(&r.figures)
     }
 }

@@ -240,10 +240,12 @@ mod tests {
 
     #[test]
     fn a_model_that_is_right_up_to_a_factor_is_off_by_nothing() {
-        let residuals = Residuals::of(&records(&[("a100", 300.0), ("a200", 600.0), ("a400", 1200.0), ("a150", 450.0)]), by_name);
+        let mut some = records(&[("a100", 300.0), ("a200", 600.0), ("a400", 1200.0), ("a150", 450.0)]);
+        some.iter_mut().enumerate().for_each(|(at, record)| record.config.tile = (at + 1, 8));
+        let residuals = Residuals::of(&some, by_name);
         let f = &residuals.problems[0].figures;
-        assert_eq!((f.candidates, f.few, f.unpredicted), (4, 0, 0));
-        assert_eq!((f.rank, f.regret, f.ns_per_cycle), (Some(1.0), 0.0, 3.0));
+        assert_eq!((f.candidates, f.tiles, f.few, f.unpredicted), (4, 4, 0, 0));
+        assert_eq!((f.rank_of_tiles, f.rank, f.regret, f.ns_per_cycle), (Some(1.0), Some(1.0), 0.0, 3.0));
         assert!(f.median < 1e-12 && f.ninth < 1e-12);
     }
 

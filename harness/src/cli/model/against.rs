@@ -78,8 +78,9 @@ pub(super) fn run(options: &Options) -> anyhow::Result<i32> {
             Ok(predictor) => {
                 let mut found = Residuals::of(&records, |config| predictor.cycles(config));
                 // Only a document has every candidate.
-                let keep = if options.json { usize::MAX } else { 1 };
-                found.problems.iter_mut().for_each(|r| r.points.truncate(keep));
+                if !options.json {
+                    found.problems.iter_mut().for_each(|r| r.points = Vec::new());
+                }
                 residuals.problems.append(&mut found.problems);
                 residuals.left += found.left;
             }
@@ -134,7 +135,7 @@ fn document(r: &Residual, pairs: Option<&InPairs>) -> Value {
     let p = &r.problem;
     json!({
         "op": p.op.name(), "format": p.format.name(), "shape": p.shape.to_string(), "threads": p.threads, "packed": p.packed,
-        "operands": p.operands.name(), "machine": r.machine, "first": r.points.first().map(|p| &p.label), "figures": r.figures,
+        "operands": p.operands.name(), "machine": r.machine, "first": r.first.label(), "figures": r.figures,
         "points": r.points, "in_pairs": pairs.map(InPairs::document),
     })
 }

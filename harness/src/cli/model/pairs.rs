@@ -1,15 +1,11 @@
 //! `kiln model --against STORE --pairs`: what the model's first choice costs, in fresh pairs with what a store has as fastest. The
 //! fastest of many times is there by luck too; pairs say what is.
 
-use crate::machine::others::Watch;
-use crate::machine::{Machine, lock};
-use crate::measure::apart::{self, Bench, Job};
+use crate::cli::fresh::{self, Question};
+use crate::machine::Machine;
 use crate::measure::clock::Effort;
-use crate::measure::comparison::compare;
 use crate::measure::statistics::{Ratio, median};
 use crate::model::residual::Residual;
-use crate::progress::Progress;
-use crate::sweep::room;
 use serde_json::{Value, json};
 
 /// The model's first choice beside the rival that it loses most to.
@@ -49,30 +45,20 @@ pub(super) fn compared(problems: &[Residual]) -> anyhow::Result<Vec<Option<InPai
     if let Some(other) = problems.iter().find(|r| r.machine != machine.key()) {
         anyhow::bail!("--pairs measures, so that results must be of this machine ({}), not of {}", machine.key(), other.machine);
     }
-    machine.allow_timing(&problems.iter().map(|r| r.problem.threads).collect::<Vec<_>>())?;
-    let _machine = lock::machine(|note| eprintln!("note: {note}"))?;
-    let (effort, mut bench) = (Effort::FULL, Bench::new(Some(&apart::this_program()?)));
-    let to_do: usize = problems.iter().map(|r| r.rivals.len()).sum();
-    let (progress, watch) = (Progress::new(to_do as u64, "comparing"), Watch::start());
-    let mut all = Vec::new();
-    for (seed, Residual { problem, first, rivals, .. }) in problems.iter().enumerate() {
-        progress.at(format!("{} {}", problem.op, problem.shape));
-        let mut most: Option<InPairs> = None;
-        for rival in rivals {
-            let job = Job::new((first.clone(), rival.clone()), &effort, 0, room(&machine), seed as u64);
-            let ratio = compare(&mut bench, &job, (&effort, effort.pairs))?.map_err(anyhow::Error::msg)?.ratio;
-            if most.as_ref().is_none_or(|most| ratio.value > most.ratio.value) {
-                most = Some(InPairs { rival: rival.label(), ratio });
-            }
-            progress.advance(1);
-        }
-        all.push(most);
-    }
-    drop(progress);
-    if let Some(remark) = watch.and_then(|watch| watch.remark()) {
+    let question = |r| {
+        let Residual { problem, first, rivals, .. }: &Residual = r;
+        Question { problem, pairs: rivals.iter().map(|rival| (first, rival)).collect() }
+    };
+    let questions: Vec<Question> = problems.iter().map(question).collect();
+    let (ratios, remark) = fresh::compared(&machine, &Effort::FULL, &questions)?;
+    if let Some(remark) = remark {
         eprintln!("note: {remark}");
     }
-    Ok(all)
+    let most = |(r, ratios): (&Residual, Vec<Ratio>)| {
+        let all = r.rivals.iter().zip(ratios).map(|(rival, ratio)| InPairs { rival: rival.label(), ratio });
+        all.max_by(|a, b| a.ratio.value.total_cmp(&b.ratio.value))
+    };
+    Ok(problems.iter().zip(ratios).map(most).collect())
 }
 
 #[cfg(test)]
