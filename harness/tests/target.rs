@@ -3,8 +3,10 @@
 mod common;
 
 use common::{kiln, run};
+use kiln_kernels::registry::{self, Op};
 use kiln_profiles::lookup;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -72,6 +74,28 @@ fn what_is_predicted_is_verified_stored_as_such_and_baked() {
     assert_eq!(decode["layout"], prefill["layout"]);
     assert!(choices.iter().any(|c| c["op"] == "rms_norm"), "the other operations are missing");
     lookup::tuned(&to, &cpu).expect("what was written is a profile");
+}
+
+#[test]
+fn every_operation_on_rows_is_predicted_or_it_is_said_of_what_nothing_is() {
+    let Some(cpu) = cpu() else { return };
+    let dir = tempfile::tempdir().expect("a folder");
+    for op in Op::ALL.iter().filter(|op| op.is_rows()) {
+        let formats: Vec<String> = op.formats().map(|f| f.to_string()).collect();
+        let (code, out, err) = run(dir.path(), &["model", &op.to_string(), "--cpu", &cpu, "--format", &formats.join(","), "--json"]);
+        assert_eq!(code, 0, "{op}: {err}");
+        let document: Value = serde_json::from_str(&out).expect("JSON");
+        let predictions = document["predictions"].as_array().expect("predictions");
+        assert!(predictions.iter().all(|p| p["bytes_per_cycle"].as_f64().is_some_and(|b| b > 0.0)), "{op}: {out}");
+        let of = |p: &Value| registry::all().find(|e| p["kernel"] == e.meta.name).map(|e| e.meta.format.to_string());
+        let predicted: BTreeSet<String> = predictions.iter().filter_map(of).collect();
+        // Of kernels whose loops all hold others there is no prediction; how many there are depends on what the compiler makes of them.
+        let all = formats.iter().all(|format| predicted.contains(format));
+        assert!(
+            !predictions.is_empty() && (all || err.contains("have no prediction")),
+            "{op}: {formats:?}, {predicted:?} predicted; {err}"
+        );
+    }
 }
 
 #[test]

@@ -308,6 +308,20 @@ mod tests {
     }
 
     #[test]
+    fn of_cuts_that_save_as_much_one_is_taken_that_harms_no_shape_that_it_was_learnt_without() {
+        let shapes = ["256x256x256", "512x896x896", "512x896x4864", "512x4864x896", "1024x1024x1024"];
+        let of = |kernel: &str, kc: usize, ns: [f64; 5]| timed(kernel, kc, &std::array::from_fn::<_, 5, _>(|i| (shapes[i], ns[i])));
+        let (mut records, shallow) = (of("d", 256, [100.0; 5]), of("a", 128, [100.0, 95.0, 104.0, 97.5, 96.0]));
+        let mut pair = shallow[2].clone();
+        pair.outcome = Outcome::paired(records[2].config.label(), "class", &[(104.0, 100.0); 9], 3).expect("pairs");
+        records.extend(shallow.into_iter().chain(of("a", 400, [99.7, 95.2, 97.0, 100.2, 98.7])).chain([pair]));
+        // Parted by N they save 0.1 % more than by K; but then the one shape of large K stands among others of which KC 128 is as good.
+        let chosen = all(&records);
+        assert_eq!(table(&chosen), [([None, None, Some(2231)], 128), ([None; 3], 400)]);
+        assert!(!chosen.default_stays && chosen.refused.is_none());
+    }
+
+    #[test]
     fn within_the_tie_band_nothing_is_parted() {
         let records = [at_four("a", 128, [100.0, 100.0, 101.5, 101.5]), at_four("a", 400, [101.0, 101.0, 100.0, 100.0])].concat();
         let chosen = all(&records);

@@ -4,7 +4,8 @@
 //! A table grows from the way that won over the whole class: its shapes are parted in two at a value of M, N or K, again and
 //! again, wherever that saves most and one part is shown to have a faster way. So a row's way always took the place of
 //! another one that it beat beyond doubt. A table that is hardly ahead of the default is not taken. What is learnt without a shape must
-//! not be slower there than the default: else the coarser table is taken, and in the end the default.
+//! not be slower there than the default: else shapes are parted by another extent that saves as much, the coarser table is taken, and
+//! in the end the default.
 
 use super::class::{Class, NEAR};
 use crate::filter::by_name;
@@ -15,9 +16,6 @@ use std::collections::BTreeSet;
 const MOST: usize = 6;
 /// Shapes of a class from which on it has a table, and is tried without each of them.
 const ENOUGH: usize = 3;
-
-/// Sums of logarithms that differ by less are of the same ways.
-const ROUNDING: f64 = 1e-9;
 
 /// A row: some shapes and their way.
 #[derive(Clone, Debug)]
@@ -160,7 +158,9 @@ fn growth(class: &Class, root: Row, mates: &[usize]) -> Vec<Vec<Row>> {
 }
 
 /// A row parted where that saves most of the summed logarithms, and what it saves, if each side may be parted once more. `None`
-/// if in neither anything is shown to be faster.
+/// if in neither anything is shown to be faster. Of cuts that save as much in the end those that save it with fewer rows, and of these
+/// the first for which what is learnt without a shape is slower nowhere: the one that happens to be ahead may put a shape
+/// among others that tell nothing of it.
 fn part(class: &Class, row: &Row, mates: &[usize]) -> Option<(f64, [Row; 2])> {
     let taken = class.excess(row.way, &row.shapes);
     let saved = |cut: &Cut, of: &dyn Fn(&[usize]) -> f64| taken - cut.sides.iter().map(|side| of(side)).sum::<f64>();
@@ -170,18 +170,26 @@ fn part(class: &Class, row: &Row, mates: &[usize]) -> Option<(f64, [Row; 2])> {
     });
     let scored: Vec<(f64, f64, Cut)> = scored.collect();
     let most_saved = scored.iter().map(|cut| cut.0).fold(0.0, f64::max);
-    // Of those that save as much in the end, the one that saves it with fewer rows.
-    let best = scored.into_iter().filter(|cut| cut.0 > 0.0 && cut.0 >= most_saved - ROUNDING).max_by(|a, b| a.1.total_cmp(&b.1));
-    let (saved, _, Cut { axis, most, sides: [below, beyond] }) = best?;
-    let mut upto = row.upto;
-    upto[axis] = Some(most);
-    let side = |upto, shapes: Vec<usize>| {
-        let way = take(class, Some(row.way), mates, &shapes)?.way;
-        Some(Row { upto, shapes, above: Some(row.way), way })
+    let near = |saved: f64, most: f64| saved >= most - NEAR.ln_1p();
+    // Of the same by N or M and by K, that by K.
+    let mut best: Vec<(f64, f64, Cut)> = scored.into_iter().rev().filter(|cut| cut.0 > 0.0 && near(cut.0, most_saved)).collect();
+    best.sort_by(|a, b| b.1.total_cmp(&a.1).then(b.0.total_cmp(&a.0)));
+    let most_at_once = best.first()?.1;
+    best.retain(|cut| near(cut.1, most_at_once));
+    let side = |upto, shapes: &[usize]| {
+        let way = take(class, Some(row.way), mates, shapes)?.way;
+        Some(Row { upto, shapes: shapes.to_vec(), above: Some(row.way), way })
     };
-    let sides = [side(upto, below)?, side(row.upto, beyond)?];
-    let changed = |row: &Row| cuts_of(class, row, mates).any(|way| way != row.way);
-    sides.iter().any(|side| side.way != row.way || changed(side)).then_some((saved, sides))
+    let parted = best.into_iter().filter_map(|(saved, _, Cut { axis, most, sides: [below, beyond] })| {
+        let mut upto = row.upto;
+        upto[axis] = Some(most);
+        let sides = [side(upto, &below)?, side(row.upto, &beyond)?];
+        let changed = |row: &Row| cuts_of(class, row, mates).any(|way| way != row.way);
+        sides.iter().any(|side| side.way != row.way || changed(side)).then_some((saved, sides))
+    });
+    let mut parted: Vec<(f64, [Row; 2])> = parted.collect();
+    let harmless = parted.iter().position(|(_, sides)| harm(class, sides, row.way).is_none());
+    (!parted.is_empty()).then(|| parted.swap_remove(harmless.unwrap_or(0)))
 }
 
 /// Shapes in two.

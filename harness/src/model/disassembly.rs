@@ -65,8 +65,9 @@ impl Code {
     /// The mangled symbol that holds the loops of a kernel on rows: what is compiled for its instruction set, where there
     /// is such a function, which the demangled name of the kernel's type is part of.
     pub(super) fn symbol_of_rows(&self, meta: &Meta) -> Option<String> {
-        let mut found: Vec<_> = self.symbols.iter().filter(|(name, _)| meta.symbol.iter().all(|mark| name.contains(mark))).collect();
-        found.sort_by_key(|(name, _)| (!name.contains("vectorize"), !name.contains("::run")));
+        let runs = |name: &str| meta.symbol.iter().all(|mark| name.contains(mark)) && name.contains("::run");
+        let mut found: Vec<_> = self.symbols.iter().filter(|(name, _)| runs(name)).collect();
+        found.sort_by_key(|(name, _)| !name.contains("vectorize"));
         found.first().map(|(_, mangled)| (*mangled).clone())
     }
 
@@ -84,33 +85,37 @@ impl Code {
 
     /// The loop of a function, or of all code, with the most multiply-adds that holds no other loop.
     pub(super) fn main_loop(&self, tools: &Tools, machine: &Machine, symbol: Option<&str>) -> anyhow::Result<Loop> {
-        let of = |listing: &str| innermost_loop(listing, |line| Multiply::of(line, machine));
-        let listing = self.listing(tools, symbol)?;
-        if let Some(found) = of(&listing) {
-            return Ok(found);
-        }
-        // Functions of two types that come to the same code are there once: the other's wrapper calls it.
-        for called in calls(&listing) {
-            if let Some(found) = of(&self.listing(tools, Some(called))?) {
-                return Ok(found);
-            }
-        }
-        bail!("it has no inner loop with multiply-adds")
+        let found = self.find(tools, symbol, |listing| innermost_loop(listing, |line| Multiply::of(line, machine)))?;
+        found.context("it has no inner loop with multiply-adds")
     }
 
     /// The loop of a function that moves the most bytes and holds no other loop, and those bytes. What computes nothing
-    /// fills or copies, and what goes by way of the stack is an edge, unless all does.
-    pub(super) fn widest_loop(&self, tools: &Tools, machine: &Machine, symbol: &str) -> anyhow::Result<(String, usize)> {
-        let listing = self.listing(tools, Some(symbol))?;
+    /// fills or copies, and what goes by way of the stack is an edge, unless all does. `None` if there is no such loop.
+    pub(super) fn widest_loop(&self, tools: &Tools, machine: &Machine, symbol: &str) -> anyhow::Result<Option<(String, usize)>> {
         let moved = |body: &[String]| body.iter().map(|line| traffic::bytes(line, machine)).sum::<usize>();
         let inside = |body: &[String]| !body.iter().any(|line| line.contains("[sp") || line.contains("(%rsp"));
         let computes = |body: &Vec<String>| body.iter().any(|line| traffic::computes(line, machine));
-        let found = innermost_loops(&listing).into_iter().filter(computes).map(|body| ((inside(&body), moved(&body)), body));
-        let found = found.filter(|((_, bytes), _)| *bytes > 0);
-        let ((_, bytes), body) = found
-            .reduce(|best, found| if found.0 > best.0 { found } else { best })
-            .context("it has no inner loop that loads or stores vectors")?;
-        Ok((body.join("\n"), bytes))
+        let widest = |listing: &str| {
+            let found = innermost_loops(listing).into_iter().filter(computes).map(|body| ((inside(&body), moved(&body)), body));
+            let found = found.filter(|((_, bytes), _)| *bytes > 0);
+            found.reduce(|best, found| if found.0 > best.0 { found } else { best })
+        };
+        Ok(self.find(tools, Some(symbol), widest)?.map(|((_, bytes), body)| (body.join("\n"), bytes)))
+    }
+
+    /// What is found in a function, or in all code, or else in a function that it calls: functions of two types that come to
+    /// the same code are there once, and the other's wrapper calls it.
+    fn find<T>(&self, tools: &Tools, symbol: Option<&str>, of: impl Fn(&str) -> Option<T>) -> anyhow::Result<Option<T>> {
+        let listing = self.listing(tools, symbol)?;
+        if let Some(found) = of(&listing) {
+            return Ok(Some(found));
+        }
+        for called in calls(&listing) {
+            if let Some(found) = of(&self.listing(tools, Some(called))?) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
     }
 
     /// The disassembly of a function, or of all code.

@@ -94,30 +94,54 @@ pub fn predict(
         bail!("no gemm kernel for {} fits that selection; 'kiln list' shows all", machine.arch);
     }
     let code = Code::open(binary, &machine.arch)?;
-    let (mut predictions, mut missing): (Vec<(Format, Prediction)>, Vec<&str>) = (Vec::new(), Vec::new());
+    let mut predictions: Vec<(Format, Prediction)> = Vec::new();
+    let mut lacking = Vec::new();
     for meta in metas {
         note(meta.name);
         let Some(symbol) = code.symbol_of(meta) else {
-            missing.push(meta.name);
+            lacking.push((meta.name, Lacks::Code));
             continue;
         };
         let body = code.main_loop(tools, machine, Some(&symbol)).with_context(|| format!("kernel {}", meta.name))?;
         predictions.extend(prediction(tools, machine, meta.name.into(), &body)?.map(|p| (meta.format, p)));
     }
-    if predictions.is_empty() && !missing.is_empty() {
-        bail!("{} holds no code of {}; it must be a kiln binary of this source, built with --release", binary.display(), missing[0]);
-    }
-    if predictions.is_empty() {
-        bail!("{} can run none of these kernels", machine.title);
-    }
-    if let [first, ..] = missing.as_slice() {
-        eprintln!(
-            "note: no code of their own, since others' is the same: {} kernels, {first} the first; they have no prediction",
-            missing.len()
-        );
-    }
+    Lacks::account_for(&lacking, &predictions, machine, binary)?;
     predictions.sort_by(|(f, a), (g, b)| f.cmp(g).then(b.mac_per_cycle.total_cmp(&a.mac_per_cycle)).then(a.kernel.cmp(&b.kernel)));
     Ok(predictions.into_iter().map(|(_, p)| p).collect())
+}
+
+/// Why a kernel has no prediction.
+#[derive(Clone, Copy, PartialEq)]
+enum Lacks {
+    Code,
+    Loop,
+}
+
+impl Lacks {
+    /// Prints how many kernels have no prediction, and why.
+    ///
+    /// # Errors
+    /// If none has one.
+    fn account_for<T>(lacking: &[(&str, Lacks)], predictions: &[T], machine: &Machine, binary: &Path) -> anyhow::Result<()> {
+        match (predictions, lacking) {
+            ([], [(first, Lacks::Code), ..]) => {
+                bail!("{} holds no code of {first}; it must be a kiln binary of this source, built with --release", binary.display())
+            }
+            ([], [(first, Lacks::Loop), ..]) => bail!("{first} has no loop over vectors that holds no other loop: nothing is predicted"),
+            ([], []) => bail!("{} can run none of these kernels", machine.title),
+            _ => {}
+        }
+        for (lack, why) in [
+            (Lacks::Code, "no code of their own, since others' is the same"),
+            (Lacks::Loop, "no loop over vectors that holds no other loop"),
+        ] {
+            let mut these = lacking.iter().filter(|(_, l)| *l == lack).map(|(kernel, _)| kernel);
+            if let Some(first) = these.next() {
+                eprintln!("note: {why}: {} kernels, {first} the first; they have no prediction", these.count() + 1);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Predicts the inner loop of another program's function, of each whose name is or else contains `symbol`;

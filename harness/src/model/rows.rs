@@ -4,7 +4,7 @@
 //! Where an operation goes over a row more than once, that is the pass that moves most; the others are not counted.
 
 use super::disassembly::Code;
-use super::{Tools, mca};
+use super::{Lacks, Tools, mca};
 use anyhow::{Context, bail};
 use kiln_kernels::registry::{self, Meta};
 use kiln_profiles::machine::Machine;
@@ -37,10 +37,11 @@ pub struct RowPrediction {
 }
 
 /// Predicts every wanted kernel of the CPU's architecture that `binary` holds, of each operation and format those that
-/// move most in a cycle first. Kernels with instructions that LLVM says the CPU lacks are left out.
+/// move most in a cycle first. Kernels with instructions that LLVM says the CPU lacks are left out; those whose code is
+/// another's, or whose loops over vectors all hold other loops, as well, which is printed.
 ///
 /// # Errors
-/// If a tool is missing or fails, or the binary is not of that architecture or lacks a kernel.
+/// If a tool is missing or fails, or the binary is not of that architecture or holds no kernels.
 pub fn predict_rows(
     tools: &Tools,
     machine: &Machine,
@@ -53,13 +54,17 @@ pub fn predict_rows(
         bail!("no kernel for {} fits that selection; 'kiln list' shows all", machine.arch);
     }
     let code = Code::open(binary, &machine.arch)?;
-    let mut predictions = Vec::new();
+    let (mut predictions, mut lacking) = (Vec::new(), Vec::new());
     for meta in metas {
-        let Some(symbol) = code.symbol_of_rows(meta) else {
-            bail!("{} holds no code of {}; it must be a kiln binary of this source, built with --release", binary.display(), meta.name);
-        };
         note(meta.name);
-        let (text, bytes) = code.widest_loop(tools, machine, &symbol).with_context(|| format!("kernel {}", meta.name))?;
+        let Some(symbol) = code.symbol_of_rows(meta) else {
+            lacking.push((meta.name, Lacks::Code));
+            continue;
+        };
+        let Some((text, bytes)) = code.widest_loop(tools, machine, &symbol).with_context(|| format!("kernel {}", meta.name))? else {
+            lacking.push((meta.name, Lacks::Loop));
+            continue;
+        };
         let Some(run) = mca::run(tools, machine, &text)? else { continue };
         let busiest = run.busiest.context("llvm-mca printed no pressure of resources")?;
         let prediction = RowPrediction {
@@ -76,9 +81,7 @@ pub fn predict_rows(
         };
         predictions.push(((meta.op, meta.format), prediction));
     }
-    if predictions.is_empty() {
-        bail!("{} can run none of these kernels", machine.title);
-    }
+    Lacks::account_for(&lacking, &predictions, machine, binary)?;
     predictions.sort_by(|(f, a), (g, b)| f.cmp(g).then(b.bytes_per_cycle.total_cmp(&a.bytes_per_cycle)).then(a.kernel.cmp(&b.kernel)));
     Ok(predictions.into_iter().map(|(_, p)| p).collect())
 }

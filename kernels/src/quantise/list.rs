@@ -54,7 +54,12 @@ macro_rules! back {
     (@lines $module:ident $format:ident $name:literal $($lines:tt)+) => {
         pub(super) mod $module {
             use super::*;
-            row_kernels! { TABLE = Dequantise $format ["dequantise_", $name, "_"] $format ["quantise::", stringify!($format), "::<isa::"] back_source; $($lines)+ }
+            row_kernels! {
+                TABLE = Dequantise $format ["dequantise_", $name, "_"] $format
+                    ["Back"; concat!(", kiln_kernels::format::", stringify!($module), "::Block")]
+                    ["quantise::", stringify!($format), "::<isa::"] back_source;
+                $($lines)+
+            }
             #[cfg(feature = "sweep")]
             pub(super) const ENTRIES: &[Entry] = TABLE;
         }
