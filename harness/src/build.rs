@@ -37,8 +37,9 @@ pub fn qwen2(request: &Request) -> anyhow::Result<PathBuf> {
     let root = workspace()?;
     let mut named = Vec::new();
     for profile in request.profiles {
-        // Relative paths are relative to where the user is, not to where the build script runs.
-        let (_, path) = kiln_profiles::lookup::tuned(kiln_profiles::lookup::default_root(), profile)?;
+        // Relative paths are relative to where the user is, not to where the build script runs; names are of the profiles beside
+        // the sources, where `kiln bake` writes them, which need not be those that this binary was built of.
+        let (_, path) = kiln_profiles::lookup::tuned(&root.join("profiles"), profile)?;
         let path = path.canonicalize().with_context(|| path.display().to_string())?;
         named.push(path.to_str().context("a profile's path is not Unicode")?.to_owned());
     }
