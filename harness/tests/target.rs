@@ -3,10 +3,9 @@
 mod common;
 
 use common::{kiln, run};
-use kiln_kernels::registry::{self, Op};
+use kiln_kernels::registry::Op;
 use kiln_profiles::lookup;
 use serde_json::Value;
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -81,20 +80,19 @@ fn every_operation_on_rows_is_predicted_or_it_is_said_of_what_nothing_is() {
     let Some(cpu) = cpu() else { return };
     let dir = tempfile::tempdir().expect("a folder");
     for op in Op::ALL.iter().filter(|op| op.is_rows()) {
-        let formats: Vec<String> = op.formats().map(|f| f.to_string()).collect();
-        let (code, out, err) = run(dir.path(), &["model", &op.to_string(), "--cpu", &cpu, "--format", &formats.join(","), "--json"]);
-        assert_eq!(code, 0, "{op}: {err}");
-        let document: Value = serde_json::from_str(&out).expect("JSON");
-        let predictions = document["predictions"].as_array().expect("predictions");
-        assert!(predictions.iter().all(|p| p["bytes_per_cycle"].as_f64().is_some_and(|b| b > 0.0)), "{op}: {out}");
-        let of = |p: &Value| registry::all().find(|e| p["kernel"] == e.meta.name).map(|e| e.meta.format.to_string());
-        let predicted: BTreeSet<String> = predictions.iter().filter_map(of).collect();
-        // Of kernels whose loops all hold others there is no prediction; how many there are depends on what the compiler makes of them.
-        let all = formats.iter().all(|format| predicted.contains(format));
-        assert!(
-            !predictions.is_empty() && (all || err.contains("have no prediction")),
-            "{op}: {formats:?}, {predicted:?} predicted; {err}"
-        );
+        for format in op.formats().map(|format| format.to_string()) {
+            let (code, out, err) = run(dir.path(), &["model", &op.to_string(), "--cpu", &cpu, "--format", &format, "--json"]);
+            // Whether any kernel has a loop without a loop inside depends on what the compiler makes of it; that it has code does not.
+            if code == 2 && err.contains("no loop over vectors") {
+                println!("not predicted: {op} of {format}");
+                continue;
+            }
+            assert_eq!(code, 0, "{op} of {format}: {err}");
+            let document: Value = serde_json::from_str(&out).expect("JSON");
+            let predictions = document["predictions"].as_array().expect("predictions");
+            let moves = |p: &Value| p["bytes_per_cycle"].as_f64().is_some_and(|b| b > 0.0);
+            assert!(!predictions.is_empty() && predictions.iter().all(moves), "{op} of {format}: {out}");
+        }
     }
 }
 

@@ -180,16 +180,16 @@ fn part(class: &Class, row: &Row, mates: &[usize]) -> Option<(f64, [Row; 2])> {
         let way = take(class, Some(row.way), mates, shapes)?.way;
         Some(Row { upto, shapes: shapes.to_vec(), above: Some(row.way), way })
     };
-    let parted = best.into_iter().filter_map(|(saved, _, Cut { axis, most, sides: [below, beyond] })| {
+    let mut parted = best.into_iter().filter_map(|(saved, _, Cut { axis, most, sides: [below, beyond] })| {
         let mut upto = row.upto;
         upto[axis] = Some(most);
         let sides = [side(upto, &below)?, side(row.upto, &beyond)?];
         let changed = |row: &Row| cuts_of(class, row, mates).any(|way| way != row.way);
         sides.iter().any(|side| side.way != row.way || changed(side)).then_some((saved, sides))
     });
-    let mut parted: Vec<(f64, [Row; 2])> = parted.collect();
-    let harmless = parted.iter().position(|(_, sides)| harm(class, sides, row.way).is_none());
-    (!parted.is_empty()).then(|| parted.swap_remove(harmless.unwrap_or(0)))
+    let harmless = |(_, sides): &(f64, [Row; 2])| harm(class, sides, row.way).is_none();
+    let first = parted.next()?;
+    Some(if harmless(&first) { first } else { parted.find(harmless).unwrap_or(first) })
 }
 
 /// Shapes in two.

@@ -123,19 +123,22 @@ impl Lacks {
     /// # Errors
     /// If none has one.
     fn account_for<T>(lacking: &[(&str, Lacks)], predictions: &[T], machine: &Machine, binary: &Path) -> anyhow::Result<()> {
-        match (predictions, lacking) {
-            ([], [(first, Lacks::Code), ..]) => {
-                bail!("{} holds no code of {first}; it must be a kiln binary of this source, built with --release", binary.display())
+        let of = |lack: Lacks| lacking.iter().filter(move |(_, l)| *l == lack).map(|(kernel, _)| kernel);
+        if predictions.is_empty() {
+            // Where there is code of one, the binary is not what is wrong.
+            match (of(Lacks::Loop).next(), of(Lacks::Code).next()) {
+                (Some(first), _) => bail!("{first} has no loop over vectors that holds no other loop: nothing is predicted"),
+                (_, Some(first)) => {
+                    bail!("{} holds no code of {first}; it must be a kiln binary of this source, built with --release", binary.display())
+                }
+                _ => bail!("{} can run none of these kernels", machine.title),
             }
-            ([], [(first, Lacks::Loop), ..]) => bail!("{first} has no loop over vectors that holds no other loop: nothing is predicted"),
-            ([], []) => bail!("{} can run none of these kernels", machine.title),
-            _ => {}
         }
         for (lack, why) in [
             (Lacks::Code, "no code of their own, since others' is the same"),
             (Lacks::Loop, "no loop over vectors that holds no other loop"),
         ] {
-            let mut these = lacking.iter().filter(|(_, l)| *l == lack).map(|(kernel, _)| kernel);
+            let mut these = of(lack);
             if let Some(first) = these.next() {
                 eprintln!("note: {why}: {} kernels, {first} the first; they have no prediction", these.count() + 1);
             }
